@@ -7,8 +7,6 @@ A method is a frozen dataclass whose fields are its knobs. It writes `net`, `vie
 `objective`, and overrides the rest where it needs to. It never sees a mesh, an axis or a trainer.
 """
 
-from __future__ import annotations
-
 import abc
 import dataclasses
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """What a source yields: one film, picture or sound, of which nothing is decoded yet."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
