@@ -79,6 +79,15 @@ class Method(abc.ABC):
             if isinstance(getattr(self.net, f.name), nn.Module) and f.name != "parent"
         )
 
+    def with_dtype(self, dtype: str) -> "Method":
+        """The same method, its trunks computing in `dtype` (weights stay float32)."""
+        trunks = {
+            f.name: getattr(self, f.name).clone(dtype=dtype)
+            for f in dataclasses.fields(self)
+            if isinstance(getattr(self, f.name), nn.Module)
+        }
+        return dataclasses.replace(self, **trunks)
+
     def init(self, key: jax.Array, batch: Batch) -> dict:
         """All variables of the net: {'params': ..., **state}."""
         key_augment, key_net = jax.random.split(key)

@@ -1,0 +1,150 @@
+"""Configs: recorded constructor calls, so that every knob is listed, checked and overridable.
+
+call(Optimizer, learning_rate=0.1)   records the call as a ConfigDict, all defaults written out
+build(config)                        makes the object
+load('configs/quickstart.py:tiny')   runs a config file's get_config('tiny')
+"""
+
+import dataclasses
+import difflib
+import importlib
+import importlib.util
+import inspect
+import json
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+# Linen modules take these two beside their own fields; they are no knobs.
+_LINEN_FIELDS = ("parent", "name")
+
+
+class ConfigError(ValueError):
+    """A mistake in a config or a command line. The message is one line for the user."""
+
+
+def call(target: Callable, /, **arguments) -> ConfigDict:
+    """Records `target(**arguments)` with every default written out.
+
+    Raises ConfigError for a misspelt, missing or wrongly typed argument.
+    """
+    parameters = {
+        name: p
+        for name, p in inspect.signature(target).parameters.items()
+        if name not in _LINEN_FIELDS and p.kind is not inspect.Parameter.VAR_KEYWORD
+    }
+    factories = {
+        f.name: f.default_factory
+        for f in (dataclasses.fields(target) if dataclasses.is_dataclass(target) else ())
+        if f.default_factory is not dataclasses.MISSING
+    }
+    for name in arguments:
+        if name not in parameters:
+            raise ConfigError(
+                f"{target.__name__} has no argument '{name}'{_nearest(name, parameters)}"
+            )
+    recorded = {"call": f"{target.__module__}:{target.__qualname__}"}
+    for name, parameter in parameters.items():
+        if name in arguments:
+            value = arguments[name]
+        elif name in factories:
+            value = factories[name]()
+        elif parameter.default is not inspect.Parameter.empty:
+            value = parameter.default
+        else:
+            raise ConfigError(f"{target.__name__} needs the argument '{name}'")
+        recorded[name] = _typed(target, name, parameter.annotation, value)
+    return ConfigDict(recorded)
+
+
+def _typed(target: Callable, name: str, annotation: Any, value: Any) -> Any:
+    """`value` as its annotation says, an int where a float is meant made one."""
+    if annotation is float and type(value) is int:
+        return float(value)
+    if annotation in (bool, int, float, str) and type(value) is not annotation:
+        raise ConfigError(f"{target.__name__}.{name} is a {annotation.__name__}, got {value!r}")
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        # A default that is itself an object (a nested group of knobs) is recorded too.
+        return call(
+            type(value), **{f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        )
+    return value
+
+
+def build(config: Any) -> Any:
+    """Makes the object that `call` recorded, and those inside it. Plain values pass through."""
+    if isinstance(config, ConfigDict):
+        fields = {name: build(value) for name, value in config.items() if name != "call"}
+        if "call" not in config:
+            return fields
+        module, _, name = config.call.partition(":")
+        try:
+            target = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError) as error:
+            raise ConfigError(f"config asks for {config.call}: {error}") from error
+        return target(**fields)
+    if isinstance(config, list | tuple):
+        return tuple(build(value) for value in config)
+    return config
+
+
+def load(path: str) -> ConfigDict:
+    """The config of `FILE` or `FILE:variant`. Raises ConfigError if there is none."""
+    path, _, variant = path.partition(":")
+    if not os.path.isfile(path):
+        raise ConfigError(f"no config file {path}")
+    spec = importlib.util.spec_from_file_location("ssl_jax_config", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(variant)
+
+
+def variant_of(variant: str, known: tuple[str, ...]) -> str:
+    """`variant` if a config file knows it ('' always is known); otherwise ConfigError."""
+    if variant and variant not in known:
+        raise ConfigError(f"unknown variant ':{variant}'; there is {', '.join(known)}")
+    return variant
+
+
+def override(config: ConfigDict, path: str, value: Any) -> None:
+    """Sets `config.a.b.c` for path 'a.b.c'; ConfigError for an unknown path or a wrong type."""
+    *parents, last = path.split(".")
+    node = config
+    for depth, name in enumerate([*parents, last]):
+        if not isinstance(node, ConfigDict) or name not in node:
+            where = ".".join(["config", *parents[:depth]])
+            known = node if isinstance(node, ConfigDict) else {}
+            raise ConfigError(f"{where} has no '{name}'{_nearest(name, known)}")
+        if depth < len(parents):
+            node = node[name]
+    try:
+        node[last] = value
+    except TypeError as error:
+        raise ConfigError(f"config.{path}: {error}") from error
+
+
+def save(config: ConfigDict, path: str) -> None:
+    """Writes the config as json, which `read` takes back."""
+    with open(path, "w") as file:
+        json.dump(config.to_dict(), file, indent=2)
+
+
+def read(path: str) -> ConfigDict:
+    """A config that `save` wrote. json has no tuples: every list was one."""
+
+    def tuples(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: tuples(entry) for name, entry in value.items()}
+        return tuple(tuples(entry) for entry in value) if isinstance(value, list) else value
+
+    with open(path) as file:
+        return ConfigDict(tuples(json.load(file)))
+
+
+def _nearest(name: str, known: Mapping | dict) -> str:
+    near = difflib.get_close_matches(name, [k for k in known if k != "call"], n=1, cutoff=0.5)
+    if near:
+        return f"; did you mean '{near[0]}'?"
+    return f"; it has {', '.join(k for k in known if k != 'call')}" if known else ""

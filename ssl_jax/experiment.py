@@ -1,0 +1,84 @@
+"""Experiment: every knob of a run. A config file records one call of it."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ssl_jax.checkpoint import Checkpoints
+from ssl_jax.data.pipeline import Loading
+from ssl_jax.data.record import Source
+from ssl_jax.method import Method
+from ssl_jax.methods.control import Control
+from ssl_jax.optim import Optimizer
+from ssl_jax.sharding import Sharding
+
+
+class Evaluator(Protocol):
+    """A protocol of the literature: a frozen dataclass with its settings as fields."""
+
+    every: int  # steps between runs during training; 0: only at the end
+
+    def run(self, frozen) -> Iterator[tuple[str, float | np.ndarray]]:
+        """Yields ('layer' or 'layer/metric', number) and ('name', uint8 picture)."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """What `fit` trains and `evaluate` evaluates.
+
+    Attributes:
+      source: the training records.
+      method: the self-supervised task.
+      optimizer: rule, schedule and masks.
+      steps: how many to take.
+      batch_size: rows of the global batch, over all devices and hosts.
+      seed: of weights, order of records, views and augmentations.
+      dtype: what the trunks compute in, float32 or bfloat16; weights stay float32.
+      evaluators: run when their `every` says and at the end, by the name their results carry.
+      eval_batch_size: rows at once when features are extracted.
+      control: names of the augmented batch to permute among its rows in training ('target',
+        'audio', ...): the method then has nothing true to learn, and must not beat chance.
+      log_every: steps between lines of numbers.
+      refresh_every: steps between calls of the method's `refresh`; 0: never.
+      data, sharding, checkpoints: how the host reads, where arrays live, when to save.
+      resume: another run's workdir to go on from (its full state), if this one has no checkpoint.
+      init_from: another run's workdir to take trunks from, if starting afresh.
+    """
+
+    source: Source
+    method: Method
+    optimizer: Optimizer
+    steps: int
+    batch_size: int
+    seed: int = 0
+    dtype: str = "float32"
+    evaluators: Mapping[str, Evaluator] = dataclasses.field(default_factory=dict)
+    eval_batch_size: int = 64
+    control: tuple[str, ...] = ()
+    log_every: int = 50
+    refresh_every: int = 0
+    data: Loading = Loading()
+    sharding: Sharding = Sharding()
+    checkpoints: Checkpoints = Checkpoints()
+    resume: str = ""
+    init_from: str = ""
+
+    def trained_method(self) -> Method:
+        """The method in the run's dtype, its targets shuffled if the run is a control."""
+        method = self.method.with_dtype(self.dtype)
+        return Control(method, self.control) if self.control else method
+
+    def initialiser(self) -> Callable[[], dict]:
+        """A function without arguments, to be jitted, that makes the variables of step 0."""
+        method = self.trained_method()
+        example = method.views(self.source[0], np.random.default_rng(self.seed))
+        # Two rows are enough to see every shape, and methods may pair a row with its neighbour.
+        batch = {k: np.stack([v, v]) for k, v in example.items()}
+        # Apart from the keys of the steps, which are folds of the same key by 0, 1, 2, ...
+        key = jax.random.fold_in(jax.random.key(self.seed), np.uint32(2**32 - 1))
+        return lambda: method.init(key, jax.tree.map(jnp.asarray, batch))

@@ -1,0 +1,230 @@
+"""Frozen: a trained (or freshly initialised) method whose features are read."""
+
+import dataclasses
+import os
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Float32, Int64
+
+from ssl_jax import config as configs
+from ssl_jax.checkpoint import Checkpoints, Saver
+from ssl_jax.data.pipeline import Loading, record_batches
+from ssl_jax.data.record import Source
+from ssl_jax.experiment import Experiment
+from ssl_jax.method import Method
+from ssl_jax.ops.pooling import adaptive_pool, reduced_side
+from ssl_jax.sharding import Sharding, put_batch, replicated
+
+
+@dataclasses.dataclass(frozen=True)
+class Features:
+    """Features of a source's records, one row a record, in the source's order.
+
+    Attributes:
+      layers: layer name -> rows; 'input' is the raw input, a baseline.
+      labels: -1 where a record has none.
+      indices: the records' numbers.
+      groups: record.extra['group'] (say, which game), 0 where there is none.
+    """
+
+    layers: dict[str, Float32[np.ndarray, "n ..."]]
+    labels: Int64[np.ndarray, "n"]
+    indices: Int64[np.ndarray, "n"]
+    groups: Int64[np.ndarray, "n"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Frozen:
+    """A method with its variables, on a mesh.
+
+    `encode` takes arrays, `features` takes a source. Build one with `ssl_jax.load(workdir)`.
+    """
+
+    method: Method
+    variables: dict
+    mesh: Mesh
+    batch_size: int = 64
+    loading: Loading = Loading()
+    fresh: Callable[[], dict] | None = None  # makes the variables of a new initialisation
+    _cache: dict = dataclasses.field(default_factory=dict, repr=False, compare=False)
+
+    @staticmethod
+    def of(experiment: Experiment, mesh: Mesh, variables: dict | None = None) -> "Frozen":
+        """An experiment's method with the given variables, or freshly initialised ones."""
+
+        def fresh() -> dict:
+            return jax.jit(experiment.initialiser(), out_shardings=replicated(mesh))()
+
+        variables = jax.device_put(variables, replicated(mesh)) if variables else fresh()
+        method = experiment.method.with_dtype(experiment.dtype)
+        return Frozen(method, variables, mesh, experiment.eval_batch_size, experiment.data, fresh)
+
+    def random_init(self) -> "Frozen":
+        """The same method before training: the baseline that every number stands beside."""
+        if self.fresh is None:
+            raise ValueError("this Frozen was made without `fresh`, so it cannot be re-initialised")
+        return dataclasses.replace(self, variables=self.fresh(), _cache={})
+
+    def encode(self, modality: str, raw: np.ndarray) -> dict[str, np.ndarray]:
+        """Features of raw inputs, any number of them: {layer name: array}.
+
+        `raw` is what the method's `clips` returns: for images uint8 (n, h, w, 3), for clips uint8
+        (n, t, h, w, 3), for sound float32 waves (n, s).
+        """
+        self._check(modality)
+        encode = self._encoder(modality, "")
+        rows = -(-self.batch_size // self.mesh.size) * self.mesh.size
+        parts = []
+        for start in range(0, len(raw), rows):
+            chunk = raw[start : start + rows]
+            filled = np.concatenate([chunk, np.repeat(chunk[-1:], rows - len(chunk), axis=0)])
+            out = jax.device_get(encode(self.variables, put_batch(self.mesh, {"x": filled})["x"]))
+            parts.append({k: v[: len(chunk)] for k, v in out.items()})
+        return {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
+
+    def features(
+        self,
+        source: Source,
+        modality: str,
+        layers: tuple[str, ...] = (),
+        clips: int = 1,
+        pool: str = "max",
+    ) -> Features:
+        """Features of every record of a source, the mean over `clips` inputs a record.
+
+        Maps larger than about 9000 numbers are pooled ('max' or 'avg') to a square of cells whose
+        side the number of channels sets, as in the layer-by-layer probes of the literature.
+
+        Args:
+          layers: which to return, () for all; 'input' is the raw input.
+
+        Raises ValueError for an unknown modality or layer.
+        """
+        self._check(modality)
+        if len(source) == 0:
+            raise ValueError(f"the source {source} is empty")
+        key = (source, modality, layers, clips, pool)
+        if key not in self._cache:
+            self._cache[key] = self._extract(source, modality, layers, clips, pool)
+        return self._cache[key]
+
+    def _extract(self, source, modality, layers, clips, pool) -> Features:
+        def read(record):
+            return {
+                "x": self.method.clips(record, modality, clips),
+                "label": np.int64(record.label),
+                "index": np.int64(record.index),
+                "group": np.int64(record.extra.get("group", 0)),
+            }
+
+        processes, process = jax.process_count(), jax.process_index()
+        unit = self.mesh.size
+        rows = max(1, self.batch_size // clips // unit) * unit // processes
+        encode = self._encoder(modality, pool)
+        gathered, plain = [], []
+        for batch, valid in record_batches(source, read, rows, self.loading, process, processes):
+            x = batch.pop("x")
+            flat = put_batch(self.mesh, {"x": x.reshape(-1, *x.shape[2:])})["x"]
+            out = encode(self.variables, flat)
+            missing = [name for name in layers if name not in out]
+            if missing:
+                raise ValueError(f"no layer '{missing[0]}' in {modality}; it has {', '.join(out)}")
+            local = {name: _local_rows(out[name]) for name in layers or out}
+            local = {k: v.reshape(rows, clips, -1).mean(1)[:valid] for k, v in local.items()}
+            gathered.append(local)
+            plain.append({k: v[:valid] for k, v in batch.items()})
+        merged = {k: np.concatenate([part[k] for part in gathered]) for k in gathered[0]}
+        facts = {k: np.concatenate([part[k] for part in plain]) for k in plain[0]}
+        if processes > 1:
+            merged, facts = _all_hosts(merged), _all_hosts(facts)
+        order = np.argsort(facts["index"], kind="stable")
+        return Features(
+            layers={k: v[order].astype(np.float32) for k, v in merged.items()},
+            labels=facts["label"][order],
+            indices=facts["index"][order],
+            groups=facts["group"][order],
+        )
+
+    def _encoder(self, modality: str, pool: str):
+        key = ("encoder", modality, pool)
+        if key not in self._cache:
+            function = partial(_encode, self.method, modality, pool)
+            rows = NamedSharding(self.mesh, PartitionSpec("data"))
+            self._cache[key] = jax.jit(
+                function, in_shardings=(replicated(self.mesh), rows), out_shardings=rows
+            )
+        return self._cache[key]
+
+    def _check(self, modality: str) -> None:
+        if modality not in self.method.modalities:
+            known = ", ".join(self.method.modalities)
+            raise ValueError(f"the method has no modality '{modality}'; it has {known}")
+
+
+def _encode(method: Method, modality: str, pool: str, variables: dict, raw) -> dict:
+    layers = {"input": method.prepare(modality, raw), **method.encode(variables, modality, raw)}
+    return {name: _reduced(x, pool) for name, x in layers.items()} if pool else layers
+
+
+def _reduced(x: jax.Array, pool: str) -> jax.Array:
+    """(n, ..., h, w, c) -> (n, at most about 9000); time is averaged, small arrays stay whole."""
+    if x.ndim == 5:
+        x = x.mean(1)
+    if x.ndim == 3:  # a spectrogram: one channel
+        x = x[..., None]
+    if x.ndim == 4 and x[0].size > 9600:
+        side = min(reduced_side(x.shape[-1]), *x.shape[1:3])
+        x = adaptive_pool(x, side, pool)
+    return x.reshape(len(x), -1)
+
+
+def _local_rows(x: jax.Array) -> np.ndarray:
+    """This host's rows of an array whose rows are split over all devices."""
+    shards = sorted(x.addressable_shards, key=lambda s: s.index[0].start or 0)
+    return np.concatenate([np.asarray(s.data) for s in shards])
+
+
+def _all_hosts(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Every host's rows, of possibly different number, on every host."""
+    from jax.experimental import multihost_utils
+
+    counts = multihost_utils.process_allgather(np.array([len(next(iter(rows.values())))]))
+    largest = int(counts.max())
+    filled = {
+        k: np.concatenate([v, np.repeat(v[-1:], largest - len(v), axis=0)]) for k, v in rows.items()
+    }
+    every = multihost_utils.process_allgather(filled)
+    return {
+        k: np.concatenate([part[:n] for part, n in zip(v, counts.ravel(), strict=True)])
+        for k, v in every.items()
+    }
+
+
+def load(workdir: str) -> Frozen:
+    """The method that was trained in `workdir`, with its newest checkpoint.
+
+    Raises ConfigError if there is none.
+    """
+    path = os.path.join(workdir, "config.json")
+    if not os.path.isfile(path):
+        raise configs.ConfigError(f"no trained run in {workdir} (there is no config.json)")
+    recorded = configs.read(path)
+    variables = saved_variables(workdir)
+    mesh = Sharding().mesh()
+    method = configs.build(recorded.method).with_dtype(recorded.dtype)
+    return Frozen(
+        method, jax.device_put(variables, replicated(mesh)), mesh, recorded.eval_batch_size
+    )
+
+
+def saved_variables(workdir: str) -> dict:
+    """{'params': ..., **state} of a run's newest checkpoint. Raises ConfigError if there is none."""
+    if not os.path.isdir(os.path.join(workdir, "checkpoints")):
+        raise configs.ConfigError(f"no checkpoint in {workdir}: train first")
+    with Saver(workdir, Checkpoints()) as saver:
+        saved = saver.restore_variables()
+    return {"params": saved["params"], **saved["state"]}

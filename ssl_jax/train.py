@@ -1,0 +1,244 @@
+"""Training: `fit(config, workdir)`, and the command `python -m ssl_jax.train`."""
+
+import os
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from absl import logging
+from ml_collections import ConfigDict
+
+from ssl_jax import command
+from ssl_jax import config as configs
+from ssl_jax.checkpoint import Saver, Stop, TrainState
+from ssl_jax.config import ConfigError
+from ssl_jax.data.pipeline import record_batches, train_batches, train_dataset
+from ssl_jax.evaluate import Table, run_evaluators
+from ssl_jax.experiment import Experiment
+from ssl_jax.frozen import Frozen, saved_variables
+from ssl_jax.logs import Log
+from ssl_jax.method import Method
+from ssl_jax.sharding import check_batch_size, put_batch, replicated
+from ssl_jax.show import puzzle_picture
+
+
+class Interrupted(KeyboardInterrupt):
+    """Training was asked to stop; its state is saved. The message says how to go on."""
+
+    def __init__(self, message: str, by: int):
+        super().__init__(message)
+        self.by = by
+
+
+def fit(config: ConfigDict, workdir: str) -> TrainState:
+    """Trains what the config says and returns the final state.
+
+    Everything is written below `workdir`: config.json, checkpoints/, metrics.jsonl, tensorboard/,
+    pictures/ and the table of the final evaluation. Called again, it goes on where it stopped, bit
+    for bit.
+
+    Raises:
+      ConfigError: a knob that cannot work.
+      Interrupted: after Ctrl-C, SIGTERM or a preemption notice, once the state is saved.
+      FloatingPointError: the loss is not finite; the last good checkpoint is kept.
+    """
+    experiment: Experiment = configs.build(config)
+    mesh = experiment.sharding.mesh()
+    check_batch_size(experiment.batch_size, mesh)
+    open_workdir(workdir, config)
+    method = experiment.trained_method()
+    optimizer = experiment.optimizer.build(experiment.steps)
+
+    dataset = train_dataset(
+        experiment.source,
+        method.views,
+        experiment.batch_size,
+        experiment.seed,
+        jax.process_index(),
+        jax.process_count(),
+    )
+    start_state = starter(optimizer, experiment)
+    shardings = experiment.sharding.of_state(mesh, jax.eval_shape(start_state))
+    step_function = jax.jit(
+        lambda state, batch: train_step(method, optimizer, state, batch),
+        donate_argnums=0,
+        out_shardings=(shardings, replicated(mesh)),
+    )
+
+    def freeze(state: TrainState) -> Frozen:
+        return Frozen.of(experiment, mesh, {"params": state.params, **state.state})
+
+    with Saver(workdir, experiment.checkpoints) as saver, Stop() as stop:
+        state = start(experiment, saver, start_state, shardings)
+        first = int(state.step)
+        batches = train_batches(dataset, experiment.data, first)
+        pending: list = []  # metrics of the steps since the last look, still on the device
+        with Log(workdir, experiment.steps, first, experiment.batch_size) as log:
+            for step in range(first + 1, experiment.steps + 1):
+                host_batch = next(batches)
+                if step == first + 1 and jax.process_index() == 0:
+                    log.picture(step, "puzzles", puzzle_picture(method, host_batch))
+                batch = put_batch(mesh, host_batch)
+                with jax.transfer_guard("disallow"):
+                    state, metrics = step_function(state, batch)
+                pending.append(metrics)
+                log.advance(step)
+
+                last = step == experiment.steps
+                stopping = bool(stop.signal) or saver.preempted(step)
+                saving = last or stopping or saver.due(step)
+                if saving or step % experiment.log_every == 0:
+                    log.train(step, average(pending, step, workdir))
+                    pending = []
+                if experiment.refresh_every and step % experiment.refresh_every == 0:
+                    state = refreshed(method, experiment, state)
+                if saving:
+                    saver.save(state, step)
+                if stopping and not last:
+                    again = f"the same command with --workdir={workdir} goes on from here"
+                    raise Interrupted(f"stopped and saved at step {step}; {again}", stop.signal)
+                due = {
+                    name: evaluator
+                    for name, evaluator in experiment.evaluators.items()
+                    if evaluator.every and step % evaluator.every == 0 and not last
+                }
+                for name, value in run_evaluators(freeze(state), due) if due else ():
+                    if isinstance(value, np.ndarray):
+                        log.picture(step, name.replace("/", "_"), value)
+                    else:
+                        log.numbers(step, {name: value})
+            batches.close()
+            if experiment.evaluators:
+                table = Table.of(freeze(state), experiment.evaluators)
+                table.save(workdir)
+                log.numbers(experiment.steps, table.numbers())
+                if jax.process_index() == 0:
+                    print(f"\n{table}\n", flush=True)
+    return state
+
+
+def train_step(
+    method: Method, optimizer: optax.GradientTransformation, state: TrainState, batch: dict
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """One step on a global batch; jitted by `fit` over the mesh."""
+    key = jax.random.fold_in(state.key, state.step)
+    loss = jax.value_and_grad(method.loss, has_aux=True)
+    (value, (collections, metrics)), gradients = loss(state.params, state.state, batch, key)
+    updates, moments = optimizer.update(gradients, state.optimizer, state.params)
+    metrics = {"loss": value, **metrics, "gradient_norm": optax.global_norm(gradients)}
+    state = state.replace(
+        step=state.step + 1,
+        params=optax.apply_updates(state.params, updates),
+        state=collections,
+        optimizer=moments,
+    )
+    return state, metrics
+
+
+def starter(optimizer: optax.GradientTransformation, experiment: Experiment):
+    """A function without arguments that makes the state of step 0."""
+    initialise = experiment.initialiser()
+
+    def start_state() -> TrainState:
+        collections = initialise()
+        params = collections.pop("params")
+        key = jax.random.key(experiment.seed)
+        return TrainState(
+            jnp.zeros((), jnp.int32), key, params, collections, optimizer.init(params)
+        )
+
+    return start_state
+
+
+def start(experiment: Experiment, saver: Saver, start_state, shardings) -> TrainState:
+    """The state to train from, by the start rule."""
+    abstract = jax.eval_shape(start_state).abstract(shardings)
+    # 1. This workdir's own checkpoint: the run goes on.
+    state = saver.restore(abstract)
+    if state is not None:
+        return state
+    # 2. config.resume: another run's full state.
+    if experiment.resume:
+        with Saver(experiment.resume, experiment.checkpoints) as other:
+            state = other.restore(abstract)
+        if state is None:
+            raise ConfigError(f"resume={experiment.resume}: no checkpoint there")
+        return state
+    state = jax.jit(start_state, out_shardings=shardings)()
+    # 3. config.init_from: trunks of another run, by their names.
+    if experiment.init_from:
+        state = with_trunks(state, saved_variables(experiment.init_from), experiment, shardings)
+    # 4. Scratch.
+    return state
+
+
+def with_trunks(state: TrainState, variables: dict, experiment: Experiment, shardings):
+    """Replaces the trunks (weights and statistics) that both runs have; says which."""
+    names = [m for m in experiment.method.modalities if m in variables["params"]]
+    if not names:
+        there = ", ".join(variables["params"])
+        raise ConfigError(f"init_from={experiment.init_from}: no common trunk; it has {there}")
+    logging.info("trunks from %s: %s", experiment.init_from, ", ".join(names))
+
+    def swap(collection: dict, name: str) -> dict:
+        source = variables.get(name, {})
+        new = {**collection, **{n: source[n] for n in names if n in collection and n in source}}
+        same = jax.tree.map(lambda a, b: a.shape == b.shape, collection, new)
+        if not all(jax.tree.leaves(same)):
+            raise ConfigError(f"init_from={experiment.init_from}: its trunk has other shapes")
+        return new
+
+    collections = {name: swap(tree, name) for name, tree in state.state.items()}
+    swapped = state.replace(params=swap(state.params, "params"), state=collections)
+    return jax.device_put(swapped, shardings)
+
+
+def refreshed(method: Method, experiment: Experiment, state: TrainState) -> TrainState:
+    """The state after the method has swept its data set (re-clustering methods)."""
+
+    def read(record):
+        return method.views(record, np.random.default_rng([experiment.seed, record.index]))
+
+    batches = record_batches(experiment.source, read, experiment.batch_size, experiment.data)
+    key = jax.random.fold_in(state.key, state.step)
+    sweep = ({k: v[:valid] for k, v in batch.items()} for batch, valid in batches)
+    params, collections = method.refresh(state.params, state.state, sweep, key)
+    places = jax.tree.map(lambda leaf: leaf.sharding, (state.params, state.state))
+    params, collections = jax.device_put((params, collections), places)
+    return state.replace(params=params, state=collections)
+
+
+def average(pending: list[dict[str, jax.Array]], step: int, workdir: str) -> dict[str, float]:
+    """Means of the steps' metrics; FloatingPointError names the first step with a bad loss."""
+    rows = jax.device_get(pending)
+    for offset, row in enumerate(rows):
+        if not np.isfinite(row["loss"]):
+            bad = step - len(rows) + 1 + offset
+            raise FloatingPointError(
+                f"the loss of step {bad} is {row['loss']} (batch number {bad - 1}); the last good "
+                f"checkpoint in {workdir} is kept. Lower optimizer.learning_rate or clip gradients"
+            )
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+
+
+def open_workdir(workdir: str, config: ConfigDict) -> None:
+    """Makes the workdir and writes config.json; ConfigError if that cannot be."""
+    try:
+        os.makedirs(workdir, exist_ok=True)
+        if jax.process_index() == 0:
+            configs.save(config, os.path.join(workdir, "config.json"))
+    except OSError as error:
+        raise ConfigError(f"cannot write to workdir {workdir}: {error.strerror}") from error
+
+
+def main(arguments: command.Arguments) -> None:
+    """Trains by the command line's config and workdir."""
+    print(f"training on {jax.device_count()} {jax.devices()[0].device_kind} devices", flush=True)
+    fit(arguments.config, arguments.workdir)
+    print(f"checkpoints, metrics.jsonl, tensorboard/ and pictures/ are in {arguments.workdir}")
+
+
+if __name__ == "__main__":
+    command.run(main, sys.argv)
