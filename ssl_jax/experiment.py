@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from ssl_jax.optim import Optimizer
 from ssl_jax.sharding import Sharding
 
 
+@runtime_checkable
 class Evaluator(Protocol):
     """A protocol of the literature: a frozen dataclass with its settings as fields."""
 

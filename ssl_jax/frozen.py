@@ -222,7 +222,7 @@ def load(workdir: str) -> Frozen:
 
 
 def saved_variables(workdir: str) -> dict:
-    """{'params': ..., **state} of a run's newest checkpoint. Raises ConfigError if there is none."""
+    """{'params': ..., **state} of a run's newest checkpoint; ConfigError if there is none."""
     if not os.path.isdir(os.path.join(workdir, "checkpoints")):
         raise configs.ConfigError(f"no checkpoint in {workdir}: train first")
     with Saver(workdir, Checkpoints()) as saver:

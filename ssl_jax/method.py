@@ -18,7 +18,7 @@ import numpy as np
 
 from ssl_jax.data.record import Record
 
-Example = dict[str, np.ndarray]  # one training example, on the host
+Example = dict[str, np.ndarray | np.generic]  # one training example, on the host
 Batch = dict[str, jax.Array]  # the same keys with a leading batch axis, on the device
 Params = dict
 State = dict  # every variable collection but 'params': batch statistics, queues, centroids

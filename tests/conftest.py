@@ -1,10 +1,20 @@
-"""Eight fake devices on the CPU, and every jaxtyping shape checked."""
+"""Eight fake devices on the CPU, a cache of compiled programs, and every jaxtyping shape checked."""
 
 import os
+import tempfile
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 ).strip()
-# Below two threads a fake device, collectives wait for one another for ever (jax < 0.12).
+# With fewer than two threads a fake device, collectives wait for one another for ever (jax < 0.12).
 os.environ.setdefault("PJRT_NPROC", "16")
+# Compiling is most of what the tests do; processes that tests start share the cache.
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR", os.path.join(tempfile.gettempdir(), "ssl_jax_compilation_cache")
+)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
+from jaxtyping import install_import_hook  # noqa: E402  (after the environment is set)
+
+install_import_hook("ssl_jax", "beartype.beartype")

@@ -29,7 +29,7 @@ class Loading:
 
 def train_dataset(
     source: Source,
-    views: Callable[[Record, np.random.Generator], dict[str, np.ndarray]],
+    views: Callable[[Record, np.random.Generator], dict],
     batch_size: int,
     seed: int,
     process: int = 0,
@@ -57,7 +57,7 @@ class _Views:
 
     views: Callable
 
-    def __call__(self, record: Record, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    def __call__(self, record: Record, rng: np.random.Generator) -> dict:
         return self.views(record, rng)
 
 
@@ -83,7 +83,7 @@ def _rows(dataset) -> int:
 
 def record_batches(
     source: Source,
-    read: Callable[[Record], dict[str, np.ndarray]],
+    read: Callable[[Record], dict],
     batch_size: int,
     loading: Loading,
     process: int = 0,

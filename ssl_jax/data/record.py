@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -69,6 +69,7 @@ class Record:
         return self.audio
 
 
+@runtime_checkable
 class Source(Protocol):
     """Random access to records (grain.RandomAccessDataSource). Must pickle; records need not."""
 

@@ -5,7 +5,7 @@
 The bias is free. This is scikit-learn's LogisticRegression with C = 1 / (n * l2) from three classes
 on; for two classes it fits one logit instead of two, whose penalty is half ours: C = 2 / (n * l2).
 
-Solved by L-BFGS with a zoom line search (Nocedal & Wright, Numerical Optimization, ch. 3 and 7), all
+Solved by L-BFGS with a zoom line search (Nocedal & Wright, Numerical Optimization, ch. 3, 7), all
 strengths of a grid at once. Unlike a probe trained by SGD it has no learning rate, schedule or
 seed to tune, so the difference between two layers is a difference between the layers.
 
@@ -22,14 +22,14 @@ import optax
 from jaxtyping import Array, Float, Int
 
 
-@functools.partial(jax.jit, static_argnames=("classes", "max_steps"))
+@functools.partial(jax.jit, static_argnames=("classes", "max_steps", "tolerance"))
 def fit(
     x: Float[Array, "n d"],
     y: Int[Array, "n"],
     l2: Float[Array, "g"],
     classes: int,
     max_steps: int = 1000,
-    tolerance: float = 1e-6,
+    tolerance: float = 1e-5,
 ) -> tuple[Float[Array, "g d k"], Float[Array, "g k"]]:
     """Weights and biases for every strength in `l2`.
 
@@ -72,6 +72,14 @@ def fit(
     return jax.vmap(solve)(l2)
 
 
+@jax.jit
+def predict(
+    x: Float[Array, "m d"], weight: Float[Array, "g d k"], bias: Float[Array, "g k"]
+) -> Float[Array, "g m k"]:
+    """Logits of every fit."""
+    return jnp.matmul(x, weight, precision="highest") + bias[:, None]
+
+
 def logits(
     x: Float[np.ndarray, "n d"],
     y: Int[np.ndarray, "n"],
@@ -80,6 +88,5 @@ def logits(
     l2: tuple[float, ...],
 ) -> Float[np.ndarray, "g m k"]:
     """What the regressions fitted to (x, y), one for each strength, say about `new`."""
-    x = jnp.asarray(x)
-    weight, bias = fit(x, jnp.asarray(y), jnp.asarray(l2, x.dtype), classes)
-    return np.asarray(jnp.matmul(new, weight, precision="highest") + bias[:, None])
+    x, y, new, l2 = jax.device_put((x, y, new, np.asarray(l2, x.dtype)))
+    return jax.device_get(predict(new, *fit(x, y, l2, classes)))

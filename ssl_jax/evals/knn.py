@@ -1,0 +1,119 @@
+"""Weighted nearest neighbours on frozen features: a probe with nothing to train.
+
+Wu et al. 2018 (Instance Discrimination): with cosine similarities s, the k training records
+nearest to a test record vote for their classes with weight exp(s / temperature).
+"""
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from ssl_jax.data.record import Source
+from ssl_jax.evals.probe import class_ranks, classes_of, finite_rows
+
+# Similarities held at once, a quarter of a gigabyte.
+BLOCK = 2**26
+
+
+def unit(rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
+    """Rows divided by their length, a row of zeros left as it is."""
+    # Dividing by the largest entry first keeps tiny and huge rows from under- and overflow.
+    largest = np.abs(rows).max(axis=1, keepdims=True)
+    rows = np.divide(rows, largest, out=np.zeros_like(rows), where=largest > 0)
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / np.where(length > 0, length, 1)
+
+
+@functools.partial(jax.jit, static_argnames="k")
+def _block(queries: Float[Array, "m d"], gallery: Float[Array, "n d"], k: int):
+    similarity = jnp.matmul(queries, gallery.T, precision="highest")
+    return jax.lax.top_k(similarity, k)  # of equals the earlier comes first
+
+
+def nearest(
+    queries: Float[np.ndarray, "m d"], gallery: Float[np.ndarray, "n d"], k: int
+) -> tuple[Float[np.ndarray, "m k"], Int[np.ndarray, "m k"]]:
+    """Cosine similarities and row numbers of each query's k nearest, nearest first.
+
+    Ties go to the earlier row. ValueError if the gallery has fewer than k rows.
+    """
+    if not 1 <= k <= len(gallery):
+        raise ValueError(f"{k} neighbours asked of {len(gallery)} records; choose a smaller k")
+    queries, gallery = unit(queries), jax.device_put(unit(gallery))
+    size = min(max(BLOCK // len(gallery), 1), len(queries))
+    # Every block has the same shape, so it compiles once; the last one's padding is cut off.
+    padded = np.pad(queries, ((0, -len(queries) % size), (0, 0)))
+    parts = [
+        jax.device_get(_block(jax.device_put(padded[start : start + size]), gallery, k))
+        for start in range(0, len(padded), size)
+    ]
+    similarity, rows = (np.concatenate(part)[: len(queries)] for part in zip(*parts, strict=True))
+    return similarity, rows
+
+
+def votes(
+    similarity: Float[np.ndarray, "m k"],
+    labels: Int[np.ndarray, "m k"],
+    classes: int,
+    temperature: float,
+) -> Float[np.ndarray, "m c"]:
+    """Share of each class in the neighbours' votes, float64; rows sum to one."""
+    similarity = similarity.astype(np.float64)
+    # Relative to the nearest, so that a small temperature does not overflow.
+    weights = np.exp((similarity - similarity.max(axis=1, keepdims=True)) / temperature)
+    total = np.zeros((len(labels), classes))
+    np.add.at(total, (np.arange(len(labels))[:, None], labels), weights)
+    return total / total.sum(axis=1, keepdims=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Knn:
+    """Accuracy of weighted nearest neighbours per layer.
+
+    Yields 'conv3' (top-1), 'conv3/top5' with more than five classes, and 'chance', which always
+    answers with the most frequent class of train. Features are L2-normalised, nothing else.
+
+    Attributes:
+      train, test: labelled sources.
+      layers: names; () is all of them, and 'input' is the raw input.
+      clips: clips of a record whose features are averaged.
+      pool: 'max' or 'avg', how large maps are made smaller.
+      k: neighbours; the papers use 200 for many labels, DINO 20.
+      temperature: of the votes.
+      every: steps between runs during training; 0 is only at the end.
+    """
+
+    train: Source
+    test: Source
+    modality: str = "vision"
+    layers: tuple[str, ...] = ()
+    clips: int = 1
+    pool: str = "max"
+    k: int = 20
+    temperature: float = 0.07
+    every: int = 0
+
+    def run(self, frozen) -> Iterator[tuple[str, float]]:
+        """`frozen`: a trained network, `ssl_jax.frozen.Frozen`. ValueError without labels."""
+        if self.temperature <= 0:
+            raise ValueError(f"temperature={self.temperature}: must be above 0")
+        train, test = (
+            frozen.features(source, self.modality, self.layers, self.clips, self.pool)
+            for source in (self.train, self.test)
+        )
+        classes, labels, truth = classes_of(train, test)
+        for layer, values in train.layers.items():
+            gallery = finite_rows(f"train, layer {layer}", values, train.indices)
+            queries = finite_rows(f"test, layer {layer}", test.layers[layer], test.indices)
+            similarity, rows = nearest(queries, gallery, self.k)
+            share = votes(similarity, labels[rows], len(classes), self.temperature)
+            ranks = class_ranks(share, truth)
+            yield layer, float(np.mean(ranks < 1))
+            if len(classes) > 5:
+                yield f"{layer}/top5", float(np.mean(ranks < 5))
+        yield "chance", float(np.mean(truth == np.bincount(labels).argmax()))

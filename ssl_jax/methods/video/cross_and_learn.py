@@ -1,0 +1,106 @@
+"""Cross and Learn (Sayed, Brattoli and Ommer, "Cross and Learn: Cross-Modal Self-Supervision", GCPR
+2018): a frame and its motion should agree; frames of different films should not."""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ssl_jax.data.image import square
+from ssl_jax.data.record import Record
+from ssl_jax.data.sampling import even_clips, even_frames, frame_motion, window_by_motion
+from ssl_jax.method import Batch, Example, Method
+from ssl_jax.objectives.contrastive import cross_and_learn
+from ssl_jax.ops.augment import channel_split, random_crop, random_flip
+from ssl_jax.ops.frame_difference import frame_differences
+
+
+class CrossAndLearnNet(nn.Module):
+    """Two trunks, one for a frame and one for a stack of differences, that share nothing."""
+
+    vision: nn.Module
+    difference: nn.Module
+
+    @nn.compact
+    def __call__(self, batch: Batch, train: bool) -> tuple[jax.Array, jax.Array]:
+        frame = self.vision(batch["vision"], train)
+        motion = self.difference(batch["difference"], train)
+        flat = [layers[list(layers)[-1]] for layers in (frame, motion)]
+        return tuple(x.reshape(len(x), -1) for x in flat)
+
+
+@dataclasses.dataclass(frozen=True)
+class CrossAndLearn(Method):
+    """Draws a frame and its differences together (L_cross) and different films apart (L_div).
+
+    Rows 2i and 2i+1 of the batch are one item of the paper: two films that are told apart.
+    Shortcuts: one random colour channel stands for all three, or colour would tell the films;
+    time is reversed for half of the items, in both films alike. Against the paper: motion weights
+    for choosing the window come from frame differences instead of optical flow.
+
+    Attributes:
+      vision, difference: the trunks; in the paper CaffeNet with BatchNorm or VGG16, up to fc6 after
+        its ReLU, so that cosine distances lie in 0..1.
+      frames: of the window; one less are the differences, and the middle one is the picture.
+      stride: every how many-th frame of the film is taken.
+      candidates: frames (at that stride) decoded to find where most moves.
+      short_side: to which films are resized.
+      crop: side of the square that the networks see.
+      weight: of telling films apart against drawing modalities together.
+    """
+
+    vision: nn.Module
+    difference: nn.Module
+    frames: int = 5
+    stride: int = 1
+    candidates: int = 15
+    short_side: int = 256
+    crop: int = 224
+    weight: float = 0.5
+
+    @property
+    def net(self) -> nn.Module:
+        return CrossAndLearnNet(self.vision, self.difference)
+
+    def views(self, record: Record, rng: np.random.Generator) -> Example:
+        decode = record.need_frames(self.span(self.frames))
+        possible = 1 + (record.num_frames - 1) // self.stride
+        count = min(self.candidates, possible)
+        first = rng.integers(record.num_frames - self.span(count) + 1)
+        window = decode(first + self.stride * np.arange(count))
+        start = window_by_motion(frame_motion(window), self.frames - 1, rng)
+        frames = square(window[start : start + self.frames], self.short_side)
+        return {"difference": frames}
+
+    def span(self, count: int) -> int:
+        """How many frames of a film `count` frames at the stride reach over."""
+        return (count - 1) * self.stride + 1
+
+    def augment(self, batch: Batch, key: jax.Array) -> Batch:
+        crop, flip, split, reverse = jax.random.split(key, 4)
+        frames = random_flip(flip, random_crop(crop, batch["difference"], self.crop))
+        items = len(frames) // 2
+        backwards = jnp.repeat(jax.random.bernoulli(reverse, shape=(items,)), 2)
+        played = jnp.where(backwards[:, None, None, None, None], frames[:, ::-1], frames)
+        middle = frames[:, self.frames // 2]
+        return {"vision": channel_split(split, middle), "difference": played}
+
+    def prepare(self, modality: str, raw: jax.Array) -> jax.Array:
+        if modality == "difference":
+            return frame_differences(raw.astype(jnp.float32) / 255.0)
+        mean, std = jnp.array([0.485, 0.456, 0.406]), jnp.array([0.229, 0.224, 0.225])
+        return (raw.astype(jnp.float32) / 255.0 - mean) / std
+
+    def objective(self, outputs: tuple[jax.Array, jax.Array], batch: Batch):
+        frame, motion = outputs
+        return cross_and_learn(frame[0::2], motion[0::2], frame[1::2], motion[1::2], self.weight)
+
+    def clips(self, record: Record, modality: str, count: int) -> np.ndarray:
+        decode = record.need_frames()
+        if modality == "vision":
+            return square(decode(even_frames(record.num_frames, count)), self.crop)
+        numbers = even_clips(record.num_frames, count, self.frames, self.stride)
+        frames = square(decode(numbers.ravel()), self.crop)
+        return frames.reshape(*numbers.shape, *frames.shape[1:])

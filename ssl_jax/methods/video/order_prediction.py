@@ -1,0 +1,108 @@
+"""Order prediction (Lee, Huang, Singh and Yang, "Unsupervised Representation Learning by Sorting
+Sequences", ICCV 2017; OPN): in which order were the shuffled frames filmed, up to reversal?"""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ssl_jax.data.image import resize_short, square
+from ssl_jax.data.record import Record
+from ssl_jax.data.sampling import (
+    even_frames,
+    frame_motion,
+    high_motion_patch,
+    ordered_tuple,
+    random_clip,
+)
+from ssl_jax.method import Batch, Example, Method
+from ssl_jax.models.heads import PairwiseOrderHead
+from ssl_jax.objectives.classification import classification
+from ssl_jax.objectives.order import ORDERS_UP_TO_REVERSAL
+from ssl_jax.ops.augment import channel_split, random_flip, spatial_jitter
+
+
+class OrderNet(nn.Module):
+    """One trunk for all frames, its last layer compared in pairs, and a class per order."""
+
+    vision: nn.Module
+    hidden: int
+
+    @nn.compact
+    def __call__(self, batch: Batch, train: bool) -> jax.Array:
+        frames = batch["vision"]  # (b, n, h, w, c)
+        layers = self.vision(frames.reshape(-1, *frames.shape[2:]), train)
+        last = layers[list(layers)[-1]].reshape(*frames.shape[:2], -1)
+        classes = len(ORDERS_UP_TO_REVERSAL)
+        head = PairwiseOrderHead(
+            classes=classes, hidden=self.hidden, pair_order="distance", norm=True, name="head"
+        )
+        return head(last, train)
+
+
+@dataclasses.dataclass(frozen=True)
+class OrderPrediction(Method):
+    """Sorts four frames of a moving part of a film; an order and its reverse are one class.
+
+    Shortcuts: channel splitting shows one random colour channel of each frame, so that chromatic
+    aberration tells nothing; each frame is shifted by a few pixels of its own, so that edges of
+    the resting background tell nothing; frames and window are taken where something moves.
+    Against the paper: motion is the difference of frames, not optical flow.
+
+    Attributes:
+      vision: the trunk; in the paper CaffeNet with an fc6 of 1024.
+      candidates: frames among which the four are drawn by their motion.
+      stride: every how many-th frame of the film is a candidate.
+      short_side: to which films are resized.
+      window: side of the square cut where most moves.
+      crop: side of the square that the network sees, cut at random from the window.
+      shift: largest shift of a single frame in pixels.
+      hidden: width of the comparison of two frames.
+      mean: grey value subtracted from pixels in 0..255.
+    """
+
+    vision: nn.Module
+    candidates: int = 12
+    stride: int = 4
+    short_side: int = 240
+    window: int = 100
+    crop: int = 80
+    shift: int = 5
+    hidden: int = 512
+    mean: float = 96.5
+
+    @property
+    def net(self) -> nn.Module:
+        return OrderNet(self.vision, self.hidden)
+
+    def views(self, record: Record, rng: np.random.Generator) -> Example:
+        numbers = random_clip(record.num_frames, self.candidates, rng, self.stride)
+        frames = resize_short(record.need_frames()(numbers), self.short_side)
+        chosen = ordered_tuple(frame_motion(frames), 4, rng)
+        frames = frames[chosen]
+        y, x = high_motion_patch(frames, self.window)
+        return {"vision": frames[:, y : y + self.window, x : x + self.window]}
+
+    def augment(self, batch: Batch, key: jax.Array) -> Batch:
+        flip, shift, split, order, reverse = jax.random.split(key, 5)
+        frames = random_flip(flip, batch["vision"])
+        frames = spatial_jitter(shift, frames, self.crop, self.shift)
+        frames = channel_split(split, frames)
+        orders = jnp.array(ORDERS_UP_TO_REVERSAL)
+        target = jax.random.randint(order, (len(frames),), 0, len(orders))
+        shown = orders[target]
+        backwards = jax.random.bernoulli(reverse, shape=(len(frames), 1))
+        shown = jnp.where(backwards, shown[:, ::-1], shown)
+        return {"vision": jax.vmap(lambda film, o: film[o])(frames, shown), "target": target}
+
+    def prepare(self, modality: str, raw: jax.Array) -> jax.Array:
+        # One grey value for all: after channel splitting no channel has a colour of its own.
+        return raw.astype(jnp.float32) - self.mean
+
+    def objective(self, outputs: jax.Array, batch: Batch):
+        return classification(outputs, batch["target"])
+
+    def clips(self, record: Record, modality: str, count: int) -> np.ndarray:
+        return square(record.need_frames()(even_frames(record.num_frames, count)), self.crop)

@@ -1,0 +1,56 @@
+"""C3D, the plain 3-D convolutional network for clips."""
+
+import flax.linen as nn
+import jax
+from jaxtyping import Array, Float
+
+from ssl_jax.ops.conv3d import Conv3D
+from ssl_jax.ops.pooling import global_avg_pool, max_pool
+
+
+class C3D(nn.Module):
+    """C3D trunk (Tran et al. 2015) with BN after every convolution (Xu et al. 2019, VCOP).
+
+    Called with clips (b t h w c), returns their layers: conv1, conv2, conv3, conv4, conv5
+    (b t h w c; after BN and ReLU, before the pooling that follows), and pool (b d), the mean of
+    conv5 over time and space. 16 frames of 112 pixels reach conv5 as 2x7x7. Convolutions keep
+    their biases, as in VCOP.
+
+    Attributes:
+      bn_momentum: share of the past in the running statistics.
+      width: multiplies all widths.
+      dtype: of the computation.
+    """
+
+    bn_momentum: float = 0.9
+    width: float = 1.0
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b t h w c"], train: bool) -> dict[str, Array]:
+        layers = {}
+        for number, (channels, count) in enumerate(
+            ((64, 1), (128, 1), (256, 2), (512, 2), (512, 2)), start=1
+        ):
+            if number > 1:
+                # The first pooling keeps time, not to merge it too early.
+                x = max_pool(x, (1, 2, 2) if number == 2 else (2, 2, 2))
+            for letter in "ab"[:count]:
+                x = Conv3D(
+                    max(1, round(channels * self.width)),
+                    (3, 3, 3),
+                    kernel_init=nn.initializers.he_normal(),
+                    dtype=self.dtype,
+                    name=f"conv{number}{letter}",
+                )(x)
+                x = nn.BatchNorm(
+                    use_running_average=not train,
+                    momentum=self.bn_momentum,
+                    epsilon=1e-5,
+                    dtype=self.dtype,
+                    name=f"conv{number}{letter}_bn",
+                )(x)
+                x = jax.nn.relu(x)
+            layers[f"conv{number}"] = x
+        layers["pool"] = global_avg_pool(x)
+        return layers

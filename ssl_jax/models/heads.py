@@ -1,0 +1,144 @@
+"""Heads that stand on a trunk's features while it is trained."""
+
+import itertools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+class MLPHead(nn.Module):
+    """Projection head: dense layers with BN and ReLU between; the defaults are SimCLR's.
+
+    Chen et al. 2020, as in their code: no biases, BN after every layer, the last without offset.
+    `hidden=(2048,)` is the head of the paper, `hidden=(2048, 2048)` that of the second version.
+
+    Attributes:
+      hidden: widths of the hidden layers.
+      out: width of the output.
+      norm_hidden: BN in the hidden layers; without it they have a bias.
+      norm_out: BN, without offset, on the output; without it the last layer has a bias.
+      init_std: deviation of the initial weights; 0: LeCun's rule, better without BN.
+      bn_momentum: share of the past in the running statistics.
+      dtype: of the computation.
+    """
+
+    hidden: tuple[int, ...] = (2048,)
+    out: int = 128
+    norm_hidden: bool = True
+    norm_out: bool = True
+    init_std: float = 0.01
+    bn_momentum: float = 0.9
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b d"], train: bool) -> Float[Array, "b out"]:
+        normal, lecun = nn.initializers.normal(self.init_std), nn.initializers.lecun_normal()
+        for index, features in enumerate((*self.hidden, self.out)):
+            last = index == len(self.hidden)
+            norm = self.norm_out if last else self.norm_hidden
+            x = nn.Dense(
+                features,
+                use_bias=not norm,
+                kernel_init=normal if self.init_std else lecun,
+                dtype=self.dtype,
+                name=f"dense{index + 1}",
+            )(x)
+            if norm:
+                x = nn.BatchNorm(
+                    use_running_average=not train,
+                    momentum=self.bn_momentum,
+                    epsilon=1e-5,
+                    use_bias=not last,
+                    dtype=self.dtype,
+                    name=f"bn{index + 1}",
+                )(x)
+            if not last:
+                x = jax.nn.relu(x)
+        return x
+
+
+class PairwiseOrderHead(nn.Module):
+    """Classifies the order of n items from all pairs of their features.
+
+    Every pair's two feature vectors go side by side through one shared layer; the results of all
+    pairs together are classified. OPN (Lee et al. 2017): pair_order='distance', norm=True; VCOP
+    (Xu et al. 2019): the defaults.
+
+    Attributes:
+      classes: number of orders.
+      hidden: width of a pair's features.
+      pair_order: how pairs are lined up: 'lexicographic' (01 02 12), or 'distance', neighbours
+        first (01 12 23 02 13 03).
+      norm: BN of a pair's features, with statistics, scale and offset of its own for every pair.
+      dropout: rate, on the pairs' features.
+      bn_momentum: share of the past in the running statistics.
+      dtype: of the computation.
+
+    Raises:
+      ValueError: an unknown `pair_order`, or fewer than two items.
+    """
+
+    classes: int
+    hidden: int = 512
+    pair_order: str = "lexicographic"
+    norm: bool = False
+    dropout: float = 0.5
+    bn_momentum: float = 0.9
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b n d"], train: bool) -> Float[Array, "b k"]:
+        if x.shape[1] < 2:
+            raise ValueError(f"PairwiseOrderHead: needs at least 2 items, not {x.shape[1]}")
+        first, second = zip(*ordered_pairs(x.shape[1], self.pair_order), strict=True)
+        x = jnp.concatenate([x[:, first, :], x[:, second, :]], axis=-1)
+        x = nn.Dense(self.hidden, dtype=self.dtype, name="pair")(x)
+        if self.norm:
+            x = nn.BatchNorm(
+                use_running_average=not train,
+                axis=(1, 2),  # only the batch is averaged over: the pairs share nothing
+                momentum=self.bn_momentum,
+                epsilon=1e-5,
+                dtype=self.dtype,
+                name="pair_bn",
+            )(x)
+        x = nn.Dropout(self.dropout, deterministic=not train)(jax.nn.relu(x))
+        return nn.Dense(self.classes, dtype=self.dtype, name="order")(x.reshape(x.shape[0], -1))
+
+
+def ordered_pairs(count: int, order: str) -> list[tuple[int, int]]:
+    """All pairs i < j of `count` items, in 'lexicographic' order or by 'distance' j - i.
+
+    Raises:
+      ValueError: another order.
+    """
+    pairs = list(itertools.combinations(range(count), 2))
+    if order == "lexicographic":
+        return pairs
+    if order == "distance":
+        return sorted(pairs, key=lambda pair: pair[1] - pair[0])
+    raise ValueError(f"pair_order is 'lexicographic' or 'distance', not {order!r}")
+
+
+class Classifier(nn.Module):
+    """One linear layer on the features of an example, all of them in one row.
+
+    Features of several items (b n d) are classified together, as in Shuffle & Learn.
+
+    Attributes:
+      classes: number of classes.
+      dropout: rate, on the features.
+      dtype: of the computation.
+    """
+
+    classes: int
+    dropout: float = 0.0
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b ..."], train: bool) -> Float[Array, "b k"]:
+        x = x.reshape(x.shape[0], -1)
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        return nn.Dense(self.classes, dtype=self.dtype, name="linear")(x)

@@ -1,0 +1,66 @@
+"""Network in network for pictures of 32 pixels, as RotNet trained it on CIFAR."""
+
+import flax.linen as nn
+import jax
+from jaxtyping import Array, Float
+
+from ssl_jax.ops.pooling import avg_pool, global_avg_pool, max_pool
+
+
+class NIN(nn.Module):
+    """Network in network (Lin et al. 2014) of 3, 4 or 5 blocks (Gidaris, Singh, Komodakis 2018).
+
+    A block is three convolutions, the last two of them 1x1, each followed by BN and ReLU.
+    Called with pictures (b h w c), returns their layers: block1 (max-pooled to half the side),
+    block2 (average-pooled to a quarter), block3, ... (b h w c), and pool (b d), the mean of the
+    last block over space.
+
+    Attributes:
+      blocks: at least 3.
+      pool_block3: average-pools block3 too, if it is not the last.
+      bn_momentum: share of the past in the running statistics.
+      width: multiplies all widths.
+      dtype: of the computation.
+
+    Raises:
+      ValueError: fewer than 3 blocks.
+    """
+
+    blocks: int = 4
+    pool_block3: bool = False
+    bn_momentum: float = 0.9
+    width: float = 1.0
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], train: bool) -> dict[str, Array]:
+        if self.blocks < 3:
+            raise ValueError(f"NIN: needs at least 3 blocks, not {self.blocks}")
+        layers = {}
+        for number in range(1, self.blocks + 1):
+            channels = (192, 160, 96) if number == 1 else (192, 192, 192)
+            size = 5 if number <= 2 else 3
+            for index, features in enumerate(channels):
+                x = nn.Conv(
+                    max(1, round(features * self.width)),
+                    (size, size) if index == 0 else (1, 1),
+                    use_bias=False,
+                    kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
+                    dtype=self.dtype,
+                    name=f"block{number}_conv{index + 1}",
+                )(x)
+                x = nn.BatchNorm(
+                    use_running_average=not train,
+                    momentum=self.bn_momentum,
+                    epsilon=1e-5,
+                    dtype=self.dtype,
+                    name=f"block{number}_bn{index + 1}",
+                )(x)
+                x = jax.nn.relu(x)
+            if number == 1:
+                x = max_pool(x, 3, 2, padding=1)
+            elif number == 2 or (number == 3 and self.pool_block3 and self.blocks > 3):
+                x = avg_pool(x, 3, 2, padding=1)
+            layers[f"block{number}"] = x
+        layers["pool"] = global_avg_pool(x)
+        return layers
