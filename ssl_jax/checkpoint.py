@@ -15,12 +15,15 @@ from ssl_jax.config import ConfigError
 
 
 class TrainState(struct.PyTreeNode):
-    """Everything a step reads and writes; a checkpoint is exactly this."""
+    """Everything a step reads and writes; a checkpoint is exactly this.
 
-    step: jax.Array  # int32, steps taken
-    key: jax.Array  # of the whole run; step k uses fold_in(key, k)
-    params: dict
-    state: dict  # the method's other collections: batch statistics, queues, centroids
+    Leaves are arrays, or their shapes, types or places: hence no narrower types.
+    """
+
+    step: Any  # int32, steps taken
+    key: Any  # of the whole run; step k uses fold_in(key, k)
+    params: Any
+    state: Any  # the method's other collections: batch statistics, queues, centroids
     optimizer: Any
 
     def abstract(self, shardings) -> "TrainState":
@@ -115,25 +118,23 @@ class Saver:
         if step is None:
             raise ConfigError(f"no checkpoint in {self.folder}")
         place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        saved = self._manager.item_metadata(step)
-        tree = saved.tree if hasattr(saved, "tree") else saved
-        wanted = {
-            part: jax.tree.map(
-                lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
-                tree[part],
+        handler = self._ocp.PyTreeCheckpointHandler()
+        with self._ocp.CheckpointManager(self.folder, item_handlers=handler) as reader:
+            saved = reader.item_metadata(step).tree
+            wanted = {
+                part: jax.tree.map(
+                    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
+                    saved[part],
+                )
+                for part in ("params", "state")
+            }
+            places = self._ocp.checkpoint_utils.construct_restore_args(wanted)
+            return reader.restore(
+                step,
+                args=self._ocp.args.PyTreeRestore(
+                    wanted, restore_args=places, partial_restore=True
+                ),
             )
-            for part in ("params", "state")
-        }
-        args = self._ocp.args.PyTreeRestore(
-            wanted,
-            restore_args=self._ocp.checkpoint_utils.construct_restore_args(wanted),
-            partial_restore=True,
-        )
-        reader = self._ocp.CheckpointManager(
-            self.folder, item_handlers=self._ocp.PyTreeCheckpointHandler()
-        )
-        with reader:
-            return reader.restore(step, args=args)
 
 
 class Stop:

@@ -12,13 +12,10 @@ import importlib.util
 import inspect
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ml_collections import ConfigDict
-
-# Linen modules take these two beside their own fields; they are no knobs.
-_LINEN_FIELDS = ("parent", "name")
 
 
 class ConfigError(ValueError):
@@ -30,11 +27,9 @@ def call(target: Callable, /, **arguments) -> ConfigDict:
 
     Raises ConfigError for a misspelt, missing or wrongly typed argument.
     """
-    parameters = {
-        name: p
-        for name, p in inspect.signature(target).parameters.items()
-        if name not in _LINEN_FIELDS and p.kind is not inspect.Parameter.VAR_KEYWORD
-    }
+    parameters = dict(inspect.signature(target).parameters)
+    if "parent" in parameters:  # a Linen module: these two beside its own fields are no knobs
+        del parameters["parent"], parameters["name"]
     factories = {
         f.name: f.default_factory
         for f in (dataclasses.fields(target) if dataclasses.is_dataclass(target) else ())
@@ -122,16 +117,16 @@ def override(config: ConfigDict, path: str, value: Any) -> None:
     try:
         node[last] = value
     except TypeError as error:
-        raise ConfigError(f"config.{path}: {error}") from error
+        raise ConfigError(f"config.{path}: {error}".replace("\n", " ")) from error
 
 
-def save(config: ConfigDict, path: str) -> None:
+def save(config: ConfigDict, path: str | os.PathLike) -> None:
     """Writes the config as json, which `read` takes back."""
     with open(path, "w") as file:
         json.dump(config.to_dict(), file, indent=2)
 
 
-def read(path: str) -> ConfigDict:
+def read(path: str | os.PathLike) -> ConfigDict:
     """A config that `save` wrote. json has no tuples: every list was one."""
 
     def tuples(value: Any) -> Any:
@@ -143,8 +138,9 @@ def read(path: str) -> ConfigDict:
         return ConfigDict(tuples(json.load(file)))
 
 
-def _nearest(name: str, known: Mapping | dict) -> str:
-    near = difflib.get_close_matches(name, [k for k in known if k != "call"], n=1, cutoff=0.5)
+def _nearest(name: str, known: Iterable[str]) -> str:
+    names = [k for k in known if k != "call"]
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     if near:
         return f"; did you mean '{near[0]}'?"
-    return f"; it has {', '.join(k for k in known if k != 'call')}" if known else ""
+    return f"; it has {', '.join(names)}" if names else ""

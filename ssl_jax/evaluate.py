@@ -113,7 +113,7 @@ class Table:
 
 
 def evaluate(
-    config: ConfigDict, workdir: str, only: tuple[str, ...] = (), random_init: bool = False
+    config: ConfigDict, workdir: str | os.PathLike, only: tuple[str, ...] = (), random_init: bool = False
 ) -> dict[str, float]:
     """Runs the config's evaluators on the newest checkpoint of `workdir`; prints and saves a table.
 
@@ -123,6 +123,7 @@ def evaluate(
 
     Returns all numbers by name. Raises ConfigError for an unknown evaluator or missing checkpoint.
     """
+    workdir = os.fspath(workdir)
     unknown = [name for name in only if name not in config.evaluators]
     if unknown:
         near = difflib.get_close_matches(unknown[0], list(config.evaluators), n=1)

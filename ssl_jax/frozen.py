@@ -86,6 +86,23 @@ class Frozen:
             parts.append({k: v[: len(chunk)] for k, v in out.items()})
         return {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
 
+    def puzzle(self, batch: dict[str, np.ndarray], key: jax.Array) -> dict[str, float]:
+        """The method's loss and metrics on one host batch, nothing being trained."""
+        if "puzzle" not in self._cache:
+
+            def loss(variables, batch, key):
+                params, state = (
+                    variables["params"],
+                    {k: v for k, v in variables.items() if k != "params"},
+                )
+                value, (_, metrics) = self.method.loss(params, state, batch, key, train=False)
+                return {"loss": value, **metrics}
+
+            self._cache["puzzle"] = jax.jit(loss, out_shardings=replicated(self.mesh))
+        placed = put_batch(self.mesh, batch)
+        numbers = jax.device_get(self._cache["puzzle"](self.variables, placed, key))
+        return {name: float(value) for name, value in numbers.items()}
+
     def features(
         self,
         source: Source,
@@ -204,11 +221,12 @@ def _all_hosts(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     }
 
 
-def load(workdir: str) -> Frozen:
+def load(workdir: str | os.PathLike) -> Frozen:
     """The method that was trained in `workdir`, with its newest checkpoint.
 
     Raises ConfigError if there is none.
     """
+    workdir = os.fspath(workdir)
     path = os.path.join(workdir, "config.json")
     if not os.path.isfile(path):
         raise configs.ConfigError(f"no trained run in {workdir} (there is no config.json)")

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax.method import Batch, Method
+from ssl_jax.method import Method
 
 
 def puzzle_picture(
@@ -38,7 +38,7 @@ def _pixels(values: np.ndarray) -> np.ndarray:
     chosen = np.linspace(0, values.shape[1] - 1, min(8, values.shape[1])).round().astype(int)
     values = values[:, chosen]
     if values.dtype != np.uint8:
-        values = values.astype(np.float32)
+        values = np.nan_to_num(values.astype(np.float32), posinf=0, neginf=0)
         low, high = values.min(), values.max()
         values = (255 * (values - low) / max(high - low, 1e-6)).astype(np.uint8)
     if values.shape[-1] != 3:  # more channels (a stack of differences): the first stands for all
@@ -55,7 +55,7 @@ def _tiles(values: np.ndarray, tile: int) -> np.ndarray:
     return np.concatenate([np.concatenate(row, axis=1) for row in framed], axis=0)
 
 
-def _targets(batch: Batch, tile: int) -> np.ndarray:
+def _targets(batch: dict[str, np.ndarray], tile: int) -> np.ndarray:
     """A column of the integers that each row is to be told apart by."""
     from PIL import Image, ImageDraw
 

@@ -32,7 +32,7 @@ class Interrupted(KeyboardInterrupt):
         self.by = by
 
 
-def fit(config: ConfigDict, workdir: str) -> TrainState:
+def fit(config: ConfigDict, workdir: str | os.PathLike) -> TrainState:
     """Trains what the config says and returns the final state.
 
     Everything is written below `workdir`: config.json, checkpoints/, metrics.jsonl, tensorboard/,
@@ -44,6 +44,7 @@ def fit(config: ConfigDict, workdir: str) -> TrainState:
       Interrupted: after Ctrl-C, SIGTERM or a preemption notice, once the state is saved.
       FloatingPointError: the loss is not finite; the last good checkpoint is kept.
     """
+    workdir = os.fspath(workdir)
     experiment: Experiment = configs.build(config)
     mesh = experiment.sharding.mesh()
     check_batch_size(experiment.batch_size, mesh)
@@ -127,7 +128,7 @@ def train_step(
     loss = jax.value_and_grad(method.loss, has_aux=True)
     (value, (collections, metrics)), gradients = loss(state.params, state.state, batch, key)
     updates, moments = optimizer.update(gradients, state.optimizer, state.params)
-    metrics = {"loss": value, **metrics, "gradient_norm": optax.global_norm(gradients)}
+    metrics = {"loss": value, **metrics, "gradient_norm": optax.tree.norm(gradients)}
     state = state.replace(
         step=state.step + 1,
         params=optax.apply_updates(state.params, updates),

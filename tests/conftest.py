@@ -1,4 +1,4 @@
-"""Eight fake devices on the CPU, a cache of compiled programs, and every jaxtyping shape checked."""
+"""Eight fake devices on the CPU, a cache of compiled programs, every array's shape checked."""
 
 import os
 import tempfile
@@ -15,6 +15,6 @@ os.environ.setdefault(
 )
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
-from jaxtyping import install_import_hook  # noqa: E402  (after the environment is set)
+from jaxtyping import install_import_hook
 
 install_import_hook("ssl_jax", "beartype.beartype")

@@ -79,5 +79,5 @@ def test_linen_modules_record_their_knobs_only():
 
 
 def test_a_missing_file_is_one_line():
-    with pytest.raises(ConfigError, match="no config file nowhere.py"):
+    with pytest.raises(ConfigError, match=r"no config file nowhere\.py"):
         config.load("nowhere.py:tiny")

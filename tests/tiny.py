@@ -68,7 +68,7 @@ def experiment(**changes):
     arguments = {
         "source": call(SyntheticSource, size=24, frames=2, height=32, width=32),
         "method": call(MeanColour, vision=call(TinyTrunk)),
-        "optimizer": call(Optimizer, name="adamw", learning_rate=1e-2),
+        "optimizer": call(Optimizer, name="sgd", learning_rate=0.05),
         "steps": 6,
         "batch_size": 8,
         "log_every": 2,

@@ -37,20 +37,16 @@ def fit(
     (all that the number format can give), or after `max_steps`.
     """
 
-    def objective(theta, strength):
+    def objective(theta, strength):  # the last row of theta is the bias
         # Accelerators multiply in reduced precision by default; a line search needs all digits.
-        logits = jnp.matmul(x, theta["weight"], precision="highest") + theta["bias"]
+        logits = jnp.matmul(x, theta[:-1], precision="highest") + theta[-1]
         entropy = optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
-        return entropy + strength / 2 * jnp.sum(theta["weight"] ** 2)
+        return entropy + strength / 2 * jnp.sum(theta[:-1] ** 2)
 
     def solve(strength):
         value = functools.partial(objective, strength=strength)
         solver = optax.lbfgs()
         value_and_grad = optax.value_and_grad_from_state(value)
-        start = {
-            "weight": jnp.zeros((x.shape[1], classes), x.dtype),
-            "bias": jnp.zeros(classes, x.dtype),
-        }
 
         def unfinished(carry):
             _, _, step, slope, move = carry
@@ -60,16 +56,16 @@ def fit(
             theta, state, step, _, _ = carry
             loss, grad = value_and_grad(theta, state=state)
             update, state = solver.update(grad, state, theta, value=loss, grad=grad, value_fn=value)
-            slope = optax.tree.norm(optax.tree.get(state, "grad"), ord=jnp.inf)
-            move = optax.tree.norm(update, ord=jnp.inf)
-            return optax.apply_updates(theta, update), state, step + 1, slope, move
+            slope = jnp.abs(optax.tree.get(state, "grad")).max()
+            return theta + update, state, step + 1, slope, jnp.abs(update).max()
 
+        start = jnp.zeros((x.shape[1] + 1, classes), x.dtype)
         infinite = jnp.array(jnp.inf, x.dtype)
         carry = (start, solver.init(start), jnp.array(0), infinite, infinite)
-        theta = jax.lax.while_loop(unfinished, advance, carry)[0]
-        return theta["weight"], theta["bias"]
+        return jax.lax.while_loop(unfinished, advance, carry)[0]
 
-    return jax.vmap(solve)(l2)
+    theta = jax.vmap(solve)(l2)
+    return theta[:, :-1], theta[:, -1]
 
 
 @jax.jit

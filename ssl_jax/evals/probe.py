@@ -1,8 +1,9 @@
 """What all probes of frozen features share: labels, few labels, held-out rows, scores.
 
 A probe is fitted to the training features and scored once on the test features. Its strength is
-chosen on held-out rows of the *training* set, never on test labels. Classes are those of the
-training set; a test record of another class counts as a miss.
+chosen on held-out rows of the *training* set, never on test labels. Features are standardised by
+all training rows; where labels are few the rest still counts, as features need none. Classes are
+those of the training set; a test record of another class counts as a miss.
 """
 
 from collections.abc import Callable, Iterator
@@ -109,7 +110,7 @@ def fit_and_score(
 ) -> tuple[Float[np.ndarray, "m k"], float]:
     """Scores of the test rows, and the strength chosen for them.
 
-    The strength with the best held-out accuracy wins, the larger of equals, and is refitted to all
+    Features come standardised. The strength with the best held-out accuracy wins, the larger of equals, and is refitted to all
     training rows. A single strength is taken as it is.
     """
     best = max(l2)
@@ -119,12 +120,10 @@ def fit_and_score(
             raise ValueError(
                 "one record a class leaves none to choose l2 on: give a single l2, or more labels"
             )
-        fitted, new = standardise(x[~held], x[held])
-        grid = scores(fitted, y[~held], new, classes, l2)
+        grid = scores(x[~held], y[~held], x[held], classes, l2)
         accuracy = [np.mean(class_ranks(each, y[held]) < 1) for each in grid]
         best = max(zip(accuracy, l2, strict=True))[1]
-    fitted, new = standardise(x, test)
-    return scores(fitted, y, new, classes, (best,))[0], best
+    return scores(x, y, test, classes, (best,))[0], best
 
 
 def probe(
@@ -151,6 +150,7 @@ def probe(
     for layer, values in train.layers.items():
         x = finite_rows(f"train, layer {layer}", values, train.indices)
         new = finite_rows(f"test, layer {layer}", test.layers[layer], test.indices)
+        x, new = standardise(x, new)
         ranks, chosen = [], []
         for draw in range(draws if labels_per_class else 1):
             rows = np.arange(len(labels))

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Real
 
 from ssl_jax.data.record import Source
 from ssl_jax.evals import ridge
@@ -61,7 +61,7 @@ def median_rank(rank: Float[np.ndarray, "q"]) -> float:
 
 
 def ndcg(
-    relevance: Float[np.ndarray, "q g"],
+    relevance: Real[np.ndarray, "q g"],
     similarity: Float[np.ndarray, "q g"],
     k: int,
     gain: str = "linear",
@@ -208,44 +208,41 @@ class CrossModalRetrieval:
         name = f"{self.gallery} {self.layer}"
         known = finite_rows(f"train, {name}", target.layers[self.layer], target.indices)
         asked = finite_rows(f"test, {name}", answers.layers[self.layer], answers.indices)
-        _, true = standardise(known, asked)
+        known, true = standardise(known, asked)
         for layer, values in train.layers.items():
             name = f"{self.query} {layer}"
             x = finite_rows(f"train, {name}", values, train.indices)
             new = finite_rows(f"test, {name}", test.layers[layer], test.indices)
-            predicted = predict_features(x, known, new, self.l2, self.seed)
+            predicted = predict_features(*standardise(x, new), known, self.l2, self.seed)
             yield layer, predicted, true, test.groups
 
 
 def predict_features(
     x: Float[np.ndarray, "n d"],
-    y: Float[np.ndarray, "n e"],
     new: Float[np.ndarray, "m d"],
+    y: Float[np.ndarray, "n e"],
     l2: tuple[float, ...],
     seed: int,
 ) -> Float[np.ndarray, "m e"]:
-    """Standardised y for `new`, by ridge regression fitted to the pairs (x, y).
+    """y for `new`, by ridge regression fitted to the pairs (x, y); all come standardised.
 
     The strength is the one whose predictions have the highest mean cosine with the truth on a
     random fifth of the pairs; then all pairs are fitted.
     """
+
+    def fit(x, y, new, l2):
+        return jax.device_get(ridge.predict(*jax.device_put((x, y, new, np.asarray(l2, x.dtype)))))
+
     best = max(l2)
     if len(l2) > 1:
         if len(x) < 5:
             raise ValueError(f"train has {len(x)} pairs, too few to choose l2: give a single one")
         held = np.zeros(len(x), bool)
         held[np.random.default_rng(seed).permutation(len(x))[: len(x) // 5]] = True
-        _, truth = standardise(y[~held], y[held])
-        grid = _ridge(x[~held], y[~held], x[held], l2)
-        cosine = [np.mean(np.sum(unit(each) * unit(truth), axis=1)) for each in grid]
+        grid = fit(x[~held], y[~held], x[held], l2)
+        cosine = [np.mean(np.sum(unit(each) * unit(y[held]), axis=1)) for each in grid]
         best = max(zip(cosine, l2, strict=True))[1]
-    return _ridge(x, y, new, (best,))[0]
-
-
-def _ridge(x, y, new, l2):
-    """Predictions of standardised y, one array a strength."""
-    (x, new), (y,) = standardise(x, new), standardise(y)
-    return jax.device_get(ridge.predict(*jax.device_put((x, y, new, np.asarray(l2, x.dtype)))))
+    return fit(x, y, new, (best,))[0]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -68,9 +68,7 @@ class Multitask(Method):
         return {
             f"{name}/{entry}": value
             for i, (name, task) in enumerate(self.tasks.items())
-            for entry, value in task.augment(
-                _part(batch, name), jax.random.fold_in(key, i)
-            ).items()
+            for entry, value in task.augment(_part(batch, name), jax.random.fold_in(key, i)).items()
         }
 
     def init(self, key: jax.Array, batch: Batch) -> dict:
@@ -103,7 +101,9 @@ class Multitask(Method):
         return total, (state, metrics)
 
     def objective(self, outputs, batch: Batch):
-        raise TypeError("a multitask's loss is the sum of its tasks'; it has no objective of its own")
+        raise TypeError(
+            "a multitask's loss is the sum of its tasks'; it has no objective of its own"
+        )
 
     def clips(self, record: Record, modality: str, count: int) -> np.ndarray:
         return next(iter(self.tasks.values())).clips(record, modality, count)

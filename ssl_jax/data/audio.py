@@ -1,0 +1,36 @@
+"""Waves on the host: another sample rate, a fixed length."""
+
+import math
+
+import numpy as np
+from jaxtyping import Float32
+
+# Zero crossings of the resampling filter on each side, in samples of the slower of both rates.
+FILTER_REACH = 10
+
+
+def resample(
+    wave: Float32[np.ndarray, "s"], from_rate: int, to_rate: int
+) -> Float32[np.ndarray, "s2"]:
+    """Band-limited resampling of a wave by a polyphase Kaiser-windowed sinc, without delay.
+
+    Sample k of the result is at k / to_rate seconds; there are round(s * to_rate / from_rate).
+    Beyond the wave's ends silence is assumed. ValueError if a rate is not a positive integer.
+    """
+    if from_rate < 1 or to_rate < 1 or from_rate != int(from_rate) or to_rate != int(to_rate):
+        raise ValueError(f"cannot resample from {from_rate} to {to_rate} Hz: whole, positive rates")
+    if from_rate == to_rate:
+        return wave
+    from scipy.signal import resample_poly
+
+    common = math.gcd(int(from_rate), int(to_rate))
+    up, down = int(to_rate) // common, int(from_rate) // common
+    length = round(len(wave) * up / down)
+    if length == 0:
+        return np.zeros(0, np.float32)
+    return fit_length(resample_poly(wave, up, down).astype(np.float32, copy=False), length)
+
+
+def fit_length(wave: Float32[np.ndarray, "s"], samples: int) -> Float32[np.ndarray, "s2"]:
+    """The first `samples` samples; silence after the end of a shorter wave."""
+    return np.pad(wave[:samples], (0, max(0, samples - len(wave))))

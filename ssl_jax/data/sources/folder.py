@@ -1,0 +1,304 @@
+"""A folder of films, pictures and sounds, with or without a csv that describes them."""
+
+import concurrent.futures
+import csv
+import dataclasses
+import functools
+import logging
+import math
+import os
+
+import numpy as np
+
+from ssl_jax.data import decode
+from ssl_jax.data.record import Caption, MediaError, Record
+
+ENDINGS = {
+    "image": decode.PICTURE_ENDINGS,
+    "video": (
+        *(".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg"),
+        *(".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
+    ),
+    "sound": (
+        *(".aac", ".ac3", ".aif", ".aiff", ".flac", ".m4a", ".mka", ".mp3", ".oga", ".ogg"),
+        *(".opus", ".wav", ".wma"),
+    ),
+}
+KIND = {ending: kind for kind, endings in ENDINGS.items() for ending in endings}
+COLUMNS = ("path", "label", "split", "caption", "language", "start", "end")
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """One record before its file is opened. `path` is relative to the folder."""
+
+    path: str
+    label: int = -1
+    split: str = ""
+    captions: tuple[Caption, ...] = ()
+    start: float = 0.0
+    end: float = math.inf
+    extra: tuple[tuple[str, str], ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderSource:
+    """Media files below a folder, in the order of their paths, or those that a csv lists.
+
+    Without a manifest every file with a known ending counts, whatever its case; hidden files and
+    linked folders do not. Files in sub-folders are labelled by their first sub-folder: the sorted
+    names are `label_names`, a label is a place in it. Other files have label -1.
+
+    The manifest is a csv in UTF-8 with a header; only the column `path` (relative to the folder,
+    with '/') is required, and an empty field is as good as none. Its rows become records so:
+      1. A row with `start` or `end` (seconds) but no `caption` is a segment: a record of its own,
+         whose frames and sound count from the segment's first frame.
+      2. All other rows of one path with the same split and label are one record of the whole file.
+         Each caption among them, with its start, end and `language`, is one of its captions.
+    Labels are whole numbers from 0, or names, which are sorted and numbered. They are numbered over
+    the whole manifest, so all splits agree. Columns of other names go to `extra` as text.
+
+    A segment's sound outside of the segment is the film's, not silence.
+
+    Attributes:
+      path: the folder.
+      manifest: the csv, as a path from the folder; '' for none.
+      split: keep the manifest's rows of this split; '' keeps all.
+      kinds: which files to take, by their ending: 'video', 'image', 'sound'.
+      need: leave out files without 'frames' or 'sound', and broken ones. Opens every file once.
+      min_seconds: leave out what is shorter (a picture lasts one second). Opens every file once.
+      sample_rate: sound is resampled to it; 0 keeps the files' own rates.
+      limit: at most so many records, spread evenly over all; 0 for no limit.
+    """
+
+    path: str
+    manifest: str = ""
+    split: str = ""
+    kinds: tuple[str, ...] = ("video", "image", "sound")
+    need: tuple[str, ...] = ()
+    min_seconds: float = 0.0
+    sample_rate: int = 0
+    limit: int = 0
+
+    def __post_init__(self):
+        if not os.path.isdir(self.path):
+            raise ValueError(f"there is no folder {self.path!r}; give the path of your data")
+        for name, allowed in (("kinds", tuple(ENDINGS)), ("need", ("frames", "sound"))):
+            wrong = [value for value in getattr(self, name) if value not in allowed]
+            if wrong:
+                raise ValueError(f"{name}={getattr(self, name)}: {wrong[0]!r} is none of {allowed}")
+        if self.split and not self.manifest:
+            raise ValueError(
+                f"split={self.split!r} needs a manifest with a column 'split'; "
+                "for folders named train, test, ... give the path of one of them"
+            )
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index: int) -> Record:
+        if not 0 <= index < len(self._items):
+            raise IndexError(index)
+        item = self._items[index]
+        media = decode.probe(os.path.join(self.path, item.path))
+        first, last, start, duration = _segment(item, media)
+        extra = {"path": media.path, "split": item.split, **dict(item.extra)}
+        rate = (self.sample_rate or media.sample_rate) if media.has_sound else 0
+        if media.has_frames:
+            extra["times"] = media.times[first:last] - start
+        return Record(
+            name=item.path,
+            index=int(index),
+            num_frames=last - first,
+            fps=(last - first) / duration,
+            frames=(lambda i: _frames(media, first, last, i)) if media.has_frames else None,
+            audio=(lambda a, b: _audio(media, start, rate, float(a), float(b))) if media.has_sound else None,
+            sample_rate=rate,
+            duration=duration,
+            captions=item.captions,
+            label=item.label,
+            extra=extra,
+        )
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The name of each label; the numbers themselves if the manifest has numbers."""
+        return self._listing[1]
+
+    @functools.cached_property
+    def _listing(self) -> tuple[list[Item], tuple[str, ...]]:
+        if self.manifest:
+            items, names = _read_manifest(os.path.join(self.path, self.manifest))
+        else:
+            items, names = _walk(self.path)
+        chosen = [i for i in items if _kind(i.path) in self.kinds]
+        if self.split:
+            splits = sorted({item.split for item in items})
+            chosen = [i for i in chosen if i.split == self.split]
+            if self.split not in splits:
+                raise ValueError(f"{self.manifest}: no split {self.split!r}, there is {splits}")
+        if not chosen:
+            raise ValueError(
+                f"{self.path}: no files of kinds={self.kinds} among {len(items)} media files; "
+                f"known endings are {' '.join(sorted(KIND))}"
+            )
+        return chosen, names
+
+    @functools.cached_property
+    def _items(self) -> list[Item]:
+        items = self._listing[0]
+        if self.need or self.min_seconds > 0:
+            # Opening files is waiting for the disk, so more threads than cores.
+            with concurrent.futures.ThreadPoolExecutor(16) as pool:
+                reasons = list(pool.map(self._lack, items))
+            kept = [i for i, reason in zip(items, reasons, strict=True) if not reason]
+            counts = {r: reasons.count(r) for r in sorted(set(reasons)) if r}
+            if counts:
+                left_out = ", ".join(f"{count} {reason}" for reason, count in counts.items())
+                logging.getLogger(__name__).warning(
+                    "%s: %d of %d records; left out: %s", self.path, len(kept), len(items), left_out
+                )
+            if not kept:
+                raise ValueError(
+                    f"{self.path}: nothing is left after need={self.need} and "
+                    f"min_seconds={self.min_seconds}: {left_out}"
+                )
+            items = kept
+        if self.limit and self.limit < len(items):
+            items = [items[i * len(items) // self.limit] for i in range(self.limit)]
+        return items
+
+    def _lack(self, item: Item) -> str:
+        """Why a record is left out, '' if it is not."""
+        try:
+            media = decode.probe(os.path.join(self.path, item.path))
+            first, last, _, duration = _segment(item, media)
+        except MediaError:
+            return "unreadable"
+        if "frames" in self.need and last == first:
+            return "without frames"
+        if "sound" in self.need and not media.has_sound:
+            return "without sound"
+        return "too short" if duration < self.min_seconds else ""
+
+
+def _segment(item: Item, media: decode.Media) -> tuple[int, int, float, float]:
+    """First frame, frame after the last, time of the zero and duration of a record."""
+    end = min(item.end, media.duration)
+    if item.start >= end:
+        raise MediaError(
+            f"{media.path}: lasts {media.duration:.2f} s, its segment begins at {item.start:.2f} s"
+        )
+    if not media.has_frames:
+        return 0, 0, item.start, end - item.start
+    # A microsecond off: 0.28 in a csv is not quite 7 / 25.
+    first, last = np.searchsorted(media.times, [item.start - 1e-6, end - 1e-6]).tolist()
+    if first >= last:
+        raise MediaError(f"{media.path}: no frame between {item.start:.2f} s and {end:.2f} s")
+    start = float(media.times[first])
+    stop = media.duration if last == media.num_frames else float(media.times[last])
+    return first, last, start, stop - start
+
+
+def _frames(media: decode.Media, first: int, last: int, indices) -> np.ndarray:
+    indices = np.asarray(indices, np.int64).reshape(-1)
+    wrong = indices[(indices < 0) | (indices >= last - first)]
+    if len(wrong):
+        raise MediaError(f"{media.path}: frame {wrong[0]} was asked for, it has {last - first}")
+    return decode.read_frames(media.path, indices + first)
+
+
+def _audio(media: decode.Media, zero: float, rate: int, start: float, stop: float) -> np.ndarray:
+    # Exactly this many samples: two roundings of moved times could give one more.
+    count = round((stop - start) * rate)
+    begin = round((zero + start) * rate)
+    return decode.read_audio(media.path, begin / rate, (begin + count) / rate, rate)
+
+
+def _kind(path: str) -> str:
+    return KIND.get(os.path.splitext(path)[1].lower(), "")
+
+
+def _walk(folder: str) -> tuple[list[Item], tuple[str, ...]]:
+    paths = []
+    for where, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        inside = os.path.relpath(where, folder)
+        for name in files:
+            if not name.startswith(".") and _kind(name):
+                paths.append(os.path.normpath(os.path.join(inside, name)).replace(os.sep, "/"))
+    names = sorted({path.split("/")[0] for path in paths if "/" in path})
+    numbers = {name: number for number, name in enumerate(names)}
+    items = [Item(p, label=numbers.get(p.split("/")[0], -1)) for p in sorted(paths)]
+    return items, tuple(names)
+
+
+def _read_manifest(file: str) -> tuple[list[Item], tuple[str, ...]]:
+    try:
+        with open(file, encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream, strict=True)
+            columns = reader.fieldnames or []
+            rows = [(reader.line_num, row) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{file}: cannot be read as a csv in UTF-8 ({error})") from error
+    if "path" not in columns:
+        raise ValueError(
+            f"{file}: needs a header with the column 'path', it has {columns}; "
+            f"the others may be {', '.join(COLUMNS[1:])}"
+        )
+    labels = [(row.get("label") or "").strip() for _, row in rows]
+    number, names = _number_labels(file, labels)
+    items = {}
+    for (line, row), label in zip(rows, labels, strict=True):
+        if None in row or None in row.values():
+            raise ValueError(f"{file}:{line}: has another number of fields than the header")
+        item = _item(f"{file}:{line}", row, number[label])
+        whole = dataclasses.replace(item, captions=(), extra=())
+        # Rule 1 gives each row a key of its own, rule 2 gathers the captions under one.
+        key = (whole, line) if item.start > 0 or item.end < math.inf else whole
+        if key in items:
+            item = dataclasses.replace(items[key], captions=items[key].captions + item.captions)
+        items[key] = item
+    return list(items.values()), names
+
+
+def _number_labels(file: str, labels: list[str]) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Number of each label that occurs, and the label's names in order of their numbers."""
+    given = sorted(set(labels) - {""})
+    try:
+        numbers = {label: int(label) for label in given}
+    except ValueError:
+        numbers = {label: place for place, label in enumerate(given)}
+        return {**numbers, "": -1}, tuple(given)
+    if min(numbers.values(), default=0) < -1:
+        lowest = min(numbers.values())
+        raise ValueError(f"{file}: labels must count from 0 (-1 is none), one is {lowest}")
+    names = tuple(str(number) for number in range(max(numbers.values(), default=-1) + 1))
+    return {**numbers, "": -1}, names
+
+
+def _item(where: str, row: dict[str, str], label: int) -> Item:
+    row = {name: value.strip() for name, value in row.items()}
+    path = row["path"].replace("\\", "/")
+    if not path or os.path.isabs(path) or ".." in path.split("/"):
+        raise ValueError(f"{where}: path {path!r} must lie inside the folder of the source")
+    if not _kind(path):
+        raise ValueError(
+            f"{where}: path {path!r} has no known ending; known are {' '.join(sorted(KIND))}"
+        )
+    times = []
+    for name, default in (("start", 0.0), ("end", math.inf)):
+        try:
+            times.append(float(row.get(name) or default))
+        except ValueError as error:
+            raise ValueError(f"{where}: {name}={row[name]!r} is no number of seconds") from error
+    start, end = times
+    if not 0 <= start < end:
+        raise ValueError(f"{where}: start {start} and end {end} must satisfy 0 <= start < end")
+    split = row.get("split", "")
+    extra = tuple((name, value) for name, value in row.items() if name not in COLUMNS)
+    path = os.path.normpath(path).replace(os.sep, "/")
+    if row.get("caption"):
+        caption = Caption(row["caption"], start, end, row.get("language") or "en")
+        return Item(path, label, split, (caption,), extra=extra)
+    return Item(path, label, split, (), start, end, extra)

@@ -1,0 +1,50 @@
+"""How well a method solves its own puzzle on records that it was not trained on."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+
+from ssl_jax.data.pipeline import Loading, record_batches
+from ssl_jax.data.record import Source
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretext:
+    """The method's loss and metrics on held-out records, network frozen, one puzzle a record.
+
+    Yields 'loss', 'accuracy', ... as the method names them. A method that solves its puzzle in
+    training and not here has learnt its films by heart. Records that do not fill a batch at the end
+    are left out: some losses depend on the batch's size.
+
+    Attributes:
+      source: held-out records.
+      batch_size: rows at once; chance of contrastive methods depends on it.
+      seed: of the puzzles.
+      every: steps between runs during training; 0 is only at the end.
+    """
+
+    source: Source
+    batch_size: int = 64
+    seed: int = 0
+    every: int = 0
+
+    def run(self, frozen) -> Iterator[tuple[str, float]]:
+        """`frozen`: a trained network, `ssl_jax.frozen.Frozen`."""
+        if len(self.source) < self.batch_size:
+            raise ValueError(
+                f"pretext: {len(self.source)} records do not fill a batch of {self.batch_size}; "
+                "lower its batch_size"
+            )
+
+        def read(record):
+            return frozen.method.views(record, np.random.default_rng([self.seed, record.index]))
+
+        batches = record_batches(self.source, read, self.batch_size, Loading())
+        key, rows = jax.random.key(self.seed), []
+        for number, (batch, valid) in enumerate(batches):
+            if valid == self.batch_size:
+                rows.append(frozen.puzzle(batch, jax.random.fold_in(key, number)))
+        for name in rows[0]:
+            yield name, float(np.mean([row[name] for row in rows]))

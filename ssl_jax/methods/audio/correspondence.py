@@ -1,0 +1,161 @@
+"""Audio-visual correspondence (Arandjelovic and Zisserman, "Objects that Sound", ECCV 2018; AVE-Net):
+does this sound belong to this picture?"""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ssl_jax.data.audio import resample
+from ssl_jax.data.image import square
+from ssl_jax.data.record import Record
+from ssl_jax.data.sampling import audio_window, even_times, frame_at
+from ssl_jax.method import Batch, Example, Method
+from ssl_jax.objectives.contrastive import info_nce, match
+from ssl_jax.ops.augment import random_crop, random_flip
+from ssl_jax.ops.spectrogram import log_spectrogram
+
+
+class CorrespondenceNet(nn.Module):
+    """Two trunks, each followed by two dense layers, whose unit-length outputs share one space."""
+
+    vision: nn.Module
+    audio: nn.Module
+    embedding: int
+
+    def setup(self):
+        self.vision_head = EmbeddingHead(self.embedding)
+        self.audio_head = EmbeddingHead(self.embedding)
+        self.scale = self.param("scale", nn.initializers.ones, ())
+        self.bias = self.param("bias", nn.initializers.ones, ())
+
+    def __call__(self, batch: Batch, train: bool):
+        sounds = batch["audio"]  # (b, n, t, f): the picture's own sound, then others of its film
+        frame = self.embed("vision", batch["vision"], train)["embedding"]
+        sound = self.embed("audio", sounds.reshape(-1, *sounds.shape[2:]), train)["embedding"]
+        return frame, sound.reshape(*sounds.shape[:2], -1), self.scale, self.bias
+
+    def embed(self, modality: str, x: jax.Array, train: bool) -> dict[str, jax.Array]:
+        """The trunk's layers, and 'embedding' (b, d) of length 1."""
+        trunk, head = {
+            "vision": (self.vision, self.vision_head),
+            "audio": (self.audio, self.audio_head),
+        }[modality]
+        layers = trunk(x, train)
+        return {**layers, "embedding": head(layers["pool"])}
+
+
+class EmbeddingHead(nn.Module):
+    """fc-ReLU-fc and division by the length."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = nn.Dense(self.width, name="fc1")(x.astype(jnp.float32))
+        x = nn.Dense(self.width, name="fc2")(nn.relu(x))
+        # The square root's slope at zero is infinite, so the epsilon stands inside.
+        return x / jnp.sqrt(jnp.sum(x**2, axis=-1, keepdims=True) + 1e-12)
+
+
+@dataclasses.dataclass(frozen=True)
+class Correspondence(Method):
+    """Learns one space in which a frame and the second of sound around it lie close.
+
+    Shortcut: frames stand on the grid of the film's rate, so sound windows drawn at any time would
+    tell that they belong to no frame; every window, matching or not, starts on one grid, and with
+    `misalignment` none is exactly centred.
+
+    Attributes:
+      vision, audio: the trunks; their layer 'pool' feeds the embedding.
+      short_side: to which frames are resized (their centre square is taken).
+      crop: side of the square that the network sees, cut at random.
+      seconds, sample_rate: of the sound; a record's sound of another rate is resampled.
+      grid: sound windows start at multiples of so many seconds.
+      misalignment: largest random shift in seconds between frame and middle of its sound.
+      within: how many other windows of the same film serve as negatives for its frame.
+      apart: smallest distance in seconds of such a window from the film's matching one.
+      contrast: 'pairs' compares a frame with its own sound and with one other (AVE-Net's two-way
+        softmax on the distance); 'batch' with all sounds of the batch, both ways (InfoNCE).
+      temperature: of InfoNCE.
+      embedding: width of the common space.
+      window, hop, bins: of the spectrogram, in samples; `bins` is the length of the transform.
+    """
+
+    vision: nn.Module
+    audio: nn.Module
+    short_side: int = 256
+    crop: int = 224
+    seconds: float = 1.0
+    sample_rate: int = 48000
+    grid: float = 0.04
+    misalignment: float = 0.0
+    within: int = 0
+    apart: float = 1.0
+    contrast: str = "pairs"
+    temperature: float = 0.1
+    embedding: int = 128
+    window: int = 480
+    hop: int = 240
+    bins: int = 512
+
+    def __post_init__(self):
+        if self.contrast not in ("pairs", "batch"):
+            raise ValueError(f"contrast is pairs or batch, not '{self.contrast}'")
+
+    @property
+    def net(self) -> nn.Module:
+        return CorrespondenceNet(self.vision, self.audio, self.embedding)
+
+    def views(self, record: Record, rng: np.random.Generator) -> Example:
+        decode = record.need_frames()
+        starts = [audio_window(record.duration, self.seconds, rng, self.grid)]
+        for _ in range(self.within):
+            away = (starts[0], self.apart)
+            starts.append(audio_window(record.duration, self.seconds, rng, self.grid, away))
+        shift = rng.uniform(-self.misalignment, self.misalignment)
+        number = frame_at(starts[0] + self.seconds / 2 + shift, record.fps, record.num_frames)
+        return {
+            "vision": square(decode([number]), self.short_side)[0],
+            "audio": np.stack([self.sound(record, start) for start in starts]),
+        }
+
+    def sound(self, record: Record, start: float) -> np.ndarray:
+        """float32 (s,): the record's sound from `start` on, at the method's rate."""
+        wave = record.need_audio(self.seconds)(start, start + self.seconds)
+        if record.sample_rate != self.sample_rate:
+            wave = resample(wave, record.sample_rate, self.sample_rate)
+        return wave
+
+    def augment(self, batch: Batch, key: jax.Array) -> Batch:
+        crop, flip = jax.random.split(key)
+        frames = random_flip(flip, random_crop(crop, batch["vision"], self.crop))
+        return {**batch, "vision": frames}
+
+    def prepare(self, modality: str, raw: jax.Array) -> jax.Array:
+        if modality == "audio":
+            return log_spectrogram(raw, self.window, self.hop, self.bins)
+        return raw.astype(jnp.float32) / 127.5 - 1.0
+
+    def objective(self, outputs, batch: Batch):
+        frame, sounds, scale, bias = outputs
+        own, others = sounds[:, 0], sounds[:, 1:]
+        if self.contrast == "batch":
+            return info_nce(frame, own, self.temperature, extra=others)
+        # Negatives of other films: the batch's next row. Of the same film: its other windows.
+        other = others[:, 0] if self.within else jnp.roll(own, 1, axis=0)
+        return match(frame, own, other, scale, bias)
+
+    def clips(self, record: Record, modality: str, count: int) -> np.ndarray:
+        starts = even_times(record.duration, self.seconds, count, self.grid)
+        if modality == "audio":
+            return np.stack([self.sound(record, start) for start in starts])
+        middles = [start + self.seconds / 2 for start in starts]
+        numbers = [frame_at(time, record.fps, record.num_frames) for time in middles]
+        return square(record.need_frames()(numbers), self.crop)
+
+    def encode(self, variables: dict, modality: str, raw: jax.Array) -> dict[str, jax.Array]:
+        x = self.prepare(modality, raw)
+        return self.net.apply(variables, modality, x, False, method=CorrespondenceNet.embed)

@@ -1,0 +1,297 @@
+"""Random changes of pictures and clips, on the device.
+
+Pictures are (b h w c), clips (b t h w c). Every example of the batch has draws of its own; all
+frames of a clip share theirs, so that a film at rest stays at rest. To change something frame by
+frame, fold the frames into the batch first. The same key gives the same result. Geometry works on
+any type, colour and blur on floats in 0..1 (computed in float32, returned as they came).
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key, Num
+from jax import lax
+
+# Weights of red, green and blue in the grey picture (ITU-R 601).
+LUMA = (0.2989, 0.587, 0.114)
+
+# Boxes drawn for each example of `random_resized_crop`; the first that fits is taken.
+ATTEMPTS = 10
+
+
+def random_resized_crop(
+    key: Key[Array, ""],
+    images: Float[Array, "b *t h w c"],
+    size: int,
+    area: tuple[float, float] = (0.08, 1.0),
+    aspect: tuple[float, float] = (3 / 4, 4 / 3),
+    method: str = "cubic",
+) -> Float[Array, "b *t size size c"]:
+    """Cuts a random box and resizes it to a square of `size` pixels ("Inception crop").
+
+    The box's share of the area is uniform, its width over height log-uniform. Of ten such boxes
+    the first that fits is taken, at a uniform place; if none fits, the whole picture. Corners need
+    not lie on whole pixels. Shrinking averages over what vanishes; cubic results may leave the
+    range of the input a little.
+
+    Args:
+      area: smallest and largest share of the picture.
+      aspect: smallest and largest width / height.
+      method: 'linear' or 'cubic' (Keys, a = -1/2).
+    """
+    b, h, w = len(images), *images.shape[-3:-1]
+    key_area, key_aspect, key_y, key_x = jax.random.split(key, 4)
+    low, high = math.log(aspect[0]), math.log(aspect[1])
+    areas = h * w * jax.random.uniform(key_area, (b, ATTEMPTS), minval=area[0], maxval=area[1])
+    ratios = jnp.exp(jax.random.uniform(key_aspect, (b, ATTEMPTS), minval=low, maxval=high))
+    heights, widths = jnp.sqrt(areas / ratios), jnp.sqrt(areas * ratios)
+    fits = (heights <= h) & (widths <= w)
+    first = jnp.argmax(fits, axis=1)[:, None]
+    some = jnp.any(fits, axis=1)
+    height = jnp.where(some, jnp.take_along_axis(heights, first, axis=1)[:, 0], h)
+    width = jnp.where(some, jnp.take_along_axis(widths, first, axis=1)[:, 0], w)
+    top = jax.random.uniform(key_y, (b,)) * (h - height)
+    left = jax.random.uniform(key_x, (b,)) * (w - width)
+
+    def cut(image, corner, scale):
+        shape = (*image.shape[:-3], size, size, image.shape[-1])
+        axes = (image.ndim - 3, image.ndim - 2)
+        return jax.image.scale_and_translate(image, shape, axes, scale, -corner * scale, method)
+
+    scales = size / jnp.stack([height, width], axis=1)
+    corners = jnp.stack([top, left], axis=1)
+    return jax.vmap(cut)(images.astype(jnp.float32), corners, scales).astype(images.dtype)
+
+
+def random_crop(
+    key: Key[Array, ""], images: Num[Array, "b *t h w c"], size: int, padding: int = 0
+) -> Num[Array, "b *t size size c"]:
+    """Cuts a square of `size` pixels at a random place.
+
+    Args:
+      padding: before that the picture is continued so many pixels outwards by mirroring, which
+        leaves no border that a network could see.
+
+    Raises:
+      ValueError: the square is larger than the padded picture, or the padding than the picture.
+    """
+    h, w = images.shape[-3:-1]
+    if padding >= min(h, w):
+        raise ValueError(f"random_crop: a picture of {h}x{w} cannot be mirrored by {padding}")
+    if padding:
+        still = [(0, 0)] * (images.ndim - 3)
+        sides = [*still, (padding, padding), (padding, padding), (0, 0)]
+        images = jnp.pad(images, sides, mode="reflect")
+    return _cut(images, _corners(key, images, size, "random_crop"), size)
+
+
+def spatial_jitter(
+    key: Key[Array, ""], clips: Num[Array, "b t h w c"], size: int, shift: int = 5
+) -> Num[Array, "b t size size c"]:
+    """A random square of `size` pixels, the same for all frames but for a small shift of each.
+
+    OPN (Lee et al. 2017): squares of 80 in windows of 100, then each frame's square is moved by a
+    uniform number of pixels in -shift..shift along both axes; a move that would leave the window
+    is left out. It hides how far things at rest are from one another in time.
+
+    Raises:
+      ValueError: the square is larger than the frames.
+    """
+    key_corner, key_shift = jax.random.split(key)
+    b, t, h, w, _ = clips.shape
+    corners = _corners(key_corner, clips, size, "spatial_jitter")[:, None]
+    moved = corners + jax.random.randint(key_shift, (b, t, 2), -shift, shift + 1)
+    inside = (moved >= 0) & (moved <= jnp.array([h - size, w - size]))
+    corners = jnp.where(jnp.all(inside, axis=-1, keepdims=True), moved, corners)
+    return jax.vmap(_cut, in_axes=(0, 0, None))(clips, corners, size)
+
+
+def random_flip(
+    key: Key[Array, ""], images: Num[Array, "b *t h w c"], probability: float = 0.5
+) -> Num[Array, "b *t h w c"]:
+    """Swaps left and right."""
+    chosen = jax.random.bernoulli(key, probability, (len(images),))
+    return jnp.where(_spread(chosen, images), images[..., ::-1, :], images)
+
+
+def rotate90(images: Num[Array, "b *t h h c"], turns: Int[Array, "b"]) -> Num[Array, "b *t h h c"]:
+    """Turns squares counter-clockwise by `turns` quarters (0 to 3), as numpy.rot90.
+
+    Nothing is interpolated or filled in, so that turning leaves no trace.
+    """
+    half = jnp.where(_spread(turns >= 2, images), images[..., ::-1, ::-1, :], images)
+    quarter = jnp.swapaxes(half, -3, -2)[..., ::-1, :, :]
+    return jnp.where(_spread(turns % 2 == 1, images), quarter, half)
+
+
+def colour_jitter(
+    key: Key[Array, ""],
+    images: Float[Array, "b *t h w 3"],
+    strength: float = 1.0,
+    probability: float = 1.0,
+    additive_brightness: bool = False,
+) -> Float[Array, "b *t h w 3"]:
+    """SimCLR's colour distortion (Chen et al. 2020): four changes in random order.
+
+    With s the strength: brightness x f, contrast m + f (x - m) with m the mean of each channel,
+    saturation g + f (x - g) with g the grey picture, each f uniform in max(0, 1 - 0.8 s) to
+    1 + 0.8 s; and the hue turned by a uniform share in -0.2 s..0.2 s of the circle. Clipped to
+    0..1 after each.
+
+    Args:
+      strength: 1 for ImageNet, 1/2 for CIFAR in the paper.
+      probability: of changing an example at all.
+      additive_brightness: x + f - 1 instead of x f, as in the first version of the authors' code.
+    """
+    _check_range(images, "colour_jitter")
+    b = len(images)
+    key_order, key_factor, key_hue, key_chosen = jax.random.split(key, 4)
+    # For each of brightness, contrast, saturation and hue its place in the order.
+    places = jnp.argsort(jax.random.uniform(key_order, (b, 4)), axis=1)
+    reach = 0.8 * strength
+    low, high = max(0.0, 1 - reach), 1 + reach
+    factors = jax.random.uniform(key_factor, (b, 3), minval=low, maxval=high)
+    turn = jax.random.uniform(key_hue, (b,), minval=-0.2 * strength, maxval=0.2 * strength)
+    chosen = jax.random.bernoulli(key_chosen, probability, (b,))
+
+    def change(x: Array, place: int, active: Bool[Array, "b"]) -> Array:
+        """Whichever of the first three stands at this place, where active."""
+        which = jnp.argmax(places[:, :3] == place, axis=1)
+        active = active & jnp.any(places[:, :3] == place, axis=1)
+        factor = jnp.take_along_axis(factors, which[:, None], axis=1)[:, 0]
+        which, active, factor = (_spread(v, x) for v in (which, active, factor))
+        mean = jnp.mean(x, axis=(-3, -2), keepdims=True)
+        middle = jnp.where(which == 0, 0.0, jnp.where(which == 1, mean, _grey(x)))
+        changed = middle + factor * (x - middle)
+        if additive_brightness:
+            changed = jnp.where(which == 0, x + factor - 1, changed)
+        return jnp.where(active, jnp.clip(changed, 0, 1), x)
+
+    # The hue costs most, so it is turned once, between those of the others that stand before it
+    # and those that stand after it; trying all four at all four places would take it four times.
+    x = images.astype(jnp.float32)
+    for place in range(3):
+        x = change(x, place, chosen & (place < places[:, 3]))
+    x = jnp.where(_spread(chosen, x), jnp.clip(_turn_hue(x, _spread(turn, x)), 0, 1), x)
+    for place in range(1, 4):
+        x = change(x, place, chosen & (place > places[:, 3]))
+    return x.astype(images.dtype)
+
+
+def random_grey(
+    key: Key[Array, ""], images: Float[Array, "b *t h w 3"], probability: float = 0.2
+) -> Float[Array, "b *t h w 3"]:
+    """Replaces all three channels by the picture's brightness."""
+    _check_range(images, "random_grey")
+    chosen = jax.random.bernoulli(key, probability, (len(images),))
+    grey = _grey(images.astype(jnp.float32)).astype(images.dtype)
+    return jnp.where(_spread(chosen, images), grey, images)
+
+
+def gaussian_blur(
+    key: Key[Array, ""],
+    images: Float[Array, "b *t h w c"],
+    probability: float = 0.5,
+    sigma: tuple[float, float] = (0.1, 2.0),
+) -> Float[Array, "b *t h w c"]:
+    """SimCLR's blur: a Gaussian over about a tenth of the height, of uniform width.
+
+    The kernel reaches int(h / 10) // 2 pixels to each side (224: 11, 32: 1; below 20 nothing
+    happens). Beyond the border the last pixel is repeated, where the authors' zeros darken it.
+
+    Args:
+      probability: of blurring an example at all.
+      sigma: smallest and largest standard deviation in pixels.
+    """
+    _check_range(images, "gaussian_blur")
+    key_sigma, key_chosen = jax.random.split(key)
+    b, radius = len(images), int(images.shape[-3] / 10) // 2
+    sigmas = jax.random.uniform(key_sigma, (b,), minval=sigma[0], maxval=sigma[1])
+    chosen = jax.random.bernoulli(key_chosen, probability, (b,))
+    weights = gaussian_kernel(sigmas, radius)
+    x = images.astype(jnp.float32)
+    for axis in (images.ndim - 3, images.ndim - 2):
+        sides = [(radius, radius) if i == axis else (0, 0) for i in range(x.ndim)]
+        padded, length = jnp.pad(x, sides, mode="edge"), x.shape[axis]
+        # Shifted sums: convolutions with a kernel for each example and channel are slow.
+        x = sum(
+            _spread(weights[:, i], x) * lax.slice_in_dim(padded, i, i + length, axis=axis)
+            for i in range(2 * radius + 1)
+        )
+    return jnp.where(_spread(chosen, images), x.astype(images.dtype), images)
+
+
+def gaussian_kernel(sigmas: Float[Array, "b"], radius: int) -> Float[Array, "b taps"]:
+    """Normalised Gaussians at the whole numbers from -radius to radius."""
+    places = jnp.arange(-radius, radius + 1, dtype=jnp.float32)
+    weights = jnp.exp(-(places**2) / (2 * sigmas[:, None] ** 2))
+    return weights / jnp.sum(weights, axis=1, keepdims=True)
+
+
+def channel_split(
+    key: Key[Array, ""], images: Num[Array, "b *t h w 3"], per_frame: bool = True
+) -> Num[Array, "b *t h w 3"]:
+    """Keeps one random channel and copies it to all three (Lee et al. 2017).
+
+    It hides the lens's chromatic aberration, and colour.
+
+    Args:
+      per_frame: every frame of a clip has a channel of its own; False: one for the whole clip.
+    """
+    shape = images.shape[:-3] if per_frame else images.shape[:1]
+    kept = jax.random.randint(key, shape, 0, 3)
+    kept = kept.reshape(*shape, *(1,) * (images.ndim - len(shape)))
+    red, green, blue = (images[..., i : i + 1] for i in range(3))
+    one = jnp.where(kept == 0, red, jnp.where(kept == 1, green, blue))
+    return jnp.broadcast_to(one, images.shape)
+
+
+def _corners(key, images, size: int, who: str) -> Int[Array, "b 2"]:
+    """For each example the upper left corner (y, x) of a random square."""
+    h, w = images.shape[-3:-1]
+    if size > min(h, w):
+        raise ValueError(f"{who}: a square of {size} does not fit {h}x{w} pixels; lower the crop")
+    room = jnp.array([h - size + 1, w - size + 1])
+    return jax.random.randint(key, (len(images), 2), 0, room)
+
+
+def _cut(images, corners: Int[Array, "b 2"], size: int):
+    """For each example the square with this upper left corner, from all of its frames."""
+
+    def cut(image, corner):
+        start = (*(0,) * (image.ndim - 3), corner[0], corner[1], 0)
+        return lax.dynamic_slice(image, start, (*image.shape[:-3], size, size, image.shape[-1]))
+
+    return jax.vmap(cut)(images, corners)
+
+
+def _spread(values: Array, images: Array) -> Array:
+    """(b,) -> (b, 1, 1, ...), to meet images."""
+    return values.reshape(-1, *(1,) * (images.ndim - 1))
+
+
+def _grey(x: Float[Array, "*b h w 3"]) -> Float[Array, "*b h w 1"]:
+    return sum(weight * x[..., i : i + 1] for i, weight in enumerate(LUMA))
+
+
+def _turn_hue(x: Float[Array, "*b h w 3"], turn: Array) -> Float[Array, "*b h w 3"]:
+    """Turns the hue by a share of the circle; brightest and darkest channel keep their values."""
+    red, green, blue = (x[..., i : i + 1] for i in range(3))
+    high, low = jnp.max(x, axis=-1, keepdims=True), jnp.min(x, axis=-1, keepdims=True)
+    chroma = high - low
+    divisor = jnp.where(chroma > 0, chroma, 1)
+    # In sixths of the circle, from red over green to blue.
+    hue = jnp.where(
+        high == red,
+        (green - blue) / divisor,
+        jnp.where(high == green, 2 + (blue - red) / divisor, 4 + (red - green) / divisor),
+    )
+    # Each channel is highest around its own place on the circle and falls off to both sides.
+    away = (hue + 6 * turn + jnp.array([5.0, 3.0, 1.0])) % 6
+    return high - chroma * jnp.clip(jnp.minimum(away, 4 - away), 0, 1)
+
+
+def _check_range(images: Array, who: str) -> None:
+    if not jnp.issubdtype(images.dtype, jnp.floating):
+        raise ValueError(f"{who}: takes floats in 0..1, not {images.dtype}; divide by 255 first")

@@ -1,0 +1,149 @@
+"""The optimiser: update rule, learning rate over time, what is decayed and what is frozen."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import optax
+
+RULES = ("sgd", "adam", "adamw", "lars")
+SCHEDULES = ("constant", "cosine", "step")
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimizer:
+    """Update rule and schedule.
+
+    Weight decay adds weight_decay * weights to the gradient (sgd, adam, lars), or shrinks the
+    weights apart from the moments, by learning rate * weight_decay (adamw). LARS (You et al. 2017)
+    scales each array's step by trust_coefficient |weights| / |gradient|, with the learning rate
+    inside the momentum, as SimCLR's code.
+
+    Attributes:
+      name: 'sgd', 'adam', 'adamw' or 'lars'.
+      learning_rate: the highest; not scaled by the batch size.
+      schedule: after the warm-up: 'constant', 'cosine' (to 0 at the last step) or 'step'.
+      warmup_steps: the rate climbs in a straight line, from 0 at the first step.
+      boundaries: steps from which on the rate is multiplied once more by `decay` ('step').
+      decay: the factor.
+      momentum, nesterov: of sgd and lars.
+      beta1, beta2, eps: of adam and adamw.
+      weight_decay: see above.
+      decay_vectors: whether biases and scales of norms (arrays of fewer than two axes) take part in
+        weight decay, and in lars' scaling. Without it they get plain SGD under lars.
+      clip_norm: gradients longer than this, all together, are shortened to it; 0: never.
+      trust_coefficient: of lars.
+      freeze: parameters without any update, by their place: ('vision',) is the trunk of that name,
+        ('vision/conv1',) one layer of it. They cost no optimiser state.
+
+    Raises:
+      ValueError: a knob that cannot work; for `freeze`, once the parameters are known.
+    """
+
+    name: str = "sgd"
+    learning_rate: float = 0.1
+    schedule: str = "constant"
+    warmup_steps: int = 0
+    boundaries: tuple[int, ...] = ()
+    decay: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = False
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    decay_vectors: bool = False
+    clip_norm: float = 0.0
+    trust_coefficient: float = 0.001
+    freeze: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        if self.name not in RULES:
+            raise ValueError(f"optimizer.name is one of {', '.join(RULES)}, not '{self.name}'")
+        if self.schedule not in SCHEDULES:
+            raise ValueError(
+                f"optimizer.schedule is one of {', '.join(SCHEDULES)}, not '{self.schedule}'"
+            )
+        if (self.schedule == "step") != bool(self.boundaries):
+            raise ValueError("optimizer.boundaries go with optimizer.schedule=step, and only with it")
+        if self.warmup_steps < 0:
+            raise ValueError(f"optimizer.warmup_steps={self.warmup_steps} is negative")
+
+    def learning_rates(self, steps: int) -> optax.Schedule:
+        """The learning rate as a function of the step, 0 to `steps`."""
+        if self.schedule == "cosine" and self.warmup_steps >= steps:
+            raise ValueError(
+                f"optimizer.warmup_steps={self.warmup_steps} leaves nothing of {steps} steps"
+            )
+
+        def learning_rate(step) -> jax.Array:
+            step = jnp.asarray(step, jnp.float32)
+            rate = jnp.asarray(self.learning_rate, jnp.float32)
+            if self.schedule == "cosine":
+                done = (step - self.warmup_steps) / (steps - self.warmup_steps)
+                rate = rate * (1 + jnp.cos(jnp.pi * jnp.clip(done, 0, 1))) / 2
+            if self.schedule == "step":
+                rate = rate * self.decay ** jnp.sum(step >= jnp.array(self.boundaries))
+            return rate * jnp.minimum(step / self.warmup_steps, 1) if self.warmup_steps else rate
+
+        return learning_rate
+
+    def build(self, steps: int) -> optax.GradientTransformation:
+        """The optax transformation for a run of `steps` steps."""
+        rule = self._rule(self.learning_rates(steps))
+        if self.clip_norm:
+            rule = optax.chain(optax.clip_by_global_norm(self.clip_norm), rule)
+        if not self.freeze:
+            return rule
+        return optax.partition({"train": rule, "freeze": optax.set_to_zero()}, self._labels)
+
+    def _rule(self, rate: optax.Schedule) -> optax.GradientTransformation:
+        if self.name == "lars":
+            return optax.lars(
+                rate,
+                weight_decay=self.weight_decay,
+                weight_decay_mask=self._decayed,
+                trust_coefficient=self.trust_coefficient,
+                trust_ratio_mask=self._decayed,
+                momentum=self.momentum,
+                nesterov=self.nesterov,
+            )
+        if self.name == "adamw":
+            return optax.adamw(
+                rate,
+                self.beta1,
+                self.beta2,
+                self.eps,
+                weight_decay=self.weight_decay,
+                mask=self._decayed,
+            )
+        if self.name == "adam":
+            rule = optax.adam(rate, self.beta1, self.beta2, self.eps)
+        else:
+            rule = optax.sgd(rate, self.momentum or None, self.nesterov)
+        if not self.weight_decay:
+            return rule
+        return optax.chain(optax.add_decayed_weights(self.weight_decay, self._decayed), rule)
+
+    def _decayed(self, params):
+        """True for every array that takes part in weight decay."""
+        return jax.tree.map(lambda p: self.decay_vectors or p.ndim > 1, params)
+
+    def _labels(self, params):
+        """'freeze' or 'train' for every array."""
+        found = {prefix: False for prefix in self.freeze}
+
+        def label(path, _) -> str:
+            place = jax.tree_util.keystr(path, simple=True, separator="/") + "/"
+            frozen = [prefix for prefix in self.freeze if place.startswith(prefix + "/")]
+            found.update(dict.fromkeys(frozen, True))
+            return "freeze" if frozen else "train"
+
+        labels = jax.tree_util.tree_map_with_path(label, params)
+        for prefix, there in found.items():
+            if not there:
+                raise ValueError(
+                    f"optimizer.freeze: no parameters at '{prefix}'; at the top there are "
+                    f"{', '.join(params)}"
+                )
+        return labels

@@ -1,0 +1,85 @@
+"""The command line: knobs, variants and the one line that a mistake costs."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from ssl_jax import command
+from ssl_jax.config import ConfigError
+
+CONFIG = os.path.join(os.path.dirname(__file__), "tiny_config.py")
+
+
+def arguments(*extra, config=CONFIG):
+    return ["ssl_jax.train", f"--config={config}", "--workdir=w", *extra]
+
+
+def test_overrides_reach_every_depth():
+    parsed = command.parse(
+        arguments(
+            "--config.method.vision.width=8",
+            "--config.optimizer.learning_rate=1",
+            "--config.control=('target',)",
+            "--config.dtype=bfloat16",
+            "--only=ridge,knn",
+        )
+    )
+    assert parsed.config.method.vision.width == 8
+    assert parsed.config.optimizer.learning_rate == 1.0
+    assert parsed.config.control == ("target",)
+    assert parsed.config.dtype == "bfloat16"
+    assert (parsed.workdir, parsed.only, parsed.random_init) == ("w", ("ridge", "knn"), False)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (
+            arguments("--config.method.visoin.width=8"),
+            "config.method has no 'visoin'; did you mean",
+        ),
+        (arguments("--config.steps=many"), "config.steps: "),
+        (arguments("--config.steps"), "write --config.steps=VALUE"),
+        (arguments("--worker=3"), "unknown argument --worker=3"),
+        (arguments(config="none.py"), "no config file none.py"),
+        (arguments(config=f"{CONFIG}:huge"), "unknown variant ':huge'; there is tiny"),
+    ],
+)
+def test_a_mistake_is_one_line(argv, message):
+    with pytest.raises(ConfigError) as error:
+        command.parse(argv)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("module", "extra", "message"),
+    [
+        ("train", ["--config.batch_size=6"], "batch_size=6 must be a multiple of the 4 devices"),
+        ("train", ["--workdir=/proc/nothing"], "cannot write to workdir /proc/nothing"),
+        ("evaluate", ["--only=rigde"], "no evaluator 'rigde'; did you mean 'ridge'?"),
+        ("evaluate", [], "no checkpoint in"),
+    ],
+)
+def test_the_process_ends_with_one_line_and_code_2(tmp_path, module, extra, message):
+    run = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            f"ssl_jax.{module}",
+            f"--config={CONFIG}",
+            f"--workdir={tmp_path}",
+            *extra,
+        ],
+        capture_output=True,
+        text=True,
+        cwd=os.path.dirname(CONFIG),
+        check=False,
+    )
+    assert run.returncode == 2
+    line = run.stderr.strip().splitlines()[-1]
+    assert line.startswith("ssl_jax: ")
+    assert message in line
+    assert "Traceback" not in run.stderr

@@ -1,0 +1,101 @@
+"""Weighted nearest neighbours against a slow loop."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from ssl_jax.evals import knn
+from ssl_jax.evals.knn import Knn, nearest, unit, votes
+from ssl_jax.frozen import Features
+
+
+@dataclasses.dataclass(frozen=True)
+class Computed:
+    """Stands for a frozen network whose features are known already."""
+
+    train: Features
+    test: Features
+
+    def features(self, source, modality, layers, clips, pool):
+        full = getattr(self, source)
+        return dataclasses.replace(full, layers={k: full.layers[k] for k in layers or full.layers})
+
+
+def features(labels, **layers):
+    n = len(labels)
+    layers = {name: np.asarray(rows, np.float32) for name, rows in layers.items()}
+    return Features(layers, np.array(labels, np.int64), np.arange(n), np.zeros(n, np.int64))
+
+
+def test_temperature_decides_between_the_nearest_and_the_many():
+    similarity, labels = np.array([[0.9, 0.8, 0.8]]), np.array([[0, 1, 1]])
+    cold, warm = (votes(similarity, labels, 2, t)[0] for t in (0.07, 0.5))
+    assert cold[0] / cold[1] == pytest.approx(383518.392 / 183821.162, rel=1e-6)
+    assert warm[0] / warm[1] == pytest.approx(6.0496475 / 9.9060649, rel=1e-6)
+    flip = 0.1 / math.log(2)
+    assert flip == pytest.approx(0.144270, abs=1e-6)
+    below, above = (votes(similarity, labels, 2, t)[0] for t in (flip - 1e-6, flip + 1e-6))
+    assert below[0] > below[1]
+    assert above[0] < above[1]
+    # So small a temperature would overflow exp(0.9 / t).
+    assert votes(similarity, labels, 2, 1e-4).tolist() == [[1, 0]]
+
+
+def test_nearest_is_the_sorted_order_in_blocks_of_any_size(monkeypatch):
+    rng = np.random.default_rng(0)
+    queries = rng.normal(size=(7, 5)).astype(np.float32)
+    gallery = rng.normal(size=(11, 5)).astype(np.float32)
+    cosine = np.array(
+        [[a @ b / np.linalg.norm(a) / np.linalg.norm(b) for b in gallery] for a in queries]
+    )
+    order = np.argsort(-cosine, axis=1, kind="stable")[:, :4]
+    whole = nearest(queries, gallery, 4)
+    monkeypatch.setattr(knn, "BLOCK", 3 * 11)  # three queries at once, the last block a partial one
+    for similarity, rows in (whole, nearest(queries, gallery, 4)):
+        assert rows.tolist() == order.tolist()
+        np.testing.assert_allclose(similarity, np.take_along_axis(cosine, order, axis=1), atol=1e-6)
+
+
+def test_ties_go_to_the_earlier_record():
+    gallery = np.array([[0, 1], [2, 0], [1, 0], [3, 0]], np.float32)
+    assert nearest(gallery[1:2], gallery, 3)[1].tolist() == [[1, 2, 3]]
+
+
+def test_unit_takes_zero_tiny_and_huge_rows():
+    rows = np.array([[0, 0], [3e-30, 4e-30], [3e30, -4e30]], np.float32)
+    np.testing.assert_allclose(unit(rows), [[0, 0], [0.6, 0.8], [0.6, -0.8]], rtol=1e-6)
+
+
+def test_knn_counts_hits_of_every_record():
+    rng = np.random.default_rng(1)
+    names = np.array([2, 3, 5, 7, 11, 13])
+    y, truth = names[rng.integers(0, 6, 40)], names[rng.integers(0, 6, 23)]
+    truth[4] = 4  # a class that training does not know: a miss
+    x, new = rng.normal(size=(40, 8)) + 3 * np.eye(16)[y, :8], rng.normal(size=(23, 8))
+    new += 3 * np.eye(16)[truth, :8]
+    train, test = features(y, pool5=x), features(truth, pool5=new)
+    results = dict(Knn("train", "test", k=6, temperature=0.2).run(Computed(train, test)))
+
+    top1 = top5 = 0
+    for row, label in zip(new, truth, strict=True):
+        cosine = x @ row / np.linalg.norm(x, axis=1) / np.linalg.norm(row)
+        vote = dict.fromkeys(names.tolist(), 0.0)
+        for i in np.argsort(-cosine)[:6]:
+            vote[int(y[i])] += math.exp(cosine[i] / 0.2)
+        ranked = sorted(vote, key=lambda name: -vote[name])  # stable: ties in order of the class
+        top1 += ranked[0] == label
+        top5 += label in ranked[:5]
+    assert results["pool5"] == pytest.approx(top1 / 23)
+    assert results["pool5/top5"] == pytest.approx(top5 / 23)
+    values, counts = np.unique(y, return_counts=True)
+    assert results["chance"] == np.mean(truth == values[counts.argmax()])
+
+
+def test_impossible_settings_are_refused():
+    table = Computed(features([0, 1], a=np.eye(2)), features([0, 1], a=np.eye(2)))
+    with pytest.raises(ValueError, match="20 neighbours asked of 2 records"):
+        dict(Knn("train", "test").run(table))
+    with pytest.raises(ValueError, match="temperature=0"):
+        dict(Knn("train", "test", k=1, temperature=0.0).run(table))
