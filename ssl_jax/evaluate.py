@@ -113,7 +113,10 @@ class Table:
 
 
 def evaluate(
-    config: ConfigDict, workdir: str | os.PathLike, only: tuple[str, ...] = (), random_init: bool = False
+    config: ConfigDict,
+    workdir: str | os.PathLike,
+    only: tuple[str, ...] = (),
+    random_init: bool = False,
 ) -> dict[str, float]:
     """Runs the config's evaluators on the newest checkpoint of `workdir`; prints and saves a table.
 

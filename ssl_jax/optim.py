@@ -65,7 +65,9 @@ class Optimizer:
                 f"optimizer.schedule is one of {', '.join(SCHEDULES)}, not '{self.schedule}'"
             )
         if (self.schedule == "step") != bool(self.boundaries):
-            raise ValueError("optimizer.boundaries go with optimizer.schedule=step, and only with it")
+            raise ValueError(
+                "optimizer.boundaries go with optimizer.schedule=step, and only with it"
+            )
         if self.warmup_steps < 0:
             raise ValueError(f"optimizer.warmup_steps={self.warmup_steps} is negative")
 

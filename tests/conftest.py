@@ -9,11 +9,13 @@ os.environ["XLA_FLAGS"] = (
 ).strip()
 # With fewer than two threads a fake device, collectives wait for one another for ever (jax < 0.12).
 os.environ.setdefault("PJRT_NPROC", "16")
-# Compiling is most of what the tests do; processes that tests start share the cache.
+# Compiling is most of what the tests do, so little is optimised, and processes that tests start
+# share a cache.
 os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", os.path.join(tempfile.gettempdir(), "ssl_jax_compilation_cache")
 )
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 from jaxtyping import install_import_hook
 

@@ -3,13 +3,13 @@
 import concurrent.futures
 import shutil
 import warnings
+from pathlib import Path
 
 import media
 import numpy as np
 import pytest
 from PIL import Image
 
-from ssl_jax.data import decode
 from ssl_jax.data.audio import fit_length, resample
 from ssl_jax.data.decode import decode_picture, probe, read_audio, read_frames
 from ssl_jax.data.image import center_crop, crop, resize, resize_short, square
@@ -66,29 +66,31 @@ def test_frames_hidden_by_an_edit_list_do_not_count(tmp_path):
     path = media.write(tmp_path / "edited.mp4", options={"g": "12", "bf": "3"})
     media.set_edit_start(path, 10 * 512)  # the stream's clock ticks 512 times a frame
     assert probe(path).num_frames == 30
+    assert not probe(path).pictures.counted
     assert media.numbers_of(read_frames(path, [0, 29, 3])) == [10, 39, 13]
     assert probe(path).times[:2].tolist() == [0.0, 0.04]
 
 
-def test_decoding_begins_at_the_last_key_frame(tmp_path):
-    options = {"x264-params": "keyint=20:min-keyint=20:scenecut=0:bframes=2"}
-    path = media.write(tmp_path / "film.mp4", options=options)
-    frames = read_frames(path, [25, 39])
-    with open(path, "r+b") as file:  # the first group of pictures is lost
-        data = file.read()
-        begin = data.index(b"mdat") + 2000
-        length = probe_position(path, key=1) - begin - 10
-        file.seek(begin)
-        file.write(bytes(length))
-    np.testing.assert_array_equal(read_frames(path, [25, 39]), frames)
-
-
-def probe_position(path, key):
-    """Where key frame number `key` lies in the file."""
+def positions(path):
+    """Where the packets of the pictures lie in the file, in decoding order."""
     import av
 
     with av.open(path) as container:
-        return [p.pos for p in container.demux(video=0) if p.is_keyframe and p.size][key]
+        return [p.pos for p in container.demux(video=0) if p.size]
+
+
+def test_decoding_begins_at_the_last_key_frame(tmp_path):
+    options = {"x264-params": "keyint=20:min-keyint=20:scenecut=0:bframes=0"}
+    path = media.write(tmp_path / "film.mp4", options=options)
+    frames = read_frames(path, [25, 39])
+    with open(path, "r+b") as file:  # frames 10 to 19 are lost
+        begin, end = positions(path)[10], positions(path)[20]
+        file.seek(begin)
+        file.write(b"\xff" * (end - begin))
+    np.testing.assert_array_equal(read_frames(path, [25, 39]), frames)
+    assert media.numbers_of(read_frames(path, [9, 20])) == [9, 20]  # and it goes no further
+    with pytest.raises(MediaError, match=r"film\.mp4"):
+        read_frames(path, [10])
 
 
 @pytest.mark.parametrize(
@@ -255,11 +257,11 @@ def test_fit_length():
 
 def test_missing_tracks(tmp_path):
     silent = media.write(tmp_path / "silent.mp4", 5)
-    with pytest.raises(MediaError, match="silent.mp4: has no sound"):
+    with pytest.raises(MediaError, match=r"silent\.mp4: has no sound"):
         read_audio(silent, 0.0, 0.1, 16000)
     sound = media.write(tmp_path / "sound.wav", 0, wave=media.noise(1, 8000), rate=8000)
     assert not probe(sound).has_frames
-    with pytest.raises(MediaError, match="sound.wav: frame 0 .* has 0"):
+    with pytest.raises(MediaError, match=r"sound\.wav: frame 0 .* has 0"):
         read_frames(sound, [0])
 
 
@@ -269,7 +271,7 @@ def test_missing_tracks(tmp_path):
 def test_broken_films(tmp_path):
     wave = media.noise(1.6, 16000)
     path = media.write(tmp_path / "film.mov", wave=wave, options={"g": "12"})
-    data = open(path, "rb").read()
+    data = Path(path).read_bytes()
     start = {"movflags": "faststart"}
     early = media.write(tmp_path / "early.mov", options={"g": "12"}, container_options=start)
     wav = media.write(tmp_path / "sound.wav", 0, wave=wave)
@@ -278,9 +280,9 @@ def test_broken_films(tmp_path):
         "text.mp4": b"This is not a film, whatever its name says.\n" * 20,
         "playlist.mp4": b"#EXTM3U\n#EXTINF:9,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n",
         "cut.mov": data[: len(data) // 2],
-        "cut_index_first.mov": open(early, "rb").read()[:-3000],
+        "cut_index_first.mov": Path(early).read_bytes()[:-3000],
         "head.mov": data[:40],
-        "cut.wav": open(wav, "rb").read()[:-3000],
+        "cut.wav": Path(wav).read_bytes()[:-3000],
         "film_named.jpg": data,
         "missing.mp4": None,
     }
@@ -294,47 +296,35 @@ def test_broken_films(tmp_path):
             assert "\n" not in str(caught.value)
 
 
-def test_damage_in_the_middle_is_told_when_read(tmp_path):
-    path = media.write(tmp_path / "film.mp4", options={"g": "12", "bf": "0"})
-    position = probe_position(path, key=1)
-    with open(path, "r+b") as file:
-        file.seek(position)
-        file.write(b"\xff" * 400)
-    with pytest.raises(MediaError, match="film.mp4"):
-        read_frames(path, range(40))
-
-
 # Pictures
 
 
-def save(path, mode, values, **options):
-    Image.fromarray(values, mode).save(path, **options) if mode else Image.fromarray(values).save(
-        path, **options
-    )
+def save(path, values, **options):
+    Image.fromarray(values).save(path, **options)
     return str(path)
 
 
 def test_pictures_become_rgb(tmp_path):
     grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    path = save(tmp_path / "grey.PNG", None, grey)
+    path = save(tmp_path / "grey.PNG", grey)
     assert probe(path).num_frames == 1
     assert probe(path).fps == 1
     np.testing.assert_array_equal(read_frames(path, [0, 0])[1], np.stack([grey] * 3, -1))
 
-    path = save(tmp_path / "deep.png", None, grey.astype(np.uint16) * 257)
+    path = save(tmp_path / "deep.png", grey.astype(np.uint16) * 257)
     np.testing.assert_array_equal(read_frames(path, [0])[0, ..., 0], grey)
 
     clear = np.zeros((4, 4, 4), np.uint8)  # black, but nothing of it to be seen
     clear[0, 0] = 10, 20, 30, 255
-    frame = read_frames(save(tmp_path / "clear.png", None, clear), [0])[0]
+    frame = read_frames(save(tmp_path / "clear.png", clear), [0])[0]
     assert frame[0, 0].tolist() == [10, 20, 30]
     assert (frame.reshape(-1, 3)[1:] == 255).all()
 
-    colours = Image.fromarray(np.full((4, 4, 3), (200, 30, 60), np.uint8))
+    colours = Image.fromarray(np.full((4, 4, 3), (204, 51, 51), np.uint8))
     for name, mode in (("palette.png", "P"), ("print.jpg", "CMYK"), ("print.tif", "CMYK")):
         colours.convert(mode).save(tmp_path / name)
         frame = read_frames(tmp_path / name, [0])[0]
-        assert np.abs(frame.astype(int) - (200, 30, 60)).max() < 12
+        assert np.abs(frame.astype(int) - (204, 51, 51)).max() < 12
 
     ghost = colours.convert("P")
     ghost.save(tmp_path / "ghost.gif", transparency=ghost.getpixel((0, 0)))
@@ -370,8 +360,8 @@ def test_moving_pictures_are_films(tmp_path, ending):
 
 def test_broken_pictures(tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)
-    whole = save(tmp_path / "whole.jpg", None, noise)
-    data = open(whole, "rb").read()
+    whole = save(tmp_path / "whole.jpg", noise)
+    data = Path(whole).read_bytes()
     (tmp_path / "cut.jpg").write_bytes(data[: len(data) // 2])
     (tmp_path / "empty.png").write_bytes(b"")
     (tmp_path / "text.png").write_text("no picture")
@@ -379,7 +369,7 @@ def test_broken_pictures(tmp_path):
         with pytest.raises(MediaError, match=name):
             read_frames(tmp_path / name, [0])
     shutil.copy(whole, tmp_path / "picture.mp4")
-    with pytest.raises(MediaError, match="picture.mp4: is a picture"):
+    with pytest.raises(MediaError, match=r"picture\.mp4: is a picture"):
         probe(tmp_path / "picture.mp4")
     with pytest.raises(MediaError, match="record 7"):
         decode_picture("record 7", data[:100])
@@ -391,7 +381,7 @@ def test_a_decompression_bomb_is_refused(tmp_path):
     Image.new("1", (20000, 6000)).save(path)  # few bytes, 360 MB once decoded
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's own, of the same limit
-        with pytest.raises(MediaError, match="bomb.png: 20000x6000"):
+        with pytest.raises(MediaError, match=r"bomb\.png: 20000x6000"):
             probe(path)
 
 
@@ -421,8 +411,3 @@ def test_proportions_and_crops():
     assert (crop(frames, 0, 40, 10, 40) == 255).all()
     with pytest.raises(ValueError, match="50x50"):
         center_crop(frames, (50, 50))
-
-
-def test_every_ending_has_a_reader():
-    assert ".jpg" in decode.PICTURE_ENDINGS
-    assert ".mp4" not in decode.PICTURE_ENDINGS

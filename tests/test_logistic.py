@@ -138,7 +138,8 @@ def test_held_out_takes_a_share_of_every_class():
 
 
 def test_standardise_uses_train_only_and_silences_dead_features():
-    train = np.array([[1, 1e4, 0], [3, 1e4, 0]], np.float32)
+    rounding = np.nextafter(np.float32(1e4), np.float32(2e4))
+    train = np.array([[1, 1e4, 0], [3, rounding, 0]], np.float32)
     test = np.array([[5, 1e4 + 1, 9]], np.float32)
     inner, outer = standardise(train, test)
     np.testing.assert_allclose(inner, [[-1, 0, 0], [1, 0, 0]])

@@ -1,4 +1,4 @@
-"""Pooling: Caffe's and everybody's rounding, against loops; the CPU's form equals the native one."""
+"""Pooling: both ways of rounding, against loops; the form for the CPU equals the native one."""
 
 import math
 

@@ -200,8 +200,8 @@ def test_class_retrieval():
 def test_centring_before_cosine(centre):
     rng = np.random.default_rng(7)
     y, truth = rng.integers(0, 3, 30), rng.integers(0, 3, 20)
-    gallery = np.float32(rng.normal(size=(30, 4)) + np.eye(4)[y] + 5)
-    queries = np.float32(rng.normal(size=(20, 4)) + np.eye(4)[truth] - 3)
+    gallery = np.float32(rng.normal(size=(30, 4)) + 2 * np.eye(4)[y] + 5)
+    queries = np.float32(rng.normal(size=(20, 4)) + 2 * np.eye(4)[truth] + [9, 3, 0, 0])
     frozen = Computed(
         {"train vision": features(y, a=gallery), "test vision": features(truth, a=queries)}
     )

@@ -5,8 +5,8 @@
 Data: TFDS `cifar10`, prepared as array_record. Cost: 200 epochs, not measured.
 Paper: a non-linear classifier on block 2 reaches 89.06 %. Ours: not measured.
 
-Variants: `:fashion` trains a narrow network on Fashion-MNIST in minutes on a CPU, from the idx files
-in data/fashion_mnist (or --config.source.path and the like); `:tiny` is four steps on synthetic data.
+Variants: `:fashion` trains a narrow network on Fashion-MNIST in minutes on a CPU, from the idx
+files in data/fashion_mnist; `:tiny` is four steps on synthetic data.
 """
 
 from ssl_jax.config import call, variant_of

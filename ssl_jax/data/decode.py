@@ -14,7 +14,7 @@ import dataclasses
 import functools
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -146,13 +146,13 @@ def read_frames(
         raise MediaError(f"{path}: frame {wrong[0]} was asked for, it has {media.num_frames}")
     if len(indices) == 0:
         return np.zeros((0, media.height, media.width, 3), np.uint8)
-    numbers, places = np.unique(indices, return_inverse=True)
+    numbers = np.unique(indices).tolist()
     with _errors_name(media.path):
         if media.pictures is None:
             frames = _read_pictures(media.path, numbers)
         else:
             frames = _read_film(media, numbers)
-        return np.stack([frames[numbers[place]] for place in places])
+        return np.stack([frames[index] for index in indices.tolist()])
 
 
 def read_audio(
@@ -262,12 +262,12 @@ def _probe_pictures(path: str) -> Media:
     )
 
 
-def _read_pictures(path: str, numbers: Iterable[int]) -> dict[int, np.ndarray]:
+def _read_pictures(path: str, numbers: list[int]) -> dict[int, np.ndarray]:
     frames = {}
     with _image(path, path) as image:
         for number in numbers:
-            if number:
-                image.seek(int(number))
+            if number > 0:  # formats of one picture need not know how to seek
+                image.seek(number)
             frames[number] = rgb(image)
     return frames
 
@@ -429,38 +429,41 @@ def _with_sound(media: Media, track: _Track, zero: Fraction | None, seekable: bo
     return dataclasses.replace(media, duration=float(end - zero))
 
 
-def _read_film(media: Media, numbers: np.ndarray) -> dict[int, np.ndarray]:
+def _read_film(media: Media, numbers: list[int]) -> dict[int, np.ndarray]:
     """Frame number -> picture, for ascending numbers."""
     pictures = media.pictures
-    found = {}
     with _opened(media.path) as container:
         stream = container.streams[pictures.stream]
         stream.codec_context.thread_count = 1
         if pictures.counted:
-            wanted = set(numbers.tolist())
+            found = {}
             for number, frame in enumerate(container.decode(stream)):
-                if number in wanted:
+                if number in numbers:
                     found[number] = _upright(frame)
-                if number >= numbers[-1]:
+                if number == numbers[-1]:
                     break
         else:
-            pts = pictures.pts[numbers]
-            groups = np.searchsorted(pictures.keys, pts, side="right") - 1
-            by_pts = {}
-            for group in np.unique(groups):
-                wanted = set(pts[groups == group].tolist())
-                # A key frame of a film refreshed stripe by stripe is none: then begin earlier.
-                for key in (group, max(group - 1, 0), 0):
-                    packets = _packets_from(container, stream, pictures, key)
-                    by_pts |= _decode(stream, packets, wanted - by_pts.keys())
-                    if wanted <= by_pts.keys():
-                        break
-            found = {
-                n: by_pts[p] for n, p in zip(numbers, pts.tolist(), strict=True) if p in by_pts
-            }
+            number_of = dict(zip(pictures.pts[numbers].tolist(), numbers, strict=True))
+            by_pts = _decode_film(container, stream, pictures, list(number_of))
+            found = {number_of[pts]: picture for pts, picture in by_pts.items()}
     missing = [number for number in numbers if number not in found]
     if missing:
         raise MediaError(f"{media.path}: frame {missing[0]} cannot be decoded")
+    return found
+
+
+def _decode_film(container, stream, pictures: Pictures, pts: list[int]) -> dict[int, np.ndarray]:
+    """Time stamp -> picture, for ascending time stamps; what cannot be decoded is missing."""
+    found = {}
+    keys = (np.searchsorted(pictures.keys, pts, side="right") - 1).tolist()
+    for key in sorted(set(keys)):
+        wanted = {p for p, own in zip(pts, keys, strict=True) if own == key}
+        # A key frame of a film refreshed stripe by stripe is not whole: then begin earlier.
+        for begin in (key, max(key - 1, 0), 0):
+            packets = _packets_from(container, stream, pictures, begin)
+            found |= _decode(packets, stream, wanted - found.keys())
+            if wanted <= found.keys():
+                break
     return found
 
 
@@ -483,7 +486,7 @@ def _packets_from(container, stream, pictures: Pictures, key: int) -> Iterator:
             return
 
 
-def _decode(stream, packets: Iterable, wanted: set[int]) -> dict[int, np.ndarray]:
+def _decode(packets: Iterator, stream, wanted: set[int]) -> dict[int, np.ndarray]:
     """Decodes until the last wanted frame, in decoding order, and not one packet more."""
     pictures = {}
     left = set(wanted)

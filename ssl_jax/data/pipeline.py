@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from ssl_jax.data.record import Record, Source
+from ssl_jax.data.record import MediaError, Record, Source
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +58,12 @@ class _Views:
     views: Callable
 
     def __call__(self, record: Record, rng: np.random.Generator) -> dict:
-        return self.views(record, rng)
+        try:
+            return self.views(record, rng)
+        except MediaError:
+            raise
+        except ValueError as error:  # say, a film too short for the clips asked for
+            raise MediaError(f"{record.name}: {error}") from error
 
 
 def train_batches(dataset, loading: Loading, start: int = 0) -> Iterator[dict[str, np.ndarray]]:

@@ -1,11 +1,12 @@
 """What a source yields: one film, picture or sound, of which nothing is decoded yet."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Float64, UInt8
 
 
 class MediaError(ValueError):
@@ -31,6 +32,7 @@ class Record:
       index: its place in its source.
       num_frames: 0 for a sound without pictures.
       fps: mean frames per second; 1 for a picture.
+      times: when each frame appears, in seconds, ascending; None: frame k at k / fps.
       frames: decodes the asked frames, in the asked order, repeats allowed.
       audio: decodes the mono wave from one second to another, `round((to - from) * sample_rate)`
         samples; None if there is no sound track. Times share their zero with `frames`.
@@ -44,7 +46,8 @@ class Record:
     index: int
     num_frames: int
     fps: float
-    frames: Callable[[Sequence[int]], UInt8[np.ndarray, "t h w 3"]] | None = None
+    times: Float64[np.ndarray, "t"] | None = None
+    frames: Callable[[Sequence[int] | np.ndarray], UInt8[np.ndarray, "t h w 3"]] | None = None
     audio: Callable[[float, float], Float32[np.ndarray, "s"]] | None = None
     sample_rate: int = 0
     duration: float = 0.0
@@ -52,7 +55,15 @@ class Record:
     label: int = -1
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
-    def need_frames(self, count: int = 1) -> Callable[[Sequence[int]], np.ndarray]:
+    def frame_at(self, seconds: float) -> int:
+        """The frame that is seen at a time; the first before it, the last after the end."""
+        if self.times is None:
+            number = math.floor(seconds * self.fps + 1e-4)  # k / fps may come out a little less
+        else:
+            number = int(np.searchsorted(self.times, seconds + 1e-4, side="right")) - 1
+        return min(max(number, 0), self.num_frames - 1)
+
+    def need_frames(self, count: int = 1) -> Callable[[Sequence[int] | np.ndarray], np.ndarray]:
         """`frames`, or MediaError if there are fewer than `count`."""
         if self.frames is None or self.num_frames < count:
             raise MediaError(f"{self.name}: has {self.num_frames} frames, {count} are needed")

@@ -78,7 +78,7 @@ def spaced_clips(
 
 def ordered_tuple(
     magnitudes: Float[np.ndarray, "t"], count: int, rng: np.random.Generator
-) -> Indices:
+) -> Int[np.ndarray, "n"]:
     """`count` different frames in true order, those with much motion more likely (OPN).
 
     Drawn without replacement: each draw takes one of the frames left with a probability
@@ -87,7 +87,7 @@ def ordered_tuple(
     Raises:
       ValueError: fewer magnitudes than asked for.
     """
-    _need(len(magnitudes), count, f"{count} ordered frames", "number of ordered frames")
+    _need(len(magnitudes), count, f"an ordered tuple of {count}", "number of ordered frames")
     weights = np.maximum(magnitudes, 1e-9 * (np.max(magnitudes) or 1.0))
     # The clock of frame i rings after an exponential time of rate weights[i]: the first to ring are
     # such a draw.
@@ -106,7 +106,10 @@ def window_by_motion(
     Raises:
       ValueError: fewer magnitudes than the window is long.
     """
-    _need(len(magnitudes), window, f"a window of {window} steps of motion", "window")
+    if len(magnitudes) < window:
+        raise ValueError(
+            f"a window of {window} does not fit {len(magnitudes)} magnitudes; lower it"
+        )
     sums = np.convolve(np.asarray(magnitudes, np.float64), np.ones(window), mode="valid")
     total = sums.sum()
     return int(rng.choice(len(sums), p=sums / total if total > 0 else None))
@@ -242,7 +245,7 @@ def _need_any(num_frames: int) -> None:
 
 def _need(there: int, needed: int, what: str, lower: str) -> None:
     if there < needed:
-        raise ValueError(f"{what} needs {needed} frames, there are {there}; lower the {lower}")
+        raise ValueError(f"{what}: {needed} frames needed, {there} there; lower the {lower}")
 
 
 def _even(last: int, count: int) -> Indices:

@@ -110,8 +110,8 @@ def fit_and_score(
 ) -> tuple[Float[np.ndarray, "m k"], float]:
     """Scores of the test rows, and the strength chosen for them.
 
-    Features come standardised. The strength with the best held-out accuracy wins, the larger of equals, and is refitted to all
-    training rows. A single strength is taken as it is.
+    Features come standardised. The strength with the best held-out accuracy wins, the larger of
+    equals, and is refitted to all training rows. A single strength is taken as it is.
     """
     best = max(l2)
     if len(l2) > 1:

@@ -10,8 +10,8 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key, Num
 from jax import lax
+from jaxtyping import Array, Bool, Float, Int, Key, Num
 
 # Weights of red, green and blue in the grey picture (ITU-R 601).
 LUMA = (0.2989, 0.587, 0.114)
@@ -22,12 +22,12 @@ ATTEMPTS = 10
 
 def random_resized_crop(
     key: Key[Array, ""],
-    images: Float[Array, "b *t h w c"],
+    images: Num[Array, "b *t h w c"],
     size: int,
     area: tuple[float, float] = (0.08, 1.0),
     aspect: tuple[float, float] = (3 / 4, 4 / 3),
     method: str = "cubic",
-) -> Float[Array, "b *t size size c"]:
+) -> Num[Array, "b *t size size c"]:
     """Cuts a random box and resizes it to a square of `size` pixels ("Inception crop").
 
     The box's share of the area is uniform, its width over height log-uniform. Of ten such boxes
@@ -39,7 +39,11 @@ def random_resized_crop(
       area: smallest and largest share of the picture.
       aspect: smallest and largest width / height.
       method: 'linear' or 'cubic' (Keys, a = -1/2).
+
+    Raises:
+      ValueError: not floats.
     """
+    _check_range(images, "random_resized_crop")
     b, h, w = len(images), *images.shape[-3:-1]
     key_area, key_aspect, key_y, key_x = jax.random.split(key, 4)
     low, high = math.log(aspect[0]), math.log(aspect[1])
@@ -127,11 +131,11 @@ def rotate90(images: Num[Array, "b *t h h c"], turns: Int[Array, "b"]) -> Num[Ar
 
 def colour_jitter(
     key: Key[Array, ""],
-    images: Float[Array, "b *t h w 3"],
+    images: Num[Array, "b *t h w 3"],
     strength: float = 1.0,
     probability: float = 1.0,
     additive_brightness: bool = False,
-) -> Float[Array, "b *t h w 3"]:
+) -> Num[Array, "b *t h w 3"]:
     """SimCLR's colour distortion (Chen et al. 2020): four changes in random order.
 
     With s the strength: brightness x f, contrast m + f (x - m) with m the mean of each channel,
@@ -143,46 +147,72 @@ def colour_jitter(
       strength: 1 for ImageNet, 1/2 for CIFAR in the paper.
       probability: of changing an example at all.
       additive_brightness: x + f - 1 instead of x f, as in the first version of the authors' code.
+
+    Raises:
+      ValueError: not floats.
     """
     _check_range(images, "colour_jitter")
     b = len(images)
     key_order, key_factor, key_hue, key_chosen = jax.random.split(key, 4)
-    # For each of brightness, contrast, saturation and hue its place in the order.
     places = jnp.argsort(jax.random.uniform(key_order, (b, 4)), axis=1)
     reach = 0.8 * strength
     low, high = max(0.0, 1 - reach), 1 + reach
     factors = jax.random.uniform(key_factor, (b, 3), minval=low, maxval=high)
-    turn = jax.random.uniform(key_hue, (b,), minval=-0.2 * strength, maxval=0.2 * strength)
+    turns = jax.random.uniform(key_hue, (b,), minval=-0.2 * strength, maxval=0.2 * strength)
     chosen = jax.random.bernoulli(key_chosen, probability, (b,))
+    jittered = change_colours(images, factors, turns, places, additive_brightness)
+    return jnp.where(_spread(chosen, images), jittered, images)
+
+
+def change_colours(
+    images: Num[Array, "b *t h w 3"],
+    factors: Float[Array, "b 3"],
+    turns: Float[Array, "b"],
+    places: Int[Array, "b 4"],
+    additive_brightness: bool = False,
+) -> Num[Array, "b *t h w 3"]:
+    """The four changes of `colour_jitter`, given.
+
+    Args:
+      factors: of brightness, contrast and saturation.
+      turns: of the hue, as shares of the circle.
+      places: of brightness, contrast, saturation and hue in the order, 0 to 3.
+    """
 
     def change(x: Array, place: int, active: Bool[Array, "b"]) -> Array:
         """Whichever of the first three stands at this place, where active."""
-        which = jnp.argmax(places[:, :3] == place, axis=1)
-        active = active & jnp.any(places[:, :3] == place, axis=1)
-        factor = jnp.take_along_axis(factors, which[:, None], axis=1)[:, 0]
-        which, active, factor = (_spread(v, x) for v in (which, active, factor))
+        here = places[:, :3] == place
+        factor = jnp.sum(factors * here, axis=1)
+        active = active & jnp.any(here, axis=1)
+        brightness, contrast, active, factor = (
+            _spread(value, x) for value in (here[:, 0], here[:, 1], active, factor)
+        )
         mean = jnp.mean(x, axis=(-3, -2), keepdims=True)
-        middle = jnp.where(which == 0, 0.0, jnp.where(which == 1, mean, _grey(x)))
+        middle = jnp.where(brightness, 0.0, jnp.where(contrast, mean, _grey(x)))
         changed = middle + factor * (x - middle)
         if additive_brightness:
-            changed = jnp.where(which == 0, x + factor - 1, changed)
+            changed = jnp.where(brightness, x + factor - 1, changed)
         return jnp.where(active, jnp.clip(changed, 0, 1), x)
 
     # The hue costs most, so it is turned once, between those of the others that stand before it
     # and those that stand after it; trying all four at all four places would take it four times.
     x = images.astype(jnp.float32)
     for place in range(3):
-        x = change(x, place, chosen & (place < places[:, 3]))
-    x = jnp.where(_spread(chosen, x), jnp.clip(_turn_hue(x, _spread(turn, x)), 0, 1), x)
+        x = change(x, place, place < places[:, 3])
+    x = jnp.clip(_turn_hue(x, _spread(turns, x)), 0, 1)
     for place in range(1, 4):
-        x = change(x, place, chosen & (place > places[:, 3]))
+        x = change(x, place, place > places[:, 3])
     return x.astype(images.dtype)
 
 
 def random_grey(
-    key: Key[Array, ""], images: Float[Array, "b *t h w 3"], probability: float = 0.2
-) -> Float[Array, "b *t h w 3"]:
-    """Replaces all three channels by the picture's brightness."""
+    key: Key[Array, ""], images: Num[Array, "b *t h w 3"], probability: float = 0.2
+) -> Num[Array, "b *t h w 3"]:
+    """Replaces all three channels by the picture's brightness.
+
+    Raises:
+      ValueError: not floats.
+    """
     _check_range(images, "random_grey")
     chosen = jax.random.bernoulli(key, probability, (len(images),))
     grey = _grey(images.astype(jnp.float32)).astype(images.dtype)
@@ -191,10 +221,10 @@ def random_grey(
 
 def gaussian_blur(
     key: Key[Array, ""],
-    images: Float[Array, "b *t h w c"],
+    images: Num[Array, "b *t h w c"],
     probability: float = 0.5,
     sigma: tuple[float, float] = (0.1, 2.0),
-) -> Float[Array, "b *t h w c"]:
+) -> Num[Array, "b *t h w c"]:
     """SimCLR's blur: a Gaussian over about a tenth of the height, of uniform width.
 
     The kernel reaches int(h / 10) // 2 pixels to each side (224: 11, 32: 1; below 20 nothing
@@ -203,6 +233,9 @@ def gaussian_blur(
     Args:
       probability: of blurring an example at all.
       sigma: smallest and largest standard deviation in pixels.
+
+    Raises:
+      ValueError: not floats.
     """
     _check_range(images, "gaussian_blur")
     key_sigma, key_chosen = jax.random.split(key)

@@ -40,9 +40,11 @@ class ArcadeSource:
     is emulated again and again.
 
     Frame k of a clip is the picture after the clip's emulator frame `frame_skip * k`, that is at
-    `k / fps` seconds; the 512 samples that the emulator made with that frame start at the same
-    time. `extra` holds `game` and `play` (its number), and, emulating when called, `actions()`
-    (number of each emulator frame's action among the 18 of the joystick) and `rewards()`.
+    `k / fps` seconds; the 512 samples of sound that the emulator made with that frame start at the
+    same time. The sound (30,720 Hz, 8 bits) is given without its mean over the clip, which is up
+    to half of full scale and inaudible. `extra` holds `game`, `group` (its place in `games`),
+    `play` (a number), and, emulating when called, `actions()` (each emulator frame's action, 0 to
+    17) and `rewards()` (what each added to the score).
 
     Attributes:
       games: names as in `ale_py.roms`, for example "seaquest".
@@ -51,7 +53,6 @@ class ArcadeSource:
       height: of a stored frame; the whole screen (210 x 160 in most games) is scaled to it.
       width: of a stored frame.
       frame_skip: store every n-th of the 60 frames a second.
-      sample_rate: of the sound, in Hz; the emulator makes 30,720.
       split: "train" or "test": other plays of the same games.
       seed: other seeds are other plays.
       label: what `Record.label` is: "game" (place in `games`), "action" (the one taken in the
@@ -70,7 +71,6 @@ class ArcadeSource:
     height: int = 64
     width: int = 64
     frame_skip: int = 4
-    sample_rate: int = RATE
     split: str = "train"
     seed: int = 0
     label: str = "game"
@@ -93,7 +93,7 @@ class ArcadeSource:
         if self.label not in LABELS:
             raise ValueError(f"label={self.label!r} must be one of {LABELS}")
         counts = ("clips_per_game", "clips_per_play", "height", "width", "frame_skip", "hold_min")
-        for knob in (*counts, "sample_rate", "seconds"):
+        for knob in (*counts, "seconds"):
             if getattr(self, knob) <= 0:
                 raise ValueError(f"{knob}={getattr(self, knob)} must be positive")
         if self.hold_max < self.hold_min:
@@ -118,31 +118,36 @@ class ArcadeSource:
         else:
             label = place
 
-        def frames(indices: Sequence[int]) -> np.ndarray:
+        name = f"arcade/{game}/{self.split}/{number}/{clip}"
+
+        def frames(indices: Sequence[int] | np.ndarray) -> np.ndarray:
             return play().frames[np.asarray(indices, int)]
 
-        def audio(start: float, end: float) -> np.ndarray:
-            wave = play().wave
-            first = round(start * self.sample_rate)
-            count = round((end - start) * self.sample_rate)
-            if first < 0 or first + count > len(wave) + 1:
+        def audio(start: float | int, end: float | int) -> np.ndarray:
+            sound = play().sound
+            first = round(start * RATE)
+            last = first + round((end - start) * RATE)
+            if last == len(sound) + 1:  # both roundings went up
+                first, last = first - 1, last - 1
+            if not 0 <= first <= last <= len(sound):
                 raise ValueError(
-                    f"sound from {start} to {end} s of a clip of {len(wave) / self.sample_rate} s"
+                    f"{name}: lasts {self._length / FPS:g} s, asked for {start:g} to {end:g} s"
                 )
-            return wave[min(first, len(wave) - count) :][:count].astype(np.float32)
+            return (sound[first:last] - np.float32(play().level)) / np.float32(128)
 
         return Record(
-            name=f"arcade/{game}/{self.split}/{number}/{clip}",
+            name=name,
             index=index,
             num_frames=-(-self._length // self.frame_skip),
             fps=FPS / self.frame_skip,
             frames=frames,
             audio=audio,
-            sample_rate=self.sample_rate,
+            sample_rate=RATE,
             duration=self._length / FPS,
             label=label,
             extra={
                 "game": game,
+                "group": place,
                 "play": number,
                 "actions": lambda: play().actions,
                 "rewards": lambda: play().rewards,
@@ -176,7 +181,7 @@ class ArcadeSource:
         emulator.loadROM(roms.get_rom_path(game))
         actions = _player(emulator, rng, self.hold_min, self.hold_max)
 
-        def step() -> tuple[int, float]:
+        def step():
             if emulator.game_over():
                 emulator.reset_game()
             action = next(actions)
@@ -200,8 +205,8 @@ class ArcadeSource:
                     size = (self.width, self.height)
                     screen = emulator.getScreenRGB()
                     frames.append(cv2.resize(screen, size, interpolation=cv2.INTER_AREA))
-            wave = (np.concatenate(sound).astype(np.float32) - 128.0) / 128.0
-            if wave.std() < self.min_loudness:
+            wave = np.concatenate(sound)
+            if wave.std() / 128 < self.min_loudness:
                 quiet += 1
                 if quiet == TRIES:
                     raise ValueError(
@@ -210,9 +215,14 @@ class ArcadeSource:
                     )
                 continue
             quiet = 0
-            wave = _resample(wave, self.sample_rate).astype(np.float16)
             clips.append(
-                _Clip(np.stack(frames), wave, np.array(taken, np.int32), np.float32(rewards))
+                _Clip(
+                    frames=np.stack(frames),
+                    sound=wave,
+                    level=float(wave.mean()),
+                    actions=np.array(taken, np.int32),
+                    rewards=np.array(rewards, np.float32),
+                )
             )
         return clips
 
@@ -220,13 +230,14 @@ class ArcadeSource:
 @dataclasses.dataclass(frozen=True)
 class _Clip:
     frames: np.ndarray  # uint8 [t, h, w, 3]
-    wave: np.ndarray  # float16 [s]: the emulator's 8 bits fit exactly
+    sound: np.ndarray  # uint8 [s]
+    level: float  # mean of the sound
     actions: np.ndarray  # int32, one per emulator frame
     rewards: np.ndarray  # float32, one per emulator frame
 
     @property
     def nbytes(self) -> int:
-        return sum(x.nbytes for x in (self.frames, self.wave, self.actions, self.rewards))
+        return sum(x.nbytes for x in (self.frames, self.sound, self.actions, self.rewards))
 
 
 def _player(emulator, rng, hold_min, hold_max):
@@ -238,16 +249,6 @@ def _player(emulator, rng, hold_min, hold_max):
     while True:
         action = choices[rng.integers(len(choices))]
         yield from itertools.repeat(action, rng.integers(hold_min, hold_max, endpoint=True))
-
-
-def _resample(wave: np.ndarray, rate: int) -> np.ndarray:
-    if rate == RATE:
-        return wave
-    from scipy.signal import resample_poly
-
-    common = np.gcd(rate, RATE)
-    resampled = resample_poly(wave, rate // common, RATE // common, padtype="line")
-    return np.clip(resampled[: round(len(wave) * rate / RATE)], -1.0, 1.0)
 
 
 @functools.cache

@@ -104,6 +104,13 @@ class FolderSource:
         first, last, start, duration = _segment(item, media)
         extra = {"path": media.path, "split": item.split, **dict(item.extra)}
         rate = (self.sample_rate or media.sample_rate) if media.has_sound else 0
+
+        def frames(indices):
+            return _frames(media, first, last, indices)
+
+        def audio(begin, end):
+            return _audio(media, start, rate, float(begin), float(end))
+
         if media.has_frames:
             extra["times"] = media.times[first:last] - start
         return Record(
@@ -111,8 +118,8 @@ class FolderSource:
             index=int(index),
             num_frames=last - first,
             fps=(last - first) / duration,
-            frames=(lambda i: _frames(media, first, last, i)) if media.has_frames else None,
-            audio=(lambda a, b: _audio(media, start, rate, float(a), float(b))) if media.has_sound else None,
+            frames=frames if media.has_frames else None,
+            audio=audio if media.has_sound else None,
             sample_rate=rate,
             duration=duration,
             captions=item.captions,

@@ -63,7 +63,9 @@ class IdxSource:
         return _read_set(self.path, self.split)
 
 
-def _frames(image: np.ndarray, name: str, indices: Sequence[int] | np.ndarray) -> UInt8[np.ndarray, "t h w 3"]:
+def _frames(
+    image: np.ndarray, name: str, indices: Sequence[int] | np.ndarray
+) -> UInt8[np.ndarray, "t h w 3"]:
     if any(i != 0 for i in indices):
         raise MediaError(f"{name}: frames {list(indices)} were asked for, a picture has frame 0")
     return np.broadcast_to(image[None, :, :, None], (len(indices), *image.shape, 3)).copy()

@@ -114,7 +114,7 @@ class _Scene:
         )
         return inside[self.shape]
 
-    def render(self, numbers: Sequence[int]) -> np.ndarray:
+    def render(self, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
         """uint8 (t, h, w, 3)."""
         h, w = self.source.height, self.source.width
         rng = np.random.default_rng(self.seed)

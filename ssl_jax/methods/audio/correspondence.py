@@ -1,5 +1,5 @@
-"""Audio-visual correspondence (Arandjelovic and Zisserman, "Objects that Sound", ECCV 2018; AVE-Net):
-does this sound belong to this picture?"""
+"""Audio-visual correspondence (Arandjelovic and Zisserman, "Objects that Sound", ECCV 2018; its
+AVE-Net): does this sound belong to this picture?"""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ import numpy as np
 from ssl_jax.data.audio import resample
 from ssl_jax.data.image import square
 from ssl_jax.data.record import Record
-from ssl_jax.data.sampling import audio_window, even_times, frame_at
+from ssl_jax.data.sampling import audio_window, even_times
 from ssl_jax.method import Batch, Example, Method
 from ssl_jax.objectives.contrastive import info_nce, match
 from ssl_jax.ops.augment import random_crop, random_flip
@@ -116,7 +116,7 @@ class Correspondence(Method):
             away = (starts[0], self.apart)
             starts.append(audio_window(record.duration, self.seconds, rng, self.grid, away))
         shift = rng.uniform(-self.misalignment, self.misalignment)
-        number = frame_at(starts[0] + self.seconds / 2 + shift, record.fps, record.num_frames)
+        number = record.frame_at(starts[0] + self.seconds / 2 + shift)
         return {
             "vision": square(decode([number]), self.short_side)[0],
             "audio": np.stack([self.sound(record, start) for start in starts]),
@@ -152,8 +152,7 @@ class Correspondence(Method):
         starts = even_times(record.duration, self.seconds, count, self.grid)
         if modality == "audio":
             return np.stack([self.sound(record, start) for start in starts])
-        middles = [start + self.seconds / 2 for start in starts]
-        numbers = [frame_at(time, record.fps, record.num_frames) for time in middles]
+        numbers = [record.frame_at(start + self.seconds / 2) for start in starts]
         return square(record.need_frames()(numbers), self.crop)
 
     def encode(self, variables: dict, modality: str, raw: jax.Array) -> dict[str, jax.Array]:

@@ -1,5 +1,5 @@
-"""SimCLR (Chen, Kornblith, Norouzi and Hinton, "A Simple Framework for Contrastive Learning of Visual
-Representations", ICML 2020): which two views are of the same picture?"""
+"""SimCLR (Chen, Kornblith, Norouzi and Hinton, "A Simple Framework for Contrastive Learning of
+Visual Representations", ICML 2020): which two views are of the same picture?"""
 
 import dataclasses
 
