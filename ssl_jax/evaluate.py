@@ -87,18 +87,23 @@ class Table:
 
     def __str__(self) -> str:
         head = ("", "layer", "trained", "random init", "raw input")
-        rows = [head]
-        before = ""
-        for name, value in self.trained.items():
+        blocks: dict[str, list[tuple[str, ...]]] = {}
+        for name in self.trained:
             evaluator, layer, *metric = name.split("/")
-            raw = "/".join([evaluator, "input", *metric])
-            if layer == "input":
+            # Strengths chosen and deviations are in results.json; deviations also stand behind ±.
+            if layer == "input" or metric in (["l2"], ["std"]):
                 continue
+            raw = "/".join([evaluator, "input", *metric])
+            cells = (
+                _cell(self.trained, name),
+                _cell(self.fresh, name),
+                _cell(self.trained, raw),
+            )
             title = " ".join([evaluator, *metric])
-            cells = [value, self.fresh.get(name), self.trained.get(raw)]
-            numbers = ["" if cell is None else f"{cell:.3f}" for cell in cells]
-            rows.append(("" if title == before else title, layer, *numbers))
-            before = title
+            blocks.setdefault(title, []).append((layer, *cells))
+        rows = [head]
+        for title, lines in blocks.items():
+            rows += [(title if i == 0 else "", *line) for i, line in enumerate(lines)]
         widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
         lines = [
             "  ".join(
@@ -110,6 +115,14 @@ class Table:
         lines.insert(1, "-" * max(map(len, lines)))
         notes = [f"{name}: {settings}" for name, settings in self.settings.items()]
         return "\n".join([*lines, "", *notes])
+
+
+def _cell(numbers: Mapping[str, float], name: str) -> str:
+    """A number as the table shows it, with its deviation where there is one."""
+    if name not in numbers:
+        return ""
+    deviation = numbers.get(f"{name}/std")
+    return f"{numbers[name]:.3f}" + ("" if deviation is None else f" ± {deviation:.3f}")
 
 
 def evaluate(

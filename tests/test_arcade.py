@@ -5,6 +5,7 @@ import dataclasses
 import pickle
 import subprocess
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -22,83 +23,11 @@ SMALL = ArcadeSource(
 )
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def fresh_cache(monkeypatch):
-    """Every test plays anew."""
+    """Nothing has been played yet."""
     monkeypatch.setattr(arcade, "_cache", type(arcade._cache)())
-
-
-def content(record):
-    frames = record.frames(range(record.num_frames))
-    return frames, record.audio(0.0, record.duration), record.extra["actions"]()
-
-
-def same(one, other):
-    return all(np.array_equal(a, b) for a, b in zip(content(one), content(other), strict=True))
-
-
-def test_record_says_what_it_holds():
-    record = SMALL[5]
-    assert (record.label, record.extra["game"], record.extra["group"]) == (1, "pong", 1)
-    assert (record.num_frames, record.fps, record.sample_rate) == (8, 15.0, 30720)
-    assert record.duration == 0.5
-    assert not arcade._cache  # nothing was played to know all this
-    frames, wave, actions = content(record)
-    assert (frames.shape, frames.dtype) == ((8, 42, 32, 3), np.uint8)
-    assert (wave.shape, wave.dtype) == ((15360,), np.float32)
-    assert actions.shape == record.extra["rewards"]().shape == (30,)
-    assert np.abs(wave).max() <= 1
-    assert abs(wave.mean()) < 1e-5
-    assert len(np.unique(frames[0].reshape(-1, 3), axis=0)) > 2
-    assert np.array_equal(record.frames([6, 0, 6]), frames[[6, 0, 6]])
-    assert np.array_equal(record.audio(0.1, 0.35), wave[3072:10752])
-
-
-def test_content_depends_on_knobs_and_index_only(monkeypatch):
-    records = [SMALL[i] for i in (7, 0, 1, 6)]
-    before = [content(record) for record in records]
-    monkeypatch.setattr(arcade, "_cache", type(arcade._cache)())
-    twin = pickle.loads(pickle.dumps(SMALL))
-    after = [content(twin[i]) for i in (0, 1, 6, 7)]
-    for one, other in zip(before, [after[3], *after[:3]], strict=True):
-        for a, b in zip(one, other, strict=True):
-            assert np.array_equal(a, b)
-
-
-def test_another_process_plays_the_same():
-    code = (
-        "import zlib; from ssl_jax.data.sources.arcade import ArcadeSource;"
-        "r = ArcadeSource(games=('pong',), clips_per_game=2, seconds=0.5, clips_per_play=2)[1];"
-        "print(zlib.crc32(r.frames(range(8))), zlib.crc32(r.audio(0, 0.5)))"
-    )
-    runs = [
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-        for _ in range(2)
-    ]
-    assert runs[0].returncode == 0, runs[0].stderr
-    assert runs[0].stdout == runs[1].stdout != ""
-    assert runs[0].stderr == ""
-
-
-def test_splits_seeds_and_clips_differ():
-    others = [
-        SMALL[1],
-        SMALL[2],
-        dataclasses.replace(SMALL, split="test")[0],
-        dataclasses.replace(SMALL, seed=1)[0],
-    ]
-    assert not any(same(SMALL[0], other) for other in others)
-
-
-def test_stored_frames_are_every_nth_of_the_play():
-    every = dataclasses.replace(SMALL, frame_skip=1)[3]
-    third = dataclasses.replace(SMALL, frame_skip=3)[3]
-    assert (every.num_frames, third.num_frames, third.fps) == (30, 10, 20.0)
-    assert np.array_equal(third.frames(range(10)), every.frames(range(0, 30, 3)))
-    assert np.array_equal(third.audio(0, 0.5), every.audio(0, 0.5))
-    # Unscaled, a stored frame is the screen itself: few colours, none mixed.
-    full = dataclasses.replace(SMALL, height=210, width=160)[3].frames([0])
-    assert len(np.unique(full.reshape(-1, 3), axis=0)) < 30
+    return arcade._cache
 
 
 class CountingEmulator:
@@ -130,8 +59,76 @@ class CountingEmulator:
         return np.full((210, 160, 3), self.count % 256, np.uint8)
 
 
-def test_sound_of_a_frame_starts_with_the_frame(monkeypatch):
+@pytest.fixture
+def counting(monkeypatch, fresh_cache):
+    """Plays with the CountingEmulator, at once."""
     monkeypatch.setattr("ale_py.ALEInterface", CountingEmulator)
+
+
+def content(record):
+    frames = record.frames(range(record.num_frames))
+    return frames, record.audio(0.0, record.duration), record.extra["actions"]()
+
+
+def same(one, other):
+    return all(np.array_equal(a, b) for a, b in zip(content(one), content(other), strict=True))
+
+
+def test_record_says_what_it_holds(fresh_cache):
+    record = SMALL[5]
+    assert (record.label, record.extra["game"], record.extra["group"]) == (1, "pong", 1)
+    assert (record.num_frames, record.fps, record.sample_rate) == (8, 15.0, 30720)
+    assert record.duration == 0.5
+    assert not fresh_cache  # nothing was played to know all this
+    frames, wave, actions = content(record)
+    assert (frames.shape, frames.dtype) == ((8, 42, 32, 3), np.uint8)
+    assert (wave.shape, wave.dtype) == ((15360,), np.float32)
+    assert actions.shape == record.extra["rewards"]().shape == (30,)
+    assert np.abs(wave).max() <= 1
+    assert abs(wave.mean()) < 1e-5
+    assert len(np.unique(frames[0].reshape(-1, 3), axis=0)) > 2
+    assert np.array_equal(record.frames([6, 0, 6]), frames[[6, 0, 6]])
+    assert np.array_equal(record.audio(0.1, 0.35), wave[3072:10752])
+
+
+def test_another_process_plays_the_same_in_another_order():
+    code = (
+        "import pickle, sys, zlib; source = pickle.load(sys.stdin.buffer);"
+        "sums = lambda r: (zlib.crc32(r.frames(range(8))), zlib.crc32(r.audio(0.0, 0.5)));"
+        "print([sums(source[i]) for i in (7, 0, 1)])"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], input=pickle.dumps(SMALL), capture_output=True, timeout=120
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stderr == b""
+    here = {i: content(SMALL[i]) for i in (0, 1, 7)}
+    sums = [tuple(zlib.crc32(here[i][k]) for k in (0, 1)) for i in (7, 0, 1)]
+    assert run.stdout.decode().strip() == str(sums)
+
+
+def test_splits_seeds_and_clips_differ():
+    others = [
+        SMALL[1],
+        SMALL[2],
+        dataclasses.replace(SMALL, split="test")[0],
+        dataclasses.replace(SMALL, seed=1)[0],
+    ]
+    assert not any(same(SMALL[0], other) for other in others)
+
+
+def test_stored_frames_are_every_nth_of_the_play():
+    every = dataclasses.replace(SMALL, frame_skip=1)[3]
+    fourth = SMALL[3]
+    assert (every.num_frames, fourth.num_frames, every.fps) == (30, 8, 60.0)
+    assert np.array_equal(fourth.frames(range(8)), every.frames(range(0, 30, 4)))
+    assert np.array_equal(fourth.audio(0, 0.5), every.audio(0, 0.5))
+    # Unscaled, a stored frame is the screen itself: few colours, none mixed.
+    full = dataclasses.replace(SMALL, height=210, width=160)[3].frames([0])
+    assert len(np.unique(full.reshape(-1, 3), axis=0)) < 30
+
+
+def test_sound_of_a_frame_starts_with_the_frame(counting):
     source = dataclasses.replace(SMALL, seconds=1.0, clips_per_play=8, clips_per_game=8)
     for index in range(8):
         record = source[index]
@@ -182,7 +179,7 @@ def test_quiet_clips_are_skipped():
         dataclasses.replace(loud, games=("tetris",))[0].frames([0])
 
 
-def test_threads_share_one_play(monkeypatch):
+def test_threads_share_one_play(monkeypatch, counting):
     played = []
     play = ArcadeSource._play
     monkeypatch.setattr(ArcadeSource, "_play", lambda *a: played.append(a[1]) or play(*a))
@@ -194,7 +191,7 @@ def test_threads_share_one_play(monkeypatch):
         assert np.array_equal(records[i][1], records[i % 4][1])
 
 
-def test_memory_is_bounded(monkeypatch):
+def test_memory_is_bounded(monkeypatch, counting):
     source = dataclasses.replace(SMALL, games=("pong",), clips_per_game=6)
     expected = [content(record) for record in source]
     assert len(arcade._cache) == 3
@@ -209,14 +206,14 @@ def test_memory_is_bounded(monkeypatch):
     assert len(arcade._cache) == 1
 
 
-def test_a_play_that_fails_can_be_tried_again(monkeypatch):
+def test_a_play_that_fails_can_be_tried_again(monkeypatch, fresh_cache):
     monkeypatch.setattr(ArcadeSource, "_play", lambda *a: 1 / 0)
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
             SMALL[0].frames([0])
 
 
-def test_says_nothing_on_its_own(capfd):
+def test_says_nothing_on_its_own(capfd, fresh_cache):
     SMALL[0].frames([0])
     assert capfd.readouterr() == ("", "")
 

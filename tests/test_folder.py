@@ -55,7 +55,7 @@ def test_every_media_file_below_is_a_record(folder):
     assert media.numbers_of(found[1].frames([0])) == [7]
     wave = media.noise(2, RATE)[0]
     np.testing.assert_allclose(found[3].audio(0.5, 1), wave[4000:8000], atol=1e-6)
-    np.testing.assert_allclose(found[3].extra["times"], np.arange(50) / 25)
+    np.testing.assert_allclose(found[3].times, np.arange(50) / 25)
     with pytest.raises(IndexError):
         source[5]
 
@@ -169,7 +169,7 @@ def test_rows_with_times_alone_are_segments(folder):
     wave = media.noise(2, RATE)[0]
     np.testing.assert_allclose(first.audio(0.0, 0.8), wave[3200:9600], atol=1e-6)
     np.testing.assert_allclose(second.audio(0.1, 0.2), wave[10400:11200], atol=1e-6)
-    assert first.extra["times"][:2].tolist() == pytest.approx([0.0, 0.04])
+    assert first.times[:2].tolist() == pytest.approx([0.0, 0.04])
     for wrong in ([20], [-1]):
         with pytest.raises(MediaError, match=r"b\.MOV: frame .* has 20"):
             first.frames(wrong)

@@ -16,7 +16,7 @@ from ssl_jax.objectives.order import ORDERS_UP_TO_REVERSAL, class_up_to_reversal
 # Compiled once a shape, instead of every operation by itself.
 nt_xent = jax.jit(contrastive.nt_xent)
 info_nce = jax.jit(contrastive.info_nce, static_argnames=("symmetric", "cosine"))
-cross_and_learn = jax.jit(contrastive.cross_and_learn)
+cross_and_learn = jax.jit(contrastive.cross_and_learn, static_argnames="weight")
 match = jax.jit(contrastive.match)
 
 A1, A2 = [[1.0, 0], [0, 1]], [[0.8, 0.6], [-0.6, 0.8]]

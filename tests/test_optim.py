@@ -170,7 +170,7 @@ def test_mistakes_are_named():
     with pytest.raises(ValueError, match="warmup_steps=10 leaves nothing of 10 steps"):
         Optimizer(schedule="cosine", warmup_steps=10).build(10)
     optimizer = Optimizer(freeze=("visoin",)).build(10)
-    with pytest.raises(ValueError, match="no parameters at 'visoin'; .* vision, head"):
+    with pytest.raises(ValueError, match=r"no parameters at 'visoin'; .* vision, head"):
         optimizer.init({"vision": array([[1]]), "head": array([[1]])})
 
 

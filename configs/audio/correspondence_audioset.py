@@ -67,8 +67,8 @@ def audioset():
 def arcade():
     games = ("seaquest", "enduro", "space_invaders", "beam_rider", "assault", "demon_attack")
     data = {"games": games, "seconds": 2.0, "height": 64, "width": 64, "min_loudness": 0.02}
-    train = call(ArcadeSource, clips_per_game=256, sample_rate=15360, **data)
-    test = call(ArcadeSource, clips_per_game=50, sample_rate=15360, split="test", **data)
+    train = call(ArcadeSource, clips_per_game=256, **data)
+    test = call(ArcadeSource, clips_per_game=50, split="test", **data)
     return call(
         Experiment,
         source=train,

@@ -281,8 +281,10 @@ def _opened(path: str) -> Iterator:
 
     # 'file:' because FFmpeg takes 'a:b.mp4' for a protocol; and only files, because a playlist
     # that calls itself .mp4 would have it fetch what it lists.
-    options = {"protocol_whitelist": "file"}
-    with av.open(f"file:{path}", options=options, metadata_errors="ignore") as container:
+    settings = {"options": {"protocol_whitelist": "file"}}
+    if int(av.__version__.split(".")[0]) < 19:  # later versions never fail on it
+        settings["metadata_errors"] = "ignore"  # titles in any old encoding
+    with av.open(f"file:{path}", **settings) as container:
         if container.format.name.endswith("_pipe") or container.format.name == "image2":
             raise MediaError(f"{path}: is a picture, but its name does not end like one")
         yield container
@@ -322,7 +324,8 @@ def _probe_film(path: str, size: int) -> Media:
     with _opened(path) as container:
         video, audio = _streams(container)
         for stream in filter(None, (video, audio)):
-            tracks[stream.index] = _Track(stream.index, stream.time_base, [], [])
+            base = Fraction(stream.time_base.numerator, stream.time_base.denominator)
+            tracks[stream.index] = _Track(stream.index, base, [], [])
             index = stream.index_entries
             if len(index) and index[-1].pos + index[-1].size > size:
                 raise MediaError(f"{path}: is cut off, its index points beyond its end")
@@ -509,10 +512,10 @@ def _upright(frame) -> np.ndarray:
 
 def _display_matrix(frame) -> tuple[int, int, int, int]:
     """(a, b, c, d) of x' = ax + cy, y' = bx + dy as the camera stored it; else the identity."""
-    for data in frame.side_data:
-        if data.type.name == "DISPLAYMATRIX":
-            a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].tolist()
-            return a, b, c, d
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is not None:
+        a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].tolist()
+        return a, b, c, d
     return 1, 0, 0, 1
 
 

@@ -17,13 +17,13 @@ class Loading:
     """How the host reads. Decoders release Python's lock, so threads beat worker processes.
 
     Attributes:
-      threads: records read at once.
-      prefetch: examples kept ready ahead of the step.
+      threads: batches (in evaluation: records) made at once.
+      prefetch: batches kept ready ahead of the step.
       workers: processes, each with its own threads; for views that are slow in Python itself.
     """
 
     threads: int = 8
-    prefetch: int = 256
+    prefetch: int = 8
     workers: int = 0
 
 
@@ -73,17 +73,17 @@ def train_batches(dataset, loading: Loading, start: int = 0) -> Iterator[dict[st
 
     if not flags.FLAGS.is_parsed():  # as in a notebook: grain reads absl flags of its own
         flags.FLAGS.mark_as_parsed()
-    batches = max(1, loading.prefetch // _rows(dataset))
-    options = grain.ReadOptions(num_threads=loading.threads, prefetch_buffer_size=batches)
+    options = _options(loading.threads, loading.prefetch)
     iterable = dataset[start:].to_iter_dataset(options)
     if loading.workers:
         iterable = iterable.mp_prefetch(grain.MultiprocessingOptions(loading.workers))
     return iter(iterable)
 
 
-def _rows(dataset) -> int:
-    first = dataset[0]
-    return len(next(iter(first.values())))
+def _options(threads: int, ahead: int):
+    import grain
+
+    return grain.ReadOptions(num_threads=min(threads, ahead), prefetch_buffer_size=ahead)
 
 
 def record_batches(
@@ -105,7 +105,7 @@ def record_batches(
     mine = -(-count // processes)
     numbers = [min(process + processes * i, count - 1) for i in range(mine)]
     real = len(range(process, count, processes))
-    options = grain.ReadOptions(num_threads=loading.threads, prefetch_buffer_size=2 * batch_size)
+    options = _options(loading.threads, 2 * batch_size)
     examples = grain.MapDataset.source(_Chosen(source, tuple(numbers))).map(read)
     iterator = iter(examples.to_iter_dataset(options))
     try:

@@ -33,7 +33,7 @@ def products(a: Float[Array, "n d"], b: Float[Array, "m d"]) -> Float[Array, "n 
 def info_nce(
     queries: Float[Array, "n d"],
     keys: Float[Array, "n d"],
-    temperature: float = 1.0,
+    temperature: float | Float[Array, ""] = 1.0,
     symmetric: bool = True,
     cosine: bool = True,
     extra: Float[Array, "n m d"] | None = None,
@@ -46,7 +46,7 @@ def info_nce(
 
     Args:
       queries, keys: row i of one belongs to row i of the other.
-      temperature: divides the similarities.
+      temperature: divides the similarities; may be learnt.
       symmetric: both directions, each with weight 1/2.
       cosine: the similarity is the cosine; False: the plain scalar product.
       extra: m more keys for each query that are not its own, seen by that query alone.
@@ -71,7 +71,7 @@ def info_nce(
 
 
 def nt_xent(
-    z1: Float[Array, "n d"], z2: Float[Array, "n d"], temperature: float
+    z1: Float[Array, "n d"], z2: Float[Array, "n d"], temperature: float | Float[Array, ""]
 ) -> tuple[Float[Array, ""], Metrics]:
     """SimCLR's loss (Chen et al. 2020): each of 2n views finds its partner among the 2n - 1 others.
 

@@ -314,11 +314,12 @@ def _turn_hue(x: Float[Array, "*b h w 3"], turn: Array) -> Float[Array, "*b h w 
     high, low = jnp.max(x, axis=-1, keepdims=True), jnp.min(x, axis=-1, keepdims=True)
     chroma = high - low
     divisor = jnp.where(chroma > 0, chroma, 1)
-    # In sixths of the circle, from red over green to blue.
+    # In sixths of the circle, from red over green to blue. Which channel is highest is not asked by
+    # `high == red`: compiled, both may be rounded in different ways.
     hue = jnp.where(
-        high == red,
+        (red >= green) & (red >= blue),
         (green - blue) / divisor,
-        jnp.where(high == green, 2 + (blue - red) / divisor, 4 + (red - green) / divisor),
+        jnp.where(green >= blue, 2 + (blue - red) / divisor, 4 + (red - green) / divisor),
     )
     # Each channel is highest around its own place on the circle and falls off to both sides.
     away = (hue + 6 * turn + jnp.array([5.0, 3.0, 1.0])) % 6

@@ -111,13 +111,12 @@ class FolderSource:
         def audio(begin, end):
             return _audio(media, start, rate, float(begin), float(end))
 
-        if media.has_frames:
-            extra["times"] = media.times[first:last] - start
         return Record(
             name=item.path,
             index=int(index),
             num_frames=last - first,
             fps=(last - first) / duration,
+            times=media.times[first:last] - start if media.has_frames else None,
             frames=frames if media.has_frames else None,
             audio=audio if media.has_sound else None,
             sample_rate=rate,
