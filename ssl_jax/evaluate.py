@@ -93,7 +93,7 @@ class Table:
             # Strengths chosen and deviations are in results.json; deviations also stand behind ±.
             if layer == "input" or metric in (["l2"], ["std"]):
                 continue
-            raw = "/".join([evaluator, "input", *metric])
+            raw = "/".join([evaluator, "input" if layer != "chance" else "", *metric])
             cells = (
                 _cell(self.trained, name),
                 _cell(self.fresh, name),

@@ -50,7 +50,8 @@ class Frozen:
     batch_size: int = 64
     loading: Loading = Loading()
     fresh: Callable[[], dict] | None = None  # makes the variables of a new initialisation
-    _cache: dict = dataclasses.field(default_factory=dict, repr=False, compare=False)
+    _cache: dict = dataclasses.field(default_factory=dict, repr=False)  # of features
+    _compiled: dict = dataclasses.field(default_factory=dict, repr=False)
 
     @staticmethod
     def of(experiment: Experiment, mesh: Mesh, variables: dict | None = None) -> "Frozen":
@@ -63,11 +64,16 @@ class Frozen:
         method = experiment.method.with_dtype(experiment.dtype)
         return Frozen(method, variables, mesh, experiment.eval_batch_size, experiment.data, fresh)
 
+    def with_variables(self, variables: dict) -> "Frozen":
+        """The same method with other weights; what is compiled serves both."""
+        placed = jax.device_put(variables, replicated(self.mesh))
+        return dataclasses.replace(self, variables=placed, _cache={})
+
     def random_init(self) -> "Frozen":
         """The same method before training: the baseline that every number stands beside."""
         if self.fresh is None:
             raise ValueError("this Frozen was made without `fresh`, so it cannot be re-initialised")
-        return dataclasses.replace(self, variables=self.fresh(), _cache={})
+        return self.with_variables(self.fresh())
 
     def encode(self, modality: str, raw: np.ndarray) -> dict[str, np.ndarray]:
         """Features of raw inputs, any number of them: {layer name: array}.
@@ -88,7 +94,7 @@ class Frozen:
 
     def puzzle(self, batch: dict[str, np.ndarray], key: jax.Array) -> dict[str, float]:
         """The method's loss and metrics on one host batch, nothing being trained."""
-        if "puzzle" not in self._cache:
+        if "puzzle" not in self._compiled:
 
             def loss(variables, batch, key):
                 params, state = (
@@ -98,9 +104,9 @@ class Frozen:
                 value, (_, metrics) = self.method.loss(params, state, batch, key, train=False)
                 return {"loss": value, **metrics}
 
-            self._cache["puzzle"] = jax.jit(loss, out_shardings=replicated(self.mesh))
+            self._compiled["puzzle"] = jax.jit(loss, out_shardings=replicated(self.mesh))
         placed = put_batch(self.mesh, batch)
-        numbers = jax.device_get(self._cache["puzzle"](self.variables, placed, key))
+        numbers = jax.device_get(self._compiled["puzzle"](self.variables, placed, key))
         return {name: float(value) for name, value in numbers.items()}
 
     def features(
@@ -167,14 +173,14 @@ class Frozen:
         )
 
     def _encoder(self, modality: str, pool: str):
-        key = ("encoder", modality, pool)
-        if key not in self._cache:
+        key = (modality, pool)
+        if key not in self._compiled:
             function = partial(_encode, self.method, modality, pool)
             rows = NamedSharding(self.mesh, PartitionSpec("data"))
-            self._cache[key] = jax.jit(
+            self._compiled[key] = jax.jit(
                 function, in_shardings=(replicated(self.mesh), rows), out_shardings=rows
             )
-        return self._cache[key]
+        return self._compiled[key]
 
     def _check(self, modality: str) -> None:
         if modality not in self.method.modalities:

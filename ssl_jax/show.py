@@ -19,7 +19,7 @@ def puzzle_picture(
     Returns uint8 pixels (h, w, 3).
     """
     few = {k: jnp.asarray(v[:rows]) for k, v in batch.items()}
-    augmented = jax.device_get(method.augment(few, jax.random.key(seed)))
+    augmented = jax.device_get(jax.jit(method.augment)(few, jax.random.key(seed)))
     strips = [_targets(augmented, tile)]
     for name, values in augmented.items():
         if values.ndim >= 4:

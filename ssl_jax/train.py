@@ -68,8 +68,13 @@ def fit(config: ConfigDict, workdir: str | os.PathLike) -> TrainState:
         out_shardings=(shardings, replicated(mesh)),
     )
 
+    frozen: Frozen | None = None
+
     def freeze(state: TrainState) -> Frozen:
-        return Frozen.of(experiment, mesh, {"params": state.params, **state.state})
+        nonlocal frozen  # made once, for the sake of what it has compiled
+        variables = {"params": state.params, **state.state}
+        frozen = (frozen or Frozen.of(experiment, mesh, variables)).with_variables(variables)
+        return frozen
 
     with Saver(workdir, experiment.checkpoints) as saver, Stop() as stop:
         state = start(experiment, saver, start_state, shardings)
