@@ -10,6 +10,7 @@ import zlib
 import numpy as np
 import pytest
 
+from ssl_jax.data.record import MediaError
 from ssl_jax.data.sources import arcade
 from ssl_jax.data.sources.arcade import ArcadeSource
 
@@ -175,7 +176,7 @@ def test_quiet_clips_are_skipped():
     loud = dataclasses.replace(SMALL, games=("pong",), min_loudness=0.05)
     assert all(record.audio(0, 0.5).std() >= 0.0499 for record in loud)
     assert min(record.audio(0, 0.5).std() for record in SMALL) < 0.05
-    with pytest.raises(ValueError, match=r"tetris.*min_loudness=0.05"):
+    with pytest.raises(MediaError, match=r"tetris.*min_loudness=0.05"):
         dataclasses.replace(loud, games=("tetris",))[0].frames([0])
 
 
@@ -245,5 +246,5 @@ def test_outside_of_a_clip():
 def test_without_ale_py(monkeypatch):
     arcade._games.cache_clear()
     monkeypatch.setitem(sys.modules, "ale_py", None)
-    with pytest.raises(ImportError, match=r"pip install 'ssl_jax\[arcade\]'"):
+    with pytest.raises(MediaError, match=r"pip install 'ssl_jax\[arcade\]'"):
         ArcadeSource()

@@ -60,7 +60,7 @@ def run(experiment: Experiment, devices: int, steps: int):
 
 
 def test_it_trains_the_same_on_four_devices_as_on_one_and_every_weight_learns(experiment):
-    (before, *_, after), losses = run(experiment, devices=4, steps=2)
+    (before, first, after), losses = run(experiment, devices=4, steps=2)
     assert np.isfinite(losses).all()
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(after.params))
     moved = jax.tree_util.tree_map_with_path(
@@ -70,8 +70,17 @@ def test_it_trains_the_same_on_four_devices_as_on_one_and_every_weight_learns(ex
     )
     still = [jax.tree_util.keystr(p) for p in jax.tree.leaves(moved, is_leaf=is_path) if p]
     assert not still, f"no gradient reached {still}"
-    _, alone = run(experiment, devices=1, steps=2)
-    assert losses == pytest.approx(alone, rel=2e-3)
+    (_, alone), (loss,) = run(experiment, devices=1, steps=1)
+    assert losses[0] == pytest.approx(loss, rel=1e-4)
+    # The first step of plain SGD is the gradient; a missing gather or local statistics show here.
+    gradient, other = (
+        np.concatenate([(np.asarray(a) - np.asarray(b)).ravel() for a, b in pairs])
+        for pairs in (
+            zip(jax.tree.leaves(state.params), jax.tree.leaves(before.params), strict=True)
+            for state in (first, alone)
+        )
+    )
+    assert np.linalg.norm(gradient - other) < 1e-2 * np.linalg.norm(other)
 
 
 def is_path(x) -> bool:

@@ -61,7 +61,7 @@ def tiny():
         source=train,
         method=call(
             SimCLR,
-            vision=call(ResNet, depth=50, width=0.0625),
+            vision=call(ResNet, depth=18, width=0.0625),
             size=32,
             stored=40,
             hidden=(16,),

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ssl_jax.data.record import Record
+from ssl_jax.data.record import MediaError, Record
 
 FPS = 60  # emulator frames a second
 SAMPLES = 512  # sound samples that the emulator makes in one frame
@@ -33,7 +33,7 @@ class ArcadeSource:
     """Clips of arcade games, with sound in exact step with the picture.
 
     Clip `i` is number `i % clips_per_game` of game `i // clips_per_game`. Everything about it is
-    a pure function of the knobs and `i`, in every process and on every machine. Clips of the two
+    a pure function of the knobs and `i`, in every process. Clips of the two
     splits come from different plays, and no two clips overlap. A play of `clips_per_play` clips
     is emulated when its first clip is decoded (about a second) and kept: up to 2 GiB of plays
     stay in memory, so a source bigger than that, at `height * width * 3` bytes a stored frame,
@@ -59,7 +59,7 @@ class ArcadeSource:
         middle of the clip, 0 to 17) or "reward" (1 if the score rose during the clip, else 0).
         The latter two have to play the clip first.
       min_loudness: skip clips whose sound, at its own mean, has a lower root mean square
-        (0 to 1; 0 keeps all; 0.02 drops silence). A game that stays silent raises ValueError.
+        (0 to 1; 0 keeps all; 0.02 drops silence). A game that stays silent raises MediaError.
       clips_per_play: clips cut from one play, up to a second of play between them.
       hold_min: an action is held for at least so many emulator frames,
       hold_max: and at most so many.
@@ -209,7 +209,7 @@ class ArcadeSource:
             if wave.std() / 128 < self.min_loudness:
                 quiet += 1
                 if quiet == TRIES:
-                    raise ValueError(
+                    raise MediaError(
                         f"{game}: {TRIES} clips in a row are quieter than "
                         f"min_loudness={self.min_loudness}; lower it or leave the game out"
                     )
@@ -257,7 +257,7 @@ def _games() -> tuple[str, ...]:
     try:
         from ale_py import ALEInterface, LoggerMode, roms
     except ImportError:
-        raise ImportError("arcade needs ale-py: pip install 'ssl_jax[arcade]'") from None
+        raise MediaError("arcade needs ale-py: pip install 'ssl_jax[arcade]'") from None
     ALEInterface.setLoggerMode(LoggerMode.Error)
     return tuple(sorted(rom.stem for rom in Path(roms.__file__).parent.glob("*.bin")))
 
