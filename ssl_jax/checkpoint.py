@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -77,7 +78,7 @@ class Saver:
             from jax.experimental import multihost_utils
 
             old = bool(multihost_utils.broadcast_one_to_all(old))
-        return old or bool(steps and step % steps == 0) or self._manager.reached_preemption(step)
+        return old or bool(steps and step % steps == 0)
 
     def preempted(self, step: int) -> bool:
         """Whether the cluster has announced that it takes the machine away."""
@@ -89,52 +90,66 @@ class Saver:
             self._manager.save(step, args=self._ocp.args.StandardSave(state), force=True)
         self._last = time.monotonic()
 
-    def latest(self) -> int | None:
-        """The newest saved step."""
-        return self._manager.latest_step()
-
     def restore(self, abstract: TrainState) -> TrainState | None:
         """The newest readable checkpoint, laid out as `abstract` says; None if there is none.
 
-        A damaged one is named and the one before it taken.
+        A damaged one is named, set aside as STEP.damaged, and the one before it taken.
         """
-        for step in sorted(self._manager.all_steps(), reverse=True):
-            try:
-                return self._manager.restore(step, args=self._ocp.args.StandardRestore(abstract))
-            except (OSError, ValueError, KeyError) as error:
-                reason = str(error).strip().splitlines()[0][:200]
-                damaged = os.path.join(self.folder, str(step))
-                logging.warning("cannot read checkpoint %s: %s", damaged, reason)
-        if self._manager.all_steps():
+        state, damaged = self._newest(
+            lambda step: self._manager.restore(step, args=self._ocp.args.StandardRestore(abstract))
+        )
+        if state is None and damaged:
             raise ConfigError(
                 f"no checkpoint in {self.folder} can be read with this config; "
                 "was it made with another one? Take another --workdir to start afresh"
             )
-        return None
+        # Left where they are, they would be taken for the steps that are now made again.
+        if damaged and jax.process_index() == 0:
+            for step in damaged:
+                folder = os.path.join(self.folder, str(step))
+                os.rename(folder, f"{folder}.damaged")
+        if damaged:
+            self._manager.reload()
+        return state
 
     def restore_variables(self) -> dict:
-        """Params and state of the newest checkpoint as they were saved, on this host's device."""
-        step = self.latest()
-        if step is None:
-            raise ConfigError(f"no checkpoint in {self.folder}")
+        """Params and state of the newest readable checkpoint, on this host's first device."""
         place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         handler = self._ocp.PyTreeCheckpointHandler()
         with self._ocp.CheckpointManager(self.folder, item_handlers=handler) as reader:
-            saved = reader.item_metadata(step).tree
-            wanted = {
-                part: jax.tree.map(
-                    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
-                    saved[part],
-                )
-                for part in ("params", "state")
-            }
-            places = self._ocp.checkpoint_utils.construct_restore_args(wanted)
-            return reader.restore(
-                step,
-                args=self._ocp.args.PyTreeRestore(
+
+            def read(step: int) -> dict:
+                saved = reader.item_metadata(step).tree
+                wanted = {
+                    part: jax.tree.map(
+                        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
+                        saved[part],
+                    )
+                    for part in ("params", "state")
+                }
+                places = self._ocp.checkpoint_utils.construct_restore_args(wanted)
+                arguments = self._ocp.args.PyTreeRestore(
                     wanted, restore_args=places, partial_restore=True
-                ),
-            )
+                )
+                return reader.restore(step, args=arguments)
+
+            variables, _ = self._newest(read)
+        if variables is None:
+            raise ConfigError(f"no readable checkpoint in {self.folder}")
+        return variables
+
+    def _newest(self, read: Callable[[int], Any]) -> tuple[Any, list[int]]:
+        """What `read` makes of the newest step that it can read, and those that it could not."""
+        damaged = []
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                return read(step), damaged
+            except (OSError, ValueError, KeyError, AttributeError) as error:
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+                path = os.path.join(self.folder, str(step))
+                logging.warning("cannot read checkpoint %s: %s", path, reason)
+                damaged.append(step)
+        return None, damaged
 
 
 class Stop:

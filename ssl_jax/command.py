@@ -30,7 +30,7 @@ class Arguments:
     random_init: bool
 
 
-def run(main: Callable[[Arguments], None], argv: list[str]) -> None:
+def run(main: Callable[[Arguments], None], program: str) -> None:
     """Parses, calls `main`, and turns errors that the user can mend into one line.
 
     Exit codes: 0 done, or saved on SIGTERM; 2 a mistake in the arguments, config or data;
@@ -39,7 +39,7 @@ def run(main: Callable[[Arguments], None], argv: list[str]) -> None:
     flags.FLAGS.mark_as_parsed()  # grain and orbax read absl flags of their own
     logging.set_verbosity(logging.WARNING)
     try:
-        main(parse(argv))
+        main(parse(program, sys.argv[1:]))
     except (ConfigError, MediaError, ValueError, FileNotFoundError) as error:
         # Errors of our own are one line; a ValueError from below may be more, and is a bug to see.
         if not isinstance(error, ConfigError | MediaError) and not _ours(error):
@@ -61,26 +61,28 @@ def _ours(error: Exception) -> bool:
 
 
 def _line(error: BaseException, code: int) -> int:
-    text = str(error) or "stopped before anything was saved"
+    text = str(error) or "stopped; what was saved before is kept"
     print(f"ssl_jax: {' '.join(text.split())}", file=sys.stderr)
     return code
 
 
-def parse(argv: list[str]) -> Arguments:
-    """Reads `argv` (with the program's name first). Raises ConfigError for any mistake."""
+def parse(program: str, argv: list[str]) -> Arguments:
+    """Reads what follows `python -m ssl_jax.train` (or evaluate); ConfigError for any mistake."""
     parser = argparse.ArgumentParser(
-        prog=f"python -m {argv[0]}" if "/" not in argv[0] else None,
+        prog=f"python -m ssl_jax.{program}",
         description="Any knob of the config can be set: --config.optimizer.learning_rate=0.1",
         allow_abbrev=False,
         exit_on_error=False,
     )
     parser.add_argument("--config", required=True, help="config file, or FILE:variant")
     parser.add_argument("--workdir", required=True, help="folder of this run")
-    parser.add_argument("--only", default="", help="evaluate: names of evaluators, by commas")
-    parser.add_argument(
-        "--random_init", action="store_true", help="evaluate: the method before training"
-    )
-    plain = [a for a in argv[1:] if not a.startswith("--config.")]
+    if program == "evaluate":
+        parser.add_argument("--only", default="", help="names of evaluators, by commas")
+        parser.add_argument(
+            "--random_init", action="store_true", help="evaluate the method before training"
+        )
+    parser.set_defaults(only="", random_init=False)
+    plain = [a for a in argv if not a.startswith("--config.")]
     try:
         known, unknown = parser.parse_known_args(plain)
     except argparse.ArgumentError as error:
@@ -88,7 +90,7 @@ def parse(argv: list[str]) -> Arguments:
     if unknown:
         raise ConfigError(f"unknown argument {unknown[0]}; see --help")
     config = configs.load(known.config)
-    for argument in argv[1:]:
+    for argument in argv:
         if argument.startswith("--config."):
             path, equals, text = argument.removeprefix("--config.").partition("=")
             if not equals:

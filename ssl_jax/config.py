@@ -60,6 +60,10 @@ def _typed(target: Callable, name: str, annotation: Any, value: Any) -> Any:
         return float(value)
     if annotation in (bool, int, float, str) and type(value) is not annotation:
         raise ConfigError(f"{target.__name__}.{name} is a {annotation.__name__}, got {value!r}")
+    if isinstance(value, ConfigDict):
+        return (
+            value.copy_and_resolve_references()
+        )  # or an override here would reach its other homes
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         # A default that is itself an object (a nested group of knobs) is recorded too.
         return call(
@@ -90,9 +94,13 @@ def load(path: str) -> ConfigDict:
     path, _, variant = path.partition(":")
     if not os.path.isfile(path):
         raise ConfigError(f"no config file {path}")
+    if not path.endswith(".py"):
+        raise ConfigError(f"{path} is no config file: it should be Python (.py) with a get_config")
     spec = importlib.util.spec_from_file_location("ssl_jax_config", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+        raise ConfigError(f"{path} has no function get_config(variant)")
     return module.get_config(variant)
 
 
@@ -122,8 +130,10 @@ def override(config: ConfigDict, path: str, value: Any) -> None:
 
 def save(config: ConfigDict, path: str | os.PathLike) -> None:
     """Writes the config as json, which `read` takes back."""
-    with open(path, "w") as file:
+    part = f"{os.fspath(path)}.part"  # a kill in between leaves the old file whole
+    with open(part, "w") as file:
         json.dump(config.to_dict(), file, indent=2)
+    os.replace(part, path)
 
 
 def read(path: str | os.PathLike) -> ConfigDict:

@@ -4,7 +4,6 @@ import dataclasses
 import difflib
 import json
 import os
-import sys
 from collections.abc import Iterator, Mapping
 
 import jax
@@ -69,21 +68,30 @@ class Table:
         fresh = {f"{name} (random init)": value for name, value in self.fresh.items()}
         return {**self.trained, **fresh}
 
-    def save(self, workdir: str) -> None:
-        """Writes results.json, results.txt and pictures/*.png; host 0 only."""
+    def publish(self, workdir: str) -> None:
+        """Prints the table and writes results.json, results.txt and pictures/*.png; host 0 only.
+
+        Results of evaluators that did not run this time stay in results.json.
+        """
         if jax.process_index():
             return
         from PIL import Image
 
+        print(f"\n{self}\n", flush=True)
         rows = {"trained": self.trained, "random_init": self.fresh, "settings": self.settings}
-        with open(os.path.join(workdir, "results.json"), "w") as file:
+        path = os.path.join(workdir, "results.json")
+        if os.path.isfile(path):
+            with open(path) as file:
+                before = json.load(file)
+            rows = {part: {**_others(before[part], self.settings), **rows[part]} for part in rows}
+        with open(path, "w") as file:
             json.dump(rows, file, indent=2)
         with open(os.path.join(workdir, "results.txt"), "w") as file:
-            file.write(f"{self}\n")
+            file.write(f"{Table(rows['trained'], rows['random_init'], rows['settings'], {})}\n")
         os.makedirs(os.path.join(workdir, "pictures"), exist_ok=True)
         for name, pixels in self.pictures.items():
-            path = os.path.join(workdir, "pictures", f"{name.replace('/', '_')}.png")
-            Image.fromarray(pixels).save(path)
+            picture = os.path.join(workdir, "pictures", f"{name.replace('/', '_')}.png")
+            Image.fromarray(pixels).save(picture)
 
     def __str__(self) -> str:
         head = ("", "layer", "trained", "random init", "raw input")
@@ -115,6 +123,11 @@ class Table:
         lines.insert(1, "-" * max(map(len, lines)))
         notes = [f"{name}: {settings}" for name, settings in self.settings.items()]
         return "\n".join([*lines, "", *notes])
+
+
+def _others(numbers: Mapping, evaluators: Mapping) -> dict:
+    """The entries that belong to none of these evaluators."""
+    return {name: v for name, v in numbers.items() if name.split("/")[0] not in evaluators}
 
 
 def _cell(numbers: Mapping[str, float], name: str) -> str:
@@ -157,9 +170,7 @@ def evaluate(
                 print(f"{name}: {value:.4f}")
         return {k: float(v) for k, v in numbers.items() if not isinstance(v, np.ndarray)}
     table = Table.of(frozen, evaluators)
-    table.save(workdir)
-    if jax.process_index() == 0:
-        print(f"\n{table}\n", flush=True)
+    table.publish(workdir)
     return table.numbers()
 
 
@@ -169,4 +180,4 @@ def main(arguments: command.Arguments) -> None:
 
 
 if __name__ == "__main__":
-    command.run(main, sys.argv)
+    command.run(main, "evaluate")

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssl_jax.checkpoint import Checkpoints
+from ssl_jax.config import ConfigError
 from ssl_jax.data.pipeline import Loading
 from ssl_jax.data.record import Source
 from ssl_jax.method import Method
-from ssl_jax.methods.control import Control
+from ssl_jax.methods.control import controlled
 from ssl_jax.optim import Optimizer
 from ssl_jax.sharding import Sharding
 
@@ -69,10 +70,22 @@ class Experiment:
     resume: str = ""
     init_from: str = ""
 
+    def __post_init__(self):
+        if self.dtype not in ("float32", "bfloat16"):
+            raise ConfigError(f"dtype is float32 or bfloat16, not '{self.dtype}'")
+        for knob, least in (
+            ("steps", 0),
+            ("batch_size", 1),
+            ("eval_batch_size", 1),
+            ("log_every", 1),
+        ):
+            if getattr(self, knob) < least:
+                raise ConfigError(f"{knob}={getattr(self, knob)} must be at least {least}")
+
     def trained_method(self) -> Method:
         """The method in the run's dtype, its targets shuffled if the run is a control."""
         method = self.method.with_dtype(self.dtype)
-        return Control(method, self.control) if self.control else method
+        return controlled(method, self.control) if self.control else method
 
     def initialiser(self) -> Callable[[], dict]:
         """A function without arguments, to be jitted, that makes the variables of step 0."""

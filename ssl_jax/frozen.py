@@ -130,6 +130,7 @@ class Frozen:
         self._check(modality)
         if len(source) == 0:
             raise ValueError(f"the source {source} is empty")
+        layers = tuple(layers)
         key = (source, modality, layers, clips, pool)
         if key not in self._cache:
             self._cache[key] = self._extract(source, modality, layers, clips, pool)

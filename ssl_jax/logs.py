@@ -22,7 +22,9 @@ class Log:
         from tensorboardX import SummaryWriter
         from tqdm import tqdm
 
-        self._file = open(os.path.join(workdir, "metrics.jsonl"), "a")  # noqa: SIM115
+        path = os.path.join(workdir, "metrics.jsonl")
+        _forget(path, start)
+        self._file = open(path, "a")  # noqa: SIM115
         self._board = SummaryWriter(os.path.join(workdir, "tensorboard"))
         self._bar = tqdm(
             total=steps,
@@ -77,6 +79,13 @@ class Log:
         for name, value in plain.items():
             self._board.add_scalar(name, value, step)
 
+    def result(self, step: int, name: str, value: float | np.ndarray) -> None:
+        """One number or picture of an evaluator."""
+        if isinstance(value, np.ndarray):
+            self.picture(step, name.replace("/", "_"), value)
+        else:
+            self.numbers(step, {name: value})
+
     def picture(self, step: int, name: str, pixels: np.ndarray) -> str | None:
         """Writes a uint8 (h, w, 3) picture as PNG and to TensorBoard; returns the file."""
         if not self._active:
@@ -88,3 +97,13 @@ class Log:
         Image.fromarray(pixels).save(path)
         self._board.add_image(name, pixels, step, dataformats="HWC")
         return path
+
+
+def _forget(path: str, step: int) -> None:
+    """Drops the lines of later steps, which a run that goes on from `step` writes again."""
+    if not os.path.isfile(path):
+        return
+    with open(path) as file:
+        lines = [line for line in file if line.endswith("\n")]  # a kill may have cut the last one
+    with open(path, "w") as file:
+        file.writelines(line for line in lines if json.loads(line)["step"] <= step)

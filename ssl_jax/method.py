@@ -80,12 +80,20 @@ class Method(abc.ABC):
         )
 
     def with_dtype(self, dtype: str) -> "Method":
-        """The same method, its trunks computing in `dtype` (weights stay float32)."""
+        """The same method, its trunks computing in `dtype` (weights stay float32).
+
+        Raises ValueError if a trunk without a field `dtype` should compute in another than float32.
+        """
         trunks = {
-            f.name: getattr(self, f.name).clone(dtype=dtype)
+            f.name: getattr(self, f.name)
             for f in dataclasses.fields(self)
             if isinstance(getattr(self, f.name), nn.Module)
         }
+        for name, trunk in trunks.items():
+            if hasattr(trunk, "dtype"):
+                trunks[name] = trunk.clone(dtype=dtype)
+            elif dtype != "float32":
+                raise ValueError(f"dtype={dtype}: the trunk '{name}' has no field dtype to set")
         return dataclasses.replace(self, **trunks)
 
     def init(self, key: jax.Array, batch: Batch) -> dict:

@@ -64,12 +64,3 @@ def check_batch_size(batch_size: int, mesh: Mesh, knob: str = "batch_size") -> N
     """Raises ConfigError unless the mesh's devices divide the batch."""
     if batch_size < 1 or batch_size % mesh.size:
         raise ConfigError(f"{knob}={batch_size} must be a multiple of the {mesh.size} devices")
-
-
-def per_device(function, mesh: Mesh):
-    """`function` run on each device's own rows, as under pmap, with the collectives of axis 'data'.
-
-    Arguments and results are split along their first axis.
-    """
-    rows = PartitionSpec("data")
-    return jax.shard_map(function, mesh=mesh, in_specs=rows, out_specs=rows)

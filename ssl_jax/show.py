@@ -24,11 +24,10 @@ def puzzle_picture(
     for name, values in augmented.items():
         if values.ndim >= 4:
             strips.append(_tiles(_pixels(values), tile))
-        elif values.ndim == 2 and name in method.modalities:
-            spectrogram = jax.device_get(method.prepare(name, jnp.asarray(values)))
-            if spectrogram.ndim == 3:
-                upright = np.flip(spectrogram.swapaxes(1, 2), axis=1)
-                strips.append(_tiles(_pixels(upright[:, None, :, :, None]), tile))
+        elif values.ndim in (2, 3) and name in method.modalities:  # a wave, or some, a row
+            spectrograms = jax.device_get(method.prepare(name, jnp.asarray(values)))
+            upright = np.flip(spectrograms.swapaxes(-1, -2), axis=-2)
+            strips.append(_tiles(_pixels(upright[..., None]), tile))
     return np.concatenate(strips, axis=1)
 
 

@@ -1,7 +1,8 @@
 """Training: `fit(config, workdir)`, and the command `python -m ssl_jax.train`."""
 
+import contextlib
 import os
-import sys
+import tempfile
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from ssl_jax import config as configs
 from ssl_jax.checkpoint import Saver, Stop, TrainState
 from ssl_jax.config import ConfigError
 from ssl_jax.data.pipeline import record_batches, train_batches, train_dataset
+from ssl_jax.data.record import MediaError
 from ssl_jax.evaluate import Table, run_evaluators
 from ssl_jax.experiment import Experiment
 from ssl_jax.frozen import Frozen, saved_variables
@@ -35,9 +37,8 @@ class Interrupted(KeyboardInterrupt):
 def fit(config: ConfigDict, workdir: str | os.PathLike) -> TrainState:
     """Trains what the config says and returns the final state.
 
-    Everything is written below `workdir`: config.json, checkpoints/, metrics.jsonl, tensorboard/,
-    pictures/ and the table of the final evaluation. Called again, it goes on where it stopped, bit
-    for bit.
+    Below `workdir` it writes config.json, checkpoints/, metrics.jsonl, tensorboard/, pictures/ and
+    the final table. Called again, it goes on where it stopped, bit for bit.
 
     Raises:
       ConfigError: a knob that cannot work.
@@ -48,18 +49,16 @@ def fit(config: ConfigDict, workdir: str | os.PathLike) -> TrainState:
     experiment: Experiment = configs.build(config)
     mesh = experiment.sharding.mesh()
     check_batch_size(experiment.batch_size, mesh)
-    open_workdir(workdir, config)
+    for name, evaluator in experiment.evaluators.items():
+        size = getattr(evaluator, "batch_size", mesh.size)  # most evaluators have none
+        check_batch_size(size, mesh, f"evaluators.{name}.batch_size")
+    open_workdir(workdir)
     method = experiment.trained_method()
     optimizer = experiment.optimizer.build(experiment.steps)
 
-    dataset = train_dataset(
-        experiment.source,
-        method.views,
-        experiment.batch_size,
-        experiment.seed,
-        jax.process_index(),
-        jax.process_count(),
-    )
+    host = (jax.process_index(), jax.process_count())
+    source, rows, seed = experiment.source, experiment.batch_size, experiment.seed
+    dataset = train_dataset(source, method.views, rows, seed, *host)
     start_state = starter(optimizer, experiment)
     shardings = experiment.sharding.of_state(mesh, jax.eval_shape(start_state))
     step_function = jax.jit(
@@ -76,14 +75,22 @@ def fit(config: ConfigDict, workdir: str | os.PathLike) -> TrainState:
         frozen = (frozen or Frozen.of(experiment, mesh, variables)).with_variables(variables)
         return frozen
 
-    with Saver(workdir, experiment.checkpoints) as saver, Stop() as stop:
+    with Saver(workdir, experiment.checkpoints) as saver:
         state = start(experiment, saver, start_state, shardings)
+        if jax.process_index() == 0:  # only now is it sure that the config fits the workdir
+            configs.save(config, os.path.join(workdir, "config.json"))
         first = int(state.step)
-        batches = train_batches(dataset, experiment.data, first)
         pending: list = []  # metrics of the steps since the last look, still on the device
-        with Log(workdir, experiment.steps, first, experiment.batch_size) as log:
+        batches = train_batches(dataset, experiment.data, first)
+        log = Log(workdir, experiment.steps, first, experiment.batch_size)
+        with log, Stop() as stop, contextlib.closing(batches):
             for step in range(first + 1, experiment.steps + 1):
-                host_batch = next(batches)
+                try:
+                    host_batch = next(batches)
+                except MediaError:  # nothing done so far is lost with the film that is broken
+                    average(pending, step - 1, workdir)
+                    saver.save(state, step - 1)
+                    raise
                 if step == first + 1 and jax.process_index() == 0:
                     log.picture(step, "puzzles", puzzle_picture(method, host_batch))
                 batch = put_batch(mesh, host_batch)
@@ -111,17 +118,9 @@ def fit(config: ConfigDict, workdir: str | os.PathLike) -> TrainState:
                     if evaluator.every and step % evaluator.every == 0 and not last
                 }
                 for name, value in run_evaluators(freeze(state), due) if due else ():
-                    if isinstance(value, np.ndarray):
-                        log.picture(step, name.replace("/", "_"), value)
-                    else:
-                        log.numbers(step, {name: value})
-            batches.close()
-            if experiment.evaluators:
-                table = Table.of(freeze(state), experiment.evaluators)
-                table.save(workdir)
-                log.numbers(experiment.steps, table.numbers())
-                if jax.process_index() == 0:
-                    print(f"\n{table}\n", flush=True)
+                    log.result(step, name, value)
+    if experiment.evaluators:
+        Table.of(freeze(state), experiment.evaluators).publish(workdir)
     return state
 
 
@@ -167,11 +166,10 @@ def start(experiment: Experiment, saver: Saver, start_state, shardings) -> Train
         return state
     # 2. config.resume: another run's full state.
     if experiment.resume:
-        with Saver(experiment.resume, experiment.checkpoints) as other:
-            state = other.restore(abstract)
-        if state is None:
+        if not os.path.isdir(os.path.join(experiment.resume, "checkpoints")):
             raise ConfigError(f"resume={experiment.resume}: no checkpoint there")
-        return state
+        with Saver(experiment.resume, experiment.checkpoints) as other:
+            return other.restore(abstract)
     state = jax.jit(start_state, out_shardings=shardings)()
     # 3. config.init_from: trunks of another run, by their names.
     if experiment.init_from:
@@ -220,21 +218,22 @@ def average(pending: list[dict[str, jax.Array]], step: int, workdir: str) -> dic
     """Means of the steps' metrics; FloatingPointError names the first step with a bad loss."""
     rows = jax.device_get(pending)
     for offset, row in enumerate(rows):
-        if not np.isfinite(row["loss"]):
-            bad = step - len(rows) + 1 + offset
-            raise FloatingPointError(
-                f"the loss of step {bad} is {row['loss']} (batch number {bad - 1}); the last good "
-                f"checkpoint in {workdir} is kept. Lower optimizer.learning_rate or clip gradients"
-            )
-    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+        for name in ("loss", "gradient_norm"):  # a bad gradient has spoilt the weights already
+            if not np.isfinite(row[name]):
+                bad = step - len(rows) + 1 + offset
+                raise FloatingPointError(
+                    f"the {name} of step {bad} is {row[name]} (batch number {bad - 1}); the last "
+                    f"good checkpoint in {workdir} is kept. Lower optimizer.learning_rate"
+                )
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]} if rows else {}
 
 
-def open_workdir(workdir: str, config: ConfigDict) -> None:
-    """Makes the workdir and writes config.json; ConfigError if that cannot be."""
+def open_workdir(workdir: str) -> None:
+    """Makes the workdir; ConfigError if it cannot be written to."""
     try:
         os.makedirs(workdir, exist_ok=True)
-        if jax.process_index() == 0:
-            configs.save(config, os.path.join(workdir, "config.json"))
+        with tempfile.TemporaryFile(dir=workdir):
+            pass
     except OSError as error:
         raise ConfigError(f"cannot write to workdir {workdir}: {error.strerror}") from error
 
@@ -247,4 +246,4 @@ def main(arguments: command.Arguments) -> None:
 
 
 if __name__ == "__main__":
-    command.run(main, sys.argv)
+    command.run(main, "train")

@@ -6,25 +6,26 @@ import sys
 
 import pytest
 
-from ssl_jax import command
+from ssl_jax import command, config
 from ssl_jax.config import ConfigError
 
 CONFIG = os.path.join(os.path.dirname(__file__), "tiny_config.py")
 
 
 def arguments(*extra, config=CONFIG):
-    return ["ssl_jax.train", f"--config={config}", "--workdir=w", *extra]
+    return [f"--config={config}", "--workdir=w", *extra]
 
 
 def test_overrides_reach_every_depth():
     parsed = command.parse(
+        "evaluate",
         arguments(
             "--config.method.vision.width=8",
             "--config.optimizer.learning_rate=1",
             "--config.control=('target',)",
             "--config.dtype=bfloat16",
             "--only=ridge,knn",
-        )
+        ),
     )
     assert parsed.config.method.vision.width == 8
     assert parsed.config.optimizer.learning_rate == 1.0
@@ -43,13 +44,17 @@ def test_overrides_reach_every_depth():
         (arguments("--config.steps=many"), "config.steps: "),
         (arguments("--config.steps"), "write --config.steps=VALUE"),
         (arguments("--worker=3"), "unknown argument --worker=3"),
+        (arguments("--only=ridge"), "unknown argument --only=ridge"),
+        (arguments("--config.dtype=bf16"), "dtype is float32 or bfloat16, not 'bf16'"),
+        (arguments("--config.log_every=0"), "log_every=0 must be at least 1"),
+        (arguments(config=__file__), "has no function get_config"),
         (arguments(config="none.py"), "no config file none.py"),
         (arguments(config=f"{CONFIG}:huge"), "unknown variant ':huge'; there is tiny"),
     ],
 )
 def test_a_mistake_is_one_line(argv, message):
     with pytest.raises(ConfigError) as error:
-        command.parse(argv)
+        config.build(command.parse("train", argv).config)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 

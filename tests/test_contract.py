@@ -124,6 +124,12 @@ def test_bfloat16_trains_with_float32_weights(experiment):
     gradients, (state, metrics) = shapes
     leaves = jax.tree.leaves((params, gradients, state, metrics))
     assert {leaf.dtype for leaf in leaves} <= {jnp.dtype("float32"), jnp.dtype("int32")}
+    modality = method.modalities[0]
+    raw = method.clips(experiment.source[0], modality, 1)
+    layers = jax.eval_shape(
+        lambda v, x: method.encode(v, modality, x), {"params": params, **variables}, raw
+    )
+    assert next(iter(layers.values())).dtype == jnp.bfloat16
 
 
 def test_the_tiny_method_itself_is_held_to_the_contract():

@@ -112,21 +112,28 @@ def test_alexnet_order_of_norm_and_relu():
 
 
 def test_alexnet_dropout_before_or_after():
-    x = jax.random.normal(jax.random.key(0), (2, 67, 67, 3))
+    x = np.random.default_rng(0).normal(size=(2, 67, 67, 3)).astype(np.float32)
     for before in (False, True):
         net = AlexNet(normed=(), fc6=512, fc7=0, width=0.25, dropout=0.5, dropout_before=before)
-        variables = jax.jit(lambda x, net=net: net.init(KEYS, x, train=False))(x)
-        # A bias far above the rest keeps ReLU open: zeros can only be dropped outputs.
-        variables["params"]["fc6"]["bias"] += 100.0
-        layers = net.apply(variables, x, train=True, rngs={"dropout": jax.random.key(2)})
-        zeros = float(jnp.mean(layers["fc6"] == 0))
+
+        @jax.jit
+        def run(x, net=net):
+            params = net.init(KEYS, x, train=False)["params"]
+            # A bias far above the rest keeps ReLU open: zeros can only be dropped outputs.
+            params["fc6"]["bias"] += 100.0
+            return [
+                net.apply({"params": params}, x, train=True, rngs={"dropout": key})["fc6"]
+                for key in KEYS.values()
+            ]
+
+        first, second = run(x)
+        zeros = float(jnp.mean(first == 0))
         assert zeros == 0 if before else 0.35 < zeros < 0.65
-        again = net.apply(variables, x, train=True, rngs={"dropout": jax.random.key(3)})
-        assert not np.array_equal(layers["fc6"], again["fc6"])
+        assert not np.array_equal(first, second)
 
 
 def test_alexnet_initial_weights():
-    net = AlexNet(weight_init="caffe", one_biases=("conv2", "fc6"), normed=(), fc7=0, width=0.5)
+    net = AlexNet(weight_init="caffe", one_biases=("conv2", "fc6"), normed=(), fc7=0, width=0.1)
     params = jax.jit(lambda x: net.init(KEYS, x, train=False))(jnp.zeros((1, 67, 67, 3)))["params"]
     assert float(params["conv3"]["kernel"].std()) == pytest.approx(0.01, rel=0.05)
     assert float(params["fc6"]["kernel"].std()) == pytest.approx(0.005, rel=0.05)
@@ -198,27 +205,28 @@ def test_resnet_counts_and_layers():
         shapes(ResNet(18, stem="mnist"), 1, 32, 32, 3)
 
 
-def test_resnet_starts_as_identity_and_remat_changes_nothing():
-    x = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
+def test_resnet_starts_as_identity():
+    x = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype(np.float32)
     net = ResNet(10, stem="cifar", project_first=False, width=0.0625)
-    layers, variables = jax.jit(lambda x: net.init_with_output(KEYS, x, train=True))(x)
+    layers, _ = jax.jit(lambda x: net.init_with_output(KEYS, x, train=True))(x)
     np.testing.assert_array_equal(layers["stage1"], layers["stem"])
-    free = net.clone(zero_init=False)
-    remat = free.clone(remat=True)
-    assert not np.array_equal(free.init_with_output(KEYS, x, train=False)[0]["pool"], 0)
 
-    def gradient(net):
-        def loss(params):
-            layers, _ = net.apply(
-                {**variables, "params": params}, x, train=True, mutable=["batch_stats"]
-            )
-            return jnp.sum(layers["pool"] ** 2)
 
-        return jax.jit(jax.grad(loss))
-
-    params = jax.tree.map(lambda p: p + 0.1, variables["params"])
-    kept, again = gradient(free)(params), gradient(remat)(params)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), kept, again)
+@pytest.mark.parametrize(
+    ("net", "blocks"), [(ResNet(18, width=0.1), 8), (ResNet3D(split=True, width=0.1), 8)]
+)
+def test_remat_recomputes_every_block_with_the_same_parameters(net, blocks):
+    shape = (1, 32, 32, 3) if isinstance(net, ResNet) else (1, 8, 32, 32, 3)
+    _, variables = shapes(net, *shape)
+    remat = net.clone(remat=True)
+    assert shapes(remat, *shape)[1] == variables
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), variables)
+    for module, expected in ((net, 0), (remat, blocks)):
+        jaxpr = jax.make_jaxpr(lambda x, module=module: module.apply(zeros, x, train=False))(
+            jnp.zeros(shape)
+        )
+        names = [equation.primitive.name for equation in jaxpr.eqns]
+        assert sum(name in ("remat2", "checkpoint", "remat") for name in names) == expected
 
 
 def test_nin_counts_and_layers():
@@ -318,13 +326,11 @@ def test_bfloat16_keeps_parameters_and_statistics_float32(name):
     assert jax.tree.map(jnp.shape, variables) == same
 
 
-@pytest.mark.parametrize("name", ["alexnet", "resnet", "nin", "c3d", "r2plus1d", "audio"])
-def test_training_moves_statistics_and_reaches_every_weight(name):
+@pytest.mark.parametrize("name", ["alexnet", "r3d"])
+def test_training_in_bfloat16_moves_statistics_and_reaches_every_weight(name):
     trunk, shape = TINY[name]
-    if name == "resnet":
-        trunk = trunk.clone(zero_init=False)
     trunk = trunk.clone(dtype="bfloat16")
-    x = jax.random.normal(jax.random.key(0), (4, *shape[1:]))
+    x = np.random.default_rng(0).normal(size=(4, *shape[1:])).astype(np.float32)
 
     @jax.jit
     def step(x):
@@ -335,11 +341,11 @@ def test_training_moves_statistics_and_reaches_every_weight(name):
                 {**variables, "params": params},
                 x,
                 train=True,
-                rngs={"dropout": jax.random.key(2)},
+                rngs={"dropout": KEYS["dropout"]},
                 mutable=["batch_stats"],
             )
             last = [*layers.values()][-1].astype(jnp.float32)
-            weights = jax.random.normal(jax.random.key(3), last.shape)
+            weights = jnp.sin(jnp.arange(last.size)).reshape(last.shape)
             return jnp.sum(last * weights), (layers, state)
 
         grads, (layers, state) = jax.grad(loss, has_aux=True)(variables["params"])
@@ -348,10 +354,13 @@ def test_training_moves_statistics_and_reaches_every_weight(name):
     grads, layers, before, after = step(x)
     for layer in layers.values():
         assert bool(jnp.all(jnp.isfinite(layer)))
-    for path, leaf in jax.tree.leaves_with_path(grads):
-        assert leaf.dtype == jnp.float32
-        assert bool(jnp.all(jnp.isfinite(leaf)))
-        assert bool(jnp.any(leaf != 0)), jax.tree_util.keystr(path)
+    for name, leaves in grads.items():
+        for leaf in jax.tree.leaves(leaves):
+            assert leaf.dtype == jnp.float32
+            assert bool(jnp.all(jnp.isfinite(leaf)))
+        # BN takes a bias before it away again: only the kernel is sure to matter.
+        weights = [leaves["kernel"]] if f"{name}_bn" in grads else jax.tree.leaves(leaves)
+        assert all(bool(jnp.any(leaf != 0)) for leaf in weights), name
     moved = jax.tree.map(lambda a, b: not np.array_equal(a, b), before, after)
     assert all(jax.tree.leaves(moved))
 

@@ -7,9 +7,12 @@ import re
 import subprocess
 import sys
 
+import media
+import numpy as np
 import pytest
 
 from ssl_jax import command
+from ssl_jax import config as configs
 
 ROOT = pathlib.Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text()
@@ -24,6 +27,28 @@ def test_two_commands_set_everything_up():
     assert "pytest" in commands[1]
 
 
+def test_no_placeholder_is_left():
+    texts = [TEXT, *(f.read_text() for f in (ROOT / "configs").rglob("*.py"))]
+    assert not [text for text in texts if "RESULTS" in text]
+
+
+def test_the_config_for_own_films_trains_on_them(tmp_path, monkeypatch):
+    """The README's config, its folder exchanged for one of films written here."""
+    monkeypatch.chdir(ROOT)
+    (tmp_path / "films").mkdir()
+    for name in ("one", "two"):
+        media.write(tmp_path / "films" / f"{name}.mp4", frames=75, sound=media.noise(3.0, 32000))
+    code = NAMED["my_config.py"].replace("/data/my_films", str(tmp_path / "films"))
+    (tmp_path / "my_config.py").write_text(code)
+    config = configs.load(str(tmp_path / "my_config.py"))
+    experiment = configs.build(config)
+    rng = np.random.default_rng(0)
+    assert len(experiment.source) == 2
+    example = experiment.method.views(experiment.source[0], rng)
+    assert example["vision"].shape == (64, 64, 3)
+    assert np.abs(example["audio"]).max() > 0.01
+
+
 @pytest.mark.parametrize(
     "path", sorted(set(re.findall(r"(?:configs|ssl_jax|tests)/[\w/]+\.(?:py|md)", TEXT)))
 )
@@ -32,11 +57,12 @@ def test_a_file_that_is_named_exists(path):
 
 
 @pytest.mark.parametrize(
-    "line", re.findall(r"python -m (ssl_jax\.\w+ [^\n`]*--config=configs\S+[^\n`]*)", TEXT)
+    "line", re.findall(r"python -m ssl_jax\.(\w+ [^\n`]*--config=configs\S+[^\n`]*)", TEXT)
 )
 def test_a_command_that_is_shown_parses(line, monkeypatch):
     monkeypatch.chdir(ROOT)
-    command.parse(line.split())
+    program, *arguments = line.split()
+    command.parse(program, arguments)
 
 
 @pytest.mark.parametrize("code", PYTHON)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssl_jax.data import sampling
+from ssl_jax.data.record import Record
 
 quick = settings(deadline=None, max_examples=60)
 
@@ -232,13 +233,18 @@ def test_even_times_spread_from_the_first_to_the_last():
 @quick
 @given(st.integers(0, 5000), st.sampled_from([1.0, 10.0, 23.976, 25.0, 29.97, 60.0]))
 def test_the_frame_at_its_own_time_is_itself(k, fps):
-    assert sampling.frame_at(k / fps, fps, 5001) == k
-    assert sampling.frame_at((k + 0.9) / fps, fps, 5001) == k
+    film = Record("film", 0, 5001, fps)
+    assert film.frame_at(k / fps) == film.frame_at((k + 0.9) / fps) == k
 
 
 def test_frame_at_stays_inside():
-    assert sampling.frame_at(-0.1, 25.0, 10) == 0
-    assert sampling.frame_at(99.0, 25.0, 10) == 9
+    film = Record("film", 0, 10, 25.0)
+    assert (film.frame_at(-0.1), film.frame_at(99.0)) == (0, 9)
+
+
+def test_uneven_times_are_looked_up():
+    film = Record("film", 0, 4, 2.0, times=np.array([0.0, 0.1, 1.0, 1.5]))
+    assert [film.frame_at(t) for t in (0.05, 0.1, 0.9, 1.2, 9.0)] == [0, 1, 1, 2, 3]
 
 
 def test_the_same_seed_gives_the_same_numbers():

@@ -50,14 +50,19 @@ def test_a_run_leaves_numbers_pictures_and_a_table(whole):
 
 
 def test_resumed_equals_uninterrupted_bit_for_bit(whole, tmp_path, monkeypatch):
-    step = train.train_step
     monkeypatch.setattr(train.Log, "advance", interrupt_at(3))
     with pytest.raises(train.Interrupted, match="saved at step 3"):
         train.fit(tiny.experiment(), str(tmp_path))
     monkeypatch.undo()
-    assert train.train_step is step
+    assert checkpoints(tmp_path) == ["3"]
     resumed = train.fit(tiny.experiment(), str(tmp_path))
     assert tiny.distance(without_key(resumed), without_key(whole[1])) == 0.0
+    steps = [json.loads(line)["step"] for line in read(tmp_path, "metrics.jsonl").splitlines()]
+    assert steps == sorted(set(steps))
+
+
+def checkpoints(workdir) -> list[str]:
+    return sorted(os.listdir(os.path.join(workdir, "checkpoints")))
 
 
 def read(workdir, name):
@@ -90,10 +95,13 @@ def test_every_layout_gives_the_same_training(whole, tmp_path, sharding):
         assert split, "fsdp split nothing"
 
 
-def test_a_checkpoint_of_four_devices_goes_on_under_fsdp_on_two(whole, tmp_path):
-    longer = {"steps": 8, "sharding": call(Sharding, devices=2, rule="fsdp", smallest=8)}
-    state = train.fit(tiny.experiment(resume=whole[0], **longer), str(tmp_path))
-    assert int(state.step) == 8
+def test_a_checkpoint_of_four_devices_goes_on_under_fsdp_on_two(tmp_path):
+    train.fit(tiny.experiment(steps=3), str(tmp_path / "four"))
+    fsdp = call(Sharding, devices=2, rule="fsdp", smallest=8)
+    config = tiny.experiment(steps=6, resume=str(tmp_path / "four"), sharding=fsdp)
+    state = train.fit(config, str(tmp_path / "two"))
+    straight = train.fit(tiny.experiment(steps=6), str(tmp_path / "straight"))
+    assert tiny.distance(without_key(state), without_key(straight)) < 2e-5
 
 
 def test_load_gives_features_in_two_lines(whole):
@@ -140,28 +148,31 @@ def test_evaluate_repeats_the_final_table(whole):
     assert {k: again[k] for k in saved} == pytest.approx(saved)
 
 
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path):
-    config = tiny.experiment(steps=4, checkpoints=call(Checkpoints, every_steps=2))
-    train.fit(config, str(tmp_path))
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(whole, tmp_path):
+    every = call(Checkpoints, every_steps=2)
+    train.fit(tiny.experiment(steps=4, checkpoints=every), str(tmp_path))
     for folder, _, files in os.walk(tmp_path / "checkpoints" / "4"):
         for name in files:
             with open(os.path.join(folder, name), "wb") as file:
                 file.write(b"broken")
-    state = train.fit(tiny.experiment(steps=3), str(tmp_path))
-    assert int(state.step) == 3
+    assert load(tmp_path).variables  # of step 2
+    state = train.fit(tiny.experiment(checkpoints=every), str(tmp_path))
+    assert tiny.distance(without_key(state), without_key(whole[1])) == 0.0
+    assert checkpoints(tmp_path) == ["2", "4", "4.damaged", "6"]
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_step_and_keeps_what_is_saved(tmp_path):
     train.fit(tiny.experiment(steps=2), str(tmp_path))
     wild = call(tiny.MeanColour, vision=call(tiny.TinyTrunk), noise=float("inf"))
-    with pytest.raises(FloatingPointError, match=r"loss of step 3 is nan \(batch number 2\)"):
+    with pytest.raises(FloatingPointError, match=r"the loss of step 3 is nan \(batch number 2\)"):
         train.fit(tiny.experiment(method=wild, steps=6), str(tmp_path))
-    assert os.listdir(tmp_path / "checkpoints") == ["2"]
+    assert checkpoints(tmp_path) == ["2"]
 
 
 def test_a_control_shuffles_the_named_target_among_rows(tmp_path):
+    plain = train.fit(tiny.experiment(steps=2), str(tmp_path / "plain"))
     state = train.fit(tiny.experiment(control=("target",), steps=2), str(tmp_path))
-    assert int(state.step) == 2
+    assert tiny.distance(state.params, plain.params) > 1e-6
     with pytest.raises(ValueError, match="no 'targets' in the augmented batch; it has vision"):
         train.fit(tiny.experiment(control=("targets",), steps=2), str(tmp_path / "b"))
 
@@ -185,7 +196,7 @@ def test_refresh_sees_every_record_and_changes_the_state(tmp_path, monkeypatch):
         ({"batch_size": 6}, "batch_size=6 must be a multiple of the 4 devices"),
         ({"sharding": call(Sharding, devices=64)}, "devices=64, but this machine has 8"),
         ({"sharding": call(Sharding, rule="both")}, "replicate or fsdp, not 'both'"),
-        ({"resume": "nowhere"}, "nowhere"),
+        ({"resume": "nowhere"}, "resume=nowhere: no checkpoint there"),
         ({"init_from": "nowhere"}, "nowhere"),
     ],
 )
@@ -210,11 +221,14 @@ def test_killed_in_mid_save_it_resumes_to_the_same_bits(whole, tmp_path):
     folder = tmp_path / "checkpoints"
     deadline = time.monotonic() + 120
     while process.poll() is None and time.monotonic() < deadline:
-        # The second save has begun: its folder has its temporary name still.
-        if folder.is_dir() and any("tmp" in name for name in os.listdir(folder)):
+        # One save is whole and the next has begun: its folder still has its temporary name.
+        names = os.listdir(folder) if folder.is_dir() else []
+        if "1" in names and any("tmp" in name for name in names):
             break
         time.sleep(0.001)
+    assert process.poll() is None, "the run was over before it could be shot"
     process.send_signal(signal.SIGKILL)
     process.wait()
+    assert "1" in checkpoints(tmp_path)
     state = train.fit(tiny.experiment(), str(tmp_path))
     assert tiny.distance(without_key(state), without_key(whole[1])) == 0.0

@@ -3,7 +3,7 @@
     python -m ssl_jax.train --config=configs/video/order_prediction_ucf101.py --workdir=runs/opn
 
 Data: the folder data/ucf101 with manifest.csv (path, label, split). Cost: 170,000 steps, not
-measured. Paper: fine-tuned 56.3 % on UCF101. Ours: not measured.
+measured. Paper: fine-tuned 56.3 % on UCF101, a protocol that is not here yet. Ours: not measured.
 
 Variants: `:arcade` trains a narrow network on game video in minutes on a CPU; `:tiny` is four steps
 on synthetic data.
@@ -44,9 +44,9 @@ def trunk(**changes):
 
 def ucf101():
     data = {"path": "data/ucf101", "manifest": "manifest.csv", "kinds": ("video",)}
-    train = call(FolderSource, split="train", min_seconds=1.8, **data)
+    train = call(FolderSource, split="train", min_frames=45, **data)
     test = call(FolderSource, split="test", **data)
-    long_enough = call(FolderSource, split="test", min_seconds=1.8, **data)
+    long_enough = call(FolderSource, split="test", min_frames=45, **data)
     return call(
         Experiment,
         source=train,

@@ -221,16 +221,6 @@ def even_times(
     return starts.tolist()
 
 
-def frame_at(time: float, fps: float, num_frames: int) -> int:
-    """The frame that is on screen at a time in seconds; frame k appears at k / fps.
-
-    Before the first and after the last frame it is that frame.
-    """
-    _need_any(num_frames)
-    # A time that should be k / fps may come out a little less.
-    return min(max(math.floor(time * fps + 1e-4), 0), num_frames - 1)
-
-
 def _span(length: int, stride: int) -> int:
     """How many frames of a film `length` frames at a stride reach over."""
     if length < 1 or stride < 1:

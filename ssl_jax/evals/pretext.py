@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
-from ssl_jax.data.pipeline import Loading, record_batches
+from ssl_jax.data.pipeline import record_batches
 from ssl_jax.data.record import Source
 
 
@@ -41,10 +41,12 @@ class Pretext:
         def read(record):
             return frozen.method.views(record, np.random.default_rng([self.seed, record.index]))
 
-        batches = record_batches(self.source, read, self.batch_size, Loading())
-        key, rows = jax.random.key(self.seed), []
+        process, processes = jax.process_index(), jax.process_count()
+        rows = self.batch_size // processes
+        batches = record_batches(self.source, read, rows, frozen.loading, process, processes)
+        key, results = jax.random.key(self.seed), []
         for number, (batch, valid) in enumerate(batches):
-            if valid == self.batch_size:
-                rows.append(frozen.puzzle(batch, jax.random.fold_in(key, number)))
-        for name in rows[0]:
-            yield name, float(np.mean([row[name] for row in rows]))
+            if valid == rows:
+                results.append(frozen.puzzle(batch, jax.random.fold_in(key, number)))
+        for name in results[0]:
+            yield name, float(np.mean([result[name] for result in results]))

@@ -7,6 +7,7 @@ import numpy as np
 
 from ssl_jax.data.record import Record
 from ssl_jax.method import Batch, Example, Method
+from ssl_jax.methods.multitask import Multitask
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,15 +15,25 @@ class Control(Method):
     """Permutes the named arrays of the augmented batch among its rows; all else is the method's.
 
     A method whose trained control still beats chance reads its targets from somewhere that they
-    should not be (a leak). Raises ValueError for a name that the augmented batch does not have.
+    should not be (a leak). Raises ValueError for a name that the augmented batch does not have, and
+    for a method with a loss of its own, whose targets may be made elsewhere.
     """
 
     method: Method
     names: tuple[str, ...]
 
+    def __post_init__(self):
+        if type(self.method).loss is not Method.loss:
+            name = type(self.method).__name__
+            raise ValueError(f"control: {name} has a loss of its own, which cannot be shuffled")
+
     @property
     def net(self):
         return self.method.net
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        return self.method.modalities
 
     def views(self, record: Record, rng: np.random.Generator) -> Example:
         return self.method.views(record, rng)
@@ -45,8 +56,28 @@ class Control(Method):
     def objective(self, outputs, batch: Batch):
         return self.method.objective(outputs, batch)
 
+    def refresh(self, params, state, sweep, key):
+        return self.method.refresh(params, state, sweep, key)
+
     def clips(self, record: Record, modality: str, count: int) -> np.ndarray:
         return self.method.clips(record, modality, count)
 
     def encode(self, variables: dict, modality: str, raw: jax.Array) -> dict[str, jax.Array]:
         return self.method.encode(variables, modality, raw)
+
+
+def controlled(method: Method, names: tuple[str, ...]) -> Method:
+    """The control of a method, or of each task of a multitask by names such as 'rotation/target'."""
+    if not isinstance(method, Multitask):
+        return Control(method, names)
+    own = {task: [n for n in names if n.startswith(f"{task}/")] for task in method.tasks}
+    lost = set(names) - {n for found in own.values() for n in found}
+    if lost:
+        raise ValueError(
+            f"control: {sorted(lost)} belong to none of the tasks {list(method.tasks)}"
+        )
+    tasks = {
+        name: Control(task, tuple(n.removeprefix(f"{name}/") for n in own[name]))
+        for name, task in method.tasks.items()
+    }
+    return dataclasses.replace(method, tasks=tasks)

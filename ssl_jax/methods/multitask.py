@@ -19,7 +19,7 @@ class Multitask(Method):
     Every step takes a batch of every task. `params['vision']` is the shared trunk and
     `params['rotation']`, say, what belongs to that task alone. Each task prepares its inputs as it
     would alone; where tasks feed different kinds of input the trunk can tell them apart, which the
-    paper found to matter little.
+    paper found to matter little. The paper's per-task choice of layers (lasso) is not here.
 
     Attributes:
       tasks: task name -> method. All have the same trunk.

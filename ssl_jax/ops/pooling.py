@@ -41,7 +41,7 @@ def max_pool(
     Raises:
       ValueError: unknown `impl`, or a window larger than the padded input.
     """
-    window, strides, pads = _geometry(x.shape[1:-1], window, strides, padding, ceil)
+    window, strides, _, pads = _geometry(x.shape[1:-1], window, strides, padding, ceil)
     if _native(impl):
         return lax.reduce_window(x, -jnp.inf, lax.max, *_with_batch(window, strides, pads))
     lowest = jnp.array(-jnp.inf, x.dtype)
@@ -72,8 +72,7 @@ def avg_pool(
         rounding up adds beyond the padding never counts.
     """
     sizes = x.shape[1:-1]
-    window, strides, pads = _geometry(sizes, window, strides, padding, ceil)
-    _, _, asked = _geometry(sizes, window, strides, padding, False)
+    window, strides, asked, pads = _geometry(sizes, window, strides, padding, ceil)
     total = x.astype(jnp.float32)
     if _native(impl):
         total = lax.reduce_window(total, 0.0, lax.add, *_with_batch(window, strides, pads))
@@ -144,8 +143,8 @@ def _native(impl: str) -> bool:
     return impl == "native" or (impl == "auto" and jax.default_backend() != "cpu")
 
 
-def _geometry(sizes, window, strides, padding, ceil) -> tuple[tuple, tuple, tuple]:
-    """Window, strides and (start, end) padding for each axis; rounding up is more end padding."""
+def _geometry(sizes, window, strides, padding, ceil) -> tuple[tuple, tuple, tuple, tuple]:
+    """For each axis: window, stride, (start, end) padding as asked, and as rounding up needs it."""
     count = len(sizes)
     window = (window,) * count if isinstance(window, int) else tuple(window)
     strides = window if strides is None else strides
@@ -158,9 +157,9 @@ def _geometry(sizes, window, strides, padding, ceil) -> tuple[tuple, tuple, tupl
             f"pooling: window {window}, strides {strides} and padding {padding} each need "
             f"{count} entries, one for each axis of {sizes}"
         )
+    padding = tuple((pad, pad) if isinstance(pad, int) else tuple(pad) for pad in padding)
     pads = []
-    for size, k, stride, pad in zip(sizes, window, strides, padding, strict=True):
-        low, high = (pad, pad) if isinstance(pad, int) else pad
+    for size, k, stride, (low, high) in zip(sizes, window, strides, padding, strict=True):
         room = size + low + high - k
         if room < 0 and not (ceil and room > -stride):
             raise ValueError(
@@ -173,7 +172,7 @@ def _geometry(sizes, window, strides, padding, ceil) -> tuple[tuple, tuple, tupl
                 steps -= 1
             high += max(0, steps * stride - room)
         pads.append((low, high))
-    return window, strides, tuple(pads)
+    return window, strides, padding, tuple(pads)
 
 
 def _with_batch(window, strides, pads) -> tuple[tuple, tuple, tuple]:

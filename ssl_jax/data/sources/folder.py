@@ -67,6 +67,7 @@ class FolderSource:
       kinds: which files to take, by their ending: 'video', 'image', 'sound'.
       need: leave out files without 'frames' or 'sound', and broken ones. Opens every file once.
       min_seconds: leave out what is shorter (a picture lasts one second). Opens every file once.
+      min_frames: leave out what has fewer frames, say too few for a method's clips. Opens as well.
       sample_rate: sound is resampled to it; 0 keeps the files' own rates.
       limit: at most so many records, spread evenly over all; 0 for no limit.
     """
@@ -77,6 +78,7 @@ class FolderSource:
     kinds: tuple[str, ...] = ("video", "image", "sound")
     need: tuple[str, ...] = ()
     min_seconds: float = 0.0
+    min_frames: int = 0
     sample_rate: int = 0
     limit: int = 0
 
@@ -153,7 +155,7 @@ class FolderSource:
     @functools.cached_property
     def _items(self) -> list[Item]:
         items = self._listing[0]
-        if self.need or self.min_seconds > 0:
+        if self.need or self.min_seconds > 0 or self.min_frames > 0:
             # Opening files is waiting for the disk, so more threads than cores.
             with concurrent.futures.ThreadPoolExecutor(16) as pool:
                 reasons = list(pool.map(self._lack, items))
@@ -167,7 +169,7 @@ class FolderSource:
             if not kept:
                 raise ValueError(
                     f"{self.path}: nothing is left after need={self.need} and "
-                    f"min_seconds={self.min_seconds}: {left_out}"
+                    f"min_seconds={self.min_seconds}, min_frames={self.min_frames}: {left_out}"
                 )
             items = kept
         if self.limit and self.limit < len(items):
@@ -185,7 +187,8 @@ class FolderSource:
             return "without frames"
         if "sound" in self.need and not media.has_sound:
             return "without sound"
-        return "too short" if duration < self.min_seconds else ""
+        short = duration < self.min_seconds or last - first < self.min_frames
+        return "too short" if short else ""
 
 
 def _segment(item: Item, media: decode.Media) -> tuple[int, int, float, float]:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax.data.audio import resample
+from ssl_jax.data.audio import fit_length, resample
 from ssl_jax.data.image import square
 from ssl_jax.data.record import Record
 from ssl_jax.data.sampling import audio_window, even_times
@@ -19,23 +19,28 @@ from ssl_jax.ops.spectrogram import log_spectrogram
 
 
 class CorrespondenceNet(nn.Module):
-    """Two trunks, each followed by two dense layers, whose unit-length outputs share one space."""
+    """Two trunks, each followed by two dense layers, whose unit-length outputs share one space.
+
+    With `calibrated` also the scale and bias that make a distance a logit (AVE-Net's last layer).
+    """
 
     vision: nn.Module
     audio: nn.Module
     embedding: int
+    calibrated: bool
 
     def setup(self):
         self.vision_head = EmbeddingHead(self.embedding)
         self.audio_head = EmbeddingHead(self.embedding)
-        self.scale = self.param("scale", nn.initializers.ones, ())
-        self.bias = self.param("bias", nn.initializers.ones, ())
+        # Both start at 1, by which a small distance means a match from the first step on.
+        one = nn.initializers.ones
+        self.calibration = self.param("calibration", one, (2,)) if self.calibrated else None
 
     def __call__(self, batch: Batch, train: bool):
         sounds = batch["audio"]  # (b, n, t, f): the picture's own sound, then others of its film
         frame = self.embed("vision", batch["vision"], train)["embedding"]
         sound = self.embed("audio", sounds.reshape(-1, *sounds.shape[2:]), train)["embedding"]
-        return frame, sound.reshape(*sounds.shape[:2], -1), self.scale, self.bias
+        return frame, sound.reshape(*sounds.shape[:2], -1), self.calibration
 
     def embed(self, modality: str, x: jax.Array, train: bool) -> dict[str, jax.Array]:
         """The trunk's layers, and 'embedding' (b, d) of length 1."""
@@ -66,7 +71,7 @@ class Correspondence(Method):
 
     Shortcut: frames stand on the grid of the film's rate, so sound windows drawn at any time would
     tell that they belong to no frame; every window, matching or not, starts on one grid, and with
-    `misalignment` none is exactly centred.
+    `misalignment` none is exactly centred (the paper does both; the default is the grid alone).
 
     Attributes:
       vision, audio: the trunks; their layer 'pool' feeds the embedding.
@@ -75,7 +80,8 @@ class Correspondence(Method):
       seconds, sample_rate: of the sound; a record's sound of another rate is resampled.
       grid: sound windows start at multiples of so many seconds.
       misalignment: largest random shift in seconds between frame and middle of its sound.
-      within: how many other windows of the same film serve as negatives for its frame.
+      within: how many other windows of the same film serve as negatives for its frame; under
+        'pairs' at most one, which takes the place of another film's sound.
       apart: smallest distance in seconds of such a window from the film's matching one.
       contrast: 'pairs' compares a frame with its own sound and with one other (AVE-Net's two-way
         softmax on the distance); 'batch' with all sounds of the batch, both ways (InfoNCE).
@@ -104,10 +110,12 @@ class Correspondence(Method):
     def __post_init__(self):
         if self.contrast not in ("pairs", "batch"):
             raise ValueError(f"contrast is pairs or batch, not '{self.contrast}'")
+        if self.contrast == "pairs" and self.within > 1:
+            raise ValueError(f"within={self.within}: contrast=pairs compares with one other sound")
 
     @property
     def net(self) -> nn.Module:
-        return CorrespondenceNet(self.vision, self.audio, self.embedding)
+        return CorrespondenceNet(self.vision, self.audio, self.embedding, self.contrast == "pairs")
 
     def views(self, record: Record, rng: np.random.Generator) -> Example:
         decode = record.need_frames()
@@ -127,7 +135,8 @@ class Correspondence(Method):
         wave = record.need_audio(self.seconds)(start, start + self.seconds)
         if record.sample_rate != self.sample_rate:
             wave = resample(wave, record.sample_rate, self.sample_rate)
-        return wave
+        # Rates that do not divide the window round to a sample more or less.
+        return fit_length(wave, round(self.seconds * self.sample_rate))
 
     def augment(self, batch: Batch, key: jax.Array) -> Batch:
         crop, flip = jax.random.split(key)
@@ -140,13 +149,13 @@ class Correspondence(Method):
         return raw.astype(jnp.float32) / 127.5 - 1.0
 
     def objective(self, outputs, batch: Batch):
-        frame, sounds, scale, bias = outputs
+        frame, sounds, calibration = outputs
         own, others = sounds[:, 0], sounds[:, 1:]
         if self.contrast == "batch":
             return info_nce(frame, own, self.temperature, extra=others)
         # Negatives of other films: the batch's next row. Of the same film: its other windows.
         other = others[:, 0] if self.within else jnp.roll(own, 1, axis=0)
-        return match(frame, own, other, scale, bias)
+        return match(frame, own, other, *calibration)
 
     def clips(self, record: Record, modality: str, count: int) -> np.ndarray:
         starts = even_times(record.duration, self.seconds, count, self.grid)

@@ -37,7 +37,8 @@ class Rotation(Method):
     All four turns of every picture stand in the same batch, as the authors do (the learning rate is
     not scaled for it). Shortcuts: turning by transposing and flipping interpolates nothing and
     fills no corner, so neither leaves a trace; there is no vertical flip, which would be a turn of
-    its own. Pictures without an up (seen from above, round things) cannot be solved.
+    its own. Pictures without an up (seen from above, round things) cannot be solved. Against the
+    authors' code: the margin from which crops are cut is mirrored, not black.
 
     Attributes:
       vision: the trunk; in the paper a Network in Network (CIFAR) or AlexNet (ImageNet).

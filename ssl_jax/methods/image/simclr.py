@@ -49,7 +49,8 @@ class SimCLR(Method):
     are global. Inputs stay in [0, 1], as the authors' released code has them.
 
     Against the released code: the loss is the paper's mean over 2N rows (theirs is twice that);
-    blur draws its width per view, not per batch; pictures reach the device as centre squares.
+    blur draws its width per view, not per batch; pictures reach the device as centre squares, and
+    features are read from the whole square, not from its middle 0.875.
 
     Attributes:
       vision: the trunk; its layer 'pool' feeds the head.

@@ -38,7 +38,8 @@ class CrossAndLearn(Method):
     Rows 2i and 2i+1 of the batch are one item of the paper: two films that are told apart.
     Shortcuts: one random colour channel stands for all three, or colour would tell the films;
     time is reversed for half of the items, in both films alike. Against the paper: motion weights
-    for choosing the window come from frame differences instead of optical flow.
+    for choosing the window come from frame differences instead of optical flow, and the window is
+    chosen among `candidates` neighbouring frames, not in the whole film.
 
     Attributes:
       vision, difference: the trunks; in the paper CaffeNet with BatchNorm or VGG16, up to fc6 after
@@ -81,6 +82,8 @@ class CrossAndLearn(Method):
     def augment(self, batch: Batch, key: jax.Array) -> Batch:
         crop, flip, split, reverse = jax.random.split(key, 4)
         frames = random_flip(flip, random_crop(crop, batch["difference"], self.crop))
+        if len(frames) % 2:
+            raise ValueError(f"batch_size={len(frames)} must be even: two films make an item")
         items = len(frames) // 2
         backwards = jnp.repeat(jax.random.bernoulli(reverse, shape=(items,)), 2)
         played = jnp.where(backwards[:, None, None, None, None], frames[:, ::-1], frames)

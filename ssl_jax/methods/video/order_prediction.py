@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax.data.image import resize_short, square
+from ssl_jax.data.image import center_crop, resize_short
 from ssl_jax.data.record import Record
 from ssl_jax.data.sampling import (
     even_frames,
@@ -49,7 +49,8 @@ class OrderPrediction(Method):
     Shortcuts: channel splitting shows one random colour channel of each frame, so that chromatic
     aberration tells nothing; each frame is shifted by a few pixels of its own, so that edges of
     the resting background tell nothing; frames and window are taken where something moves.
-    Against the paper: motion is the difference of frames, not optical flow.
+    Against the paper: motion is the difference of frames, not optical flow, and the four frames
+    come from `candidates` neighbouring ones (at the stride), not from the whole film.
 
     Attributes:
       vision: the trunk; in the paper CaffeNet with an fc6 of 1024.
@@ -80,7 +81,8 @@ class OrderPrediction(Method):
     def views(self, record: Record, rng: np.random.Generator) -> Example:
         numbers = random_clip(record.num_frames, self.candidates, rng, self.stride)
         frames = resize_short(record.need_frames()(numbers), self.short_side)
-        chosen = ordered_tuple(frame_motion(frames), 4, rng)
+        motion = frame_motion(frames)
+        chosen = ordered_tuple(np.append(motion, motion[-1]), 4, rng)  # a last frame's is unknown
         frames = frames[chosen]
         y, x = high_motion_patch(frames, self.window)
         return {"vision": frames[:, y : y + self.window, x : x + self.window]}
@@ -105,4 +107,6 @@ class OrderPrediction(Method):
         return classification(outputs, batch["target"])
 
     def clips(self, record: Record, modality: str, count: int) -> np.ndarray:
-        return square(record.need_frames()(even_frames(record.num_frames, count)), self.crop)
+        frames = record.need_frames()(even_frames(record.num_frames, count))
+        # At the scale of training, of which the trunk has seen only cuts.
+        return center_crop(resize_short(frames, self.short_side), (self.crop, self.crop))
