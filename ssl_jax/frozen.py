@@ -3,7 +3,6 @@
 import dataclasses
 import os
 from collections.abc import Callable
-from functools import partial
 
 import jax
 import numpy as np
@@ -17,7 +16,7 @@ from ssl_jax.data.record import Source
 from ssl_jax.experiment import Experiment
 from ssl_jax.method import Method
 from ssl_jax.ops.pooling import adaptive_pool, reduced_side
-from ssl_jax.sharding import Sharding, put_batch, replicated
+from ssl_jax.sharding import Sharding, put_batch, replicated, run_once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +57,7 @@ class Frozen:
         """An experiment's method with the given variables, or freshly initialised ones."""
 
         def fresh() -> dict:
-            return jax.jit(experiment.initialiser(), out_shardings=replicated(mesh))()
+            return run_once(experiment.initialiser(), replicated(mesh))
 
         variables = jax.device_put(variables, replicated(mesh)) if variables else fresh()
         method = experiment.method.with_dtype(experiment.dtype)
@@ -88,8 +87,8 @@ class Frozen:
         for start in range(0, len(raw), rows):
             chunk = raw[start : start + rows]
             filled = np.concatenate([chunk, np.repeat(chunk[-1:], rows - len(chunk), axis=0)])
-            out = jax.device_get(encode(self.variables, put_batch(self.mesh, {"x": filled})["x"]))
-            parts.append({k: v[: len(chunk)] for k, v in out.items()})
+            out = encode(self.variables, put_batch(self.mesh, {"x": filled})["x"])
+            parts.append({k: jax.device_get(v)[: len(chunk)] for k, v in out.items()})
         return {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
 
     def puzzle(self, batch: dict[str, np.ndarray], key: jax.Array) -> dict[str, float]:
@@ -174,13 +173,24 @@ class Frozen:
         )
 
     def _encoder(self, modality: str, pool: str):
+        """A jitted function of (variables, raw): the layers, from the input up."""
         key = (modality, pool)
         if key not in self._compiled:
-            function = partial(_encode, self.method, modality, pool)
+            order: list[str] = []  # jit sorts the keys of a dict; this is written when it traces
+
+            def layers(variables, raw):
+                out = _encode(self.method, modality, pool, variables, raw)
+                order[:] = out
+                return out
+
             rows = NamedSharding(self.mesh, PartitionSpec("data"))
-            self._compiled[key] = jax.jit(
-                function, in_shardings=(replicated(self.mesh), rows), out_shardings=rows
-            )
+            jitted = jax.jit(layers, in_shardings=(replicated(self.mesh), rows), out_shardings=rows)
+
+            def encode(variables, raw):
+                out = jitted(variables, raw)
+                return {name: out[name] for name in order}
+
+            self._compiled[key] = encode
         return self._compiled[key]
 
     def _check(self, modality: str) -> None:

@@ -64,3 +64,13 @@ def check_batch_size(batch_size: int, mesh: Mesh, knob: str = "batch_size") -> N
     """Raises ConfigError unless the mesh's devices divide the batch."""
     if batch_size < 1 or batch_size % mesh.size:
         raise ConfigError(f"{knob}={batch_size} must be a multiple of the {mesh.size} devices")
+
+
+def run_once(function, shardings):
+    """Calls a function without arguments jitted, its results laid out as `shardings` says.
+
+    For initial weights. On a CPU little is optimised: compiling the random numbers of many shapes
+    would take most of a minute, and running them takes no time either way.
+    """
+    options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    return jax.jit(function, out_shardings=shardings, compiler_options=options)()

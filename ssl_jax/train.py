@@ -22,7 +22,7 @@ from ssl_jax.experiment import Experiment
 from ssl_jax.frozen import Frozen, saved_variables
 from ssl_jax.logs import Log
 from ssl_jax.method import Method
-from ssl_jax.sharding import check_batch_size, put_batch, replicated
+from ssl_jax.sharding import check_batch_size, put_batch, replicated, run_once
 from ssl_jax.show import puzzle_picture
 
 
@@ -170,7 +170,7 @@ def start(experiment: Experiment, saver: Saver, start_state, shardings) -> Train
             raise ConfigError(f"resume={experiment.resume}: no checkpoint there")
         with Saver(experiment.resume, experiment.checkpoints) as other:
             return other.restore(abstract)
-    state = jax.jit(start_state, out_shardings=shardings)()
+    state = run_once(start_state, shardings)
     # 3. config.init_from: trunks of another run, by their names.
     if experiment.init_from:
         state = with_trunks(state, saved_variables(experiment.init_from), experiment, shardings)

@@ -301,7 +301,7 @@ def test_l3_counts_and_layers():
 
 
 TINY = {  # every trunk, narrow, with an input
-    "alexnet": (AlexNet(lrn=True, fc6=64, fc7=64, width=0.05), (2, 67, 67, 3)),
+    "alexnet": (AlexNet(lrn=True, fc6=640, fc7=640, width=0.05), (2, 67, 67, 3)),
     "resnet": (ResNet(10, stem="cifar", width=0.0625), (2, 8, 8, 3)),
     "resnet50": (ResNet(50, width=0.0625), (1, 32, 32, 3)),
     "nin": (NIN(blocks=3, width=0.05), (2, 8, 8, 3)),

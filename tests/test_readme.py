@@ -37,7 +37,8 @@ def test_the_config_for_own_films_trains_on_them(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     (tmp_path / "films").mkdir()
     for name in ("one", "two"):
-        media.write(tmp_path / "films" / f"{name}.mp4", frames=75, sound=media.noise(3.0, 32000))
+        wave = media.noise(3.0, 16000)
+        media.write(tmp_path / "films" / f"{name}.mov", frames=75, wave=wave)
     code = NAMED["my_config.py"].replace("/data/my_films", str(tmp_path / "films"))
     (tmp_path / "my_config.py").write_text(code)
     config = configs.load(str(tmp_path / "my_config.py"))

@@ -67,7 +67,7 @@ class Control(Method):
 
 
 def controlled(method: Method, names: tuple[str, ...]) -> Method:
-    """The control of a method, or of each task of a multitask by names such as 'rotation/target'."""
+    """The control of a method; of a multitask's tasks by names such as 'rotation/target'."""
     if not isinstance(method, Multitask):
         return Control(method, names)
     own = {task: [n for n in names if n.startswith(f"{task}/")] for task in method.tasks}
