@@ -82,7 +82,7 @@ def fashion():
     return call(
         Experiment,
         source=train,
-        method=tasks(width=0.25, size=28, hidden=128, embedding=64),
+        method=tasks(width=0.125, size=28, hidden=128, embedding=64),
         optimizer=call(
             Optimizer,
             name="adamw",
@@ -91,8 +91,8 @@ def fashion():
             warmup_steps=50,
             weight_decay=1e-4,
         ),
-        steps=400,
-        batch_size=64,
+        steps=150,
+        batch_size=32,
         evaluators={
             "pretext": call(Pretext, source=test),
             "linear": call(Linear, train=probe, test=test, labels_per_class=10),

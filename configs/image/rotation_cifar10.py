@@ -69,7 +69,7 @@ def fashion():
         optimizer=call(
             Optimizer, name="sgd", learning_rate=0.05, schedule="cosine", weight_decay=5e-4
         ),
-        steps=600,
+        steps=300,
         batch_size=32,
         evaluators={
             "pretext": call(Pretext, source=test),

@@ -73,7 +73,7 @@ def fashion():
         source=train,
         method=call(
             SimCLR,
-            vision=call(ResNet, depth=18, stem="cifar", width=0.25),
+            vision=call(ResNet, depth=18, stem="cifar", width=0.125),
             size=28,
             stored=28,
             hidden=(128,),
@@ -91,10 +91,10 @@ def fashion():
             warmup_steps=50,
             weight_decay=1e-4,
         ),
-        steps=500,
-        batch_size=128,
+        steps=200,
+        batch_size=64,
         evaluators={
-            "pretext": call(Pretext, source=test, batch_size=128),
+            "pretext": call(Pretext, source=test),
             "linear": call(Linear, train=probe, test=test, labels_per_class=10),
         },
     )
