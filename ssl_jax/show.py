@@ -20,7 +20,7 @@ def puzzle_picture(
     """
     few = {k: jnp.asarray(v[:rows]) for k, v in batch.items()}
     augmented = jax.device_get(jax.jit(method.augment)(few, jax.random.key(seed)))
-    strips = [_targets(augmented, tile)]
+    strips = _targets(augmented, tile)
     for name, values in augmented.items():
         if values.ndim >= 4:
             strips.append(_tiles(_pixels(values), tile))
@@ -28,7 +28,10 @@ def puzzle_picture(
             spectrograms = jax.device_get(method.prepare(name, jnp.asarray(values)))
             upright = np.flip(spectrograms.swapaxes(-1, -2), axis=-2)
             strips.append(_tiles(_pixels(upright[..., None]), tile))
-    return np.concatenate(strips, axis=1)
+    # Tasks of a multitask may have different numbers of rows.
+    tallest = max(len(strip) for strip in strips)
+    padded = [np.pad(strip, ((0, tallest - len(strip)), (0, 0), (0, 0))) for strip in strips]
+    return np.concatenate(padded, axis=1)
 
 
 def _pixels(values: np.ndarray) -> np.ndarray:
@@ -54,15 +57,17 @@ def _tiles(values: np.ndarray, tile: int) -> np.ndarray:
     return np.concatenate([np.concatenate(row, axis=1) for row in framed], axis=0)
 
 
-def _targets(batch: dict[str, np.ndarray], tile: int) -> np.ndarray:
-    """A column of the integers that each row is to be told apart by."""
+def _targets(batch: dict[str, np.ndarray], tile: int) -> list[np.ndarray]:
+    """A column of the integers that each row is to be told apart by, if there are any."""
     from PIL import Image, ImageDraw
 
     names = [k for k, v in batch.items() if v.ndim == 1 and np.issubdtype(v.dtype, np.integer)]
-    rows = len(next(iter(batch.values())))
+    if not names:
+        return []
+    rows = len(batch[names[0]])
     picture = Image.new("RGB", (tile + 2, rows * (tile + 2)), "white")
     draw = ImageDraw.Draw(picture)
     for i in range(rows):
         text = "\n".join(f"{name} {batch[name][i]}" for name in names)
         draw.text((4, i * (tile + 2) + 4), text, fill="black")
-    return np.asarray(picture)
+    return [np.asarray(picture)]
