@@ -17,6 +17,11 @@ os.environ.setdefault(
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
+from hypothesis import settings
 from jaxtyping import install_import_hook
 
 install_import_hook("ssl_jax", "beartype.beartype")
+
+# The same examples in every run, on machines of any speed.
+settings.register_profile("ssl_jax", derandomize=True, deadline=None, database=None)
+settings.load_profile("ssl_jax")

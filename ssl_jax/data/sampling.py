@@ -88,7 +88,7 @@ def ordered_tuple(
       ValueError: fewer magnitudes than asked for.
     """
     _need(len(magnitudes), count, f"an ordered tuple of {count}", "number of ordered frames")
-    weights = np.maximum(magnitudes, 1e-9 * (np.max(magnitudes) or 1.0))
+    weights = np.maximum(magnitudes, 1e-9 * max(np.max(magnitudes), 1e-12))
     # The clock of frame i rings after an exponential time of rate weights[i]: the first to ring are
     # such a draw.
     rings = rng.exponential(size=len(weights)) / weights

@@ -96,8 +96,12 @@ def global_avg_pool(x: Float[Array, "b *space c"]) -> Float[Array, "b c"]:
 
 
 def global_max_pool(x: Float[Array, "b *space c"]) -> Float[Array, "b c"]:
-    """Maximum over space (and time)."""
-    return jnp.max(x, axis=tuple(range(1, x.ndim - 1)))
+    """Maximum over all positions; the first of equals gets the gradient."""
+    x = x.reshape(x.shape[0], -1, x.shape[-1])
+    # The gradient of a plain maximum compares it with x, which XLA may have computed anew and a
+    # rounding apart: then nothing is equal, and the share of each is 0 / 0.
+    place = jnp.argmax(jax.lax.stop_gradient(x), axis=1, keepdims=True)
+    return jnp.take_along_axis(x, place, axis=1)[:, 0]
 
 
 def adaptive_pool(
