@@ -17,6 +17,8 @@ from ssl_jax import config as configs
 from ssl_jax import train
 from ssl_jax.checkpoint import Checkpoints
 from ssl_jax.config import ConfigError, call
+from ssl_jax.data.pipeline import train_dataset
+from ssl_jax.data.record import MediaError
 from ssl_jax.evaluate import evaluate
 from ssl_jax.frozen import load
 from ssl_jax.sharding import Sharding
@@ -166,6 +168,25 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_keeps_what_is_saved(t
     wild = call(tiny.MeanColour, vision=call(tiny.TinyTrunk), noise=float("inf"))
     with pytest.raises(FloatingPointError, match=r"the loss of step 3 is nan \(batch number 2\)"):
         train.fit(tiny.experiment(method=wild, steps=6), str(tmp_path))
+    assert checkpoints(tmp_path) == ["2"]
+
+
+def test_a_film_that_breaks_is_named_and_what_was_trained_is_saved(tmp_path, monkeypatch):
+    experiment = configs.build(tiny.experiment())
+    numbers = train_dataset(
+        experiment.source, lambda record, rng: {"n": np.int64(record.index)}, 8, experiment.seed
+    )
+    bad = int(numbers[2]["n"][0])  # every record comes once in the first three batches
+    views = tiny.MeanColour.views
+
+    def broken(self, record, rng):
+        if record.index == bad:
+            raise ValueError("too short")
+        return views(self, record, rng)
+
+    monkeypatch.setattr(tiny.MeanColour, "views", broken)
+    with pytest.raises(MediaError, match=f"synthetic film {bad}: too short"):
+        train.fit(tiny.experiment(), str(tmp_path))
     assert checkpoints(tmp_path) == ["2"]
 
 
