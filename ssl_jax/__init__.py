@@ -3,6 +3,10 @@
 import importlib
 from typing import Any
 
+from ssl_jax.cpu_convolutions import use_all_cores
+
+use_all_cores()  # before JAX starts
+
 # Imported on first use, so that processes that only read data never load jax.
 # (`evaluate` is not among them: it would hide behind the module of its name.)
 _HOMES = {

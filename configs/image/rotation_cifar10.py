@@ -60,8 +60,8 @@ def cifar10():
 
 def fashion():
     train = call(IdxSource, path="data/fashion_mnist", split="train")
-    test = call(IdxSource, path="data/fashion_mnist", split="test")
-    probe = call(IdxSource, path="data/fashion_mnist", split="train", limit=5000)
+    test = call(IdxSource, path="data/fashion_mnist", split="test", limit=2000)
+    probe = call(IdxSource, path="data/fashion_mnist", split="train", limit=2000)
     return call(
         Experiment,
         source=train,

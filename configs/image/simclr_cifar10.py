@@ -66,8 +66,8 @@ def cifar10():
 
 def fashion():
     train = call(IdxSource, path="data/fashion_mnist", split="train")
-    test = call(IdxSource, path="data/fashion_mnist", split="test")
-    probe = call(IdxSource, path="data/fashion_mnist", split="train", limit=5000)
+    test = call(IdxSource, path="data/fashion_mnist", split="test", limit=2000)
+    probe = call(IdxSource, path="data/fashion_mnist", split="train", limit=2000)
     return call(
         Experiment,
         source=train,
@@ -91,7 +91,7 @@ def fashion():
             warmup_steps=50,
             weight_decay=1e-4,
         ),
-        steps=200,
+        steps=300,
         batch_size=64,
         evaluators={
             "pretext": call(Pretext, source=test),
