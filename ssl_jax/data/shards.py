@@ -1,0 +1,391 @@
+"""Shards: films, sounds and pictures laid down so that any frame and any second is at hand at once.
+
+A shard is an ArrayRecord file. For every film (or part of one that the manifest lists) it holds,
+one after another and each an entry of its own:
+  1. blocks of FRAMES frames, each frame a JPEG; with flow, after each a block of flow that leads
+     to these frames, each frame's a grey JPEG, u above v (the film's first frame has none);
+  2. blocks of one second of sound, 16-bit PCM, reaching MARGIN seconds beyond the pictures;
+  3. for every shot of it a header: what `Record` says of it and where its blocks begin.
+The last entry of a shard is its index: the headers' places and what is needed to choose among them.
+
+An entry is a list of byte strings (`pack`). The same films give the same bytes on every machine.
+"""
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import math
+import os
+import struct
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import UInt8
+
+from ssl_jax.data import decode, image, motion, shots
+from ssl_jax.data.record import Caption, MediaError
+from ssl_jax.data.sampling import frame_motion
+from ssl_jax.data.sources import folder
+
+FORMAT = 1
+FRAMES = 8  # in a block: a clip of 16 touches three of them, a single frame drags few along
+MARGIN = 2.0  # seconds of sound kept before and after the pictures, for windows around a frame
+FLOW_QUALITY = 95  # of its JPEGs: their error is then about one of the 255 levels
+CHUNK_BYTES = 128 << 20  # of frames decoded at once where they cannot be streamed
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How films become shards.
+
+    Attributes:
+      short_side: pixels of the shorter side of stored frames; smaller ones stay; 0 keeps all.
+      quality: of the JPEGs, 1 to 100.
+      sample_rate: of the stored sound in Hz; 0 keeps each file's own.
+      whole: films are not cut into their shots.
+      flow: store optical flow.
+      flow_bound: pixels (of stored frames) of motion that still can be told from more.
+    """
+
+    short_side: int = 128
+    quality: int = 90
+    sample_rate: int = 16000
+    whole: bool = False
+    flow: bool = False
+    flow_bound: float = 20.0
+
+    def __post_init__(self):
+        if self.short_side < 0 or 0 < self.short_side < 16:
+            raise ValueError(f"short_side={self.short_side} must be 0 or at least 16 pixels")
+        if not 1 <= self.quality <= 100:
+            raise ValueError(f"quality={self.quality} must be 1 to 100")
+        if self.sample_rate != 0 and not 1000 <= self.sample_rate <= 384000:
+            raise ValueError(f"sample_rate={self.sample_rate} must be 0 or 1000 to 384000 Hz")
+        if not 0 < self.flow_bound < math.inf:
+            raise ValueError(f"flow_bound={self.flow_bound} must be a positive number of pixels")
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One shard: which items of which folder go to which file."""
+
+    folder: str
+    items: tuple[folder.Item, ...]
+    options: Options
+    file: str
+
+
+def pack(parts: list[bytes]) -> bytes:
+    """The number of parts, their lengths (uint32, little endian), the parts."""
+    return struct.pack(f"<{len(parts) + 1}I", len(parts), *map(len, parts)) + b"".join(parts)
+
+
+def unpack(data: bytes) -> list[bytes]:
+    """What `pack` was given. ValueError if it cannot be."""
+    if len(data) < 4 or len(data) < 4 + 4 * (count := struct.unpack_from("<I", data)[0]):
+        raise ValueError("an entry is cut off")
+    ends = 4 + 4 * count + np.cumsum([0, *struct.unpack_from(f"<{count}I", data, 4)])
+    if ends[-1] != len(data):
+        raise ValueError(f"an entry has {len(data)} bytes, its head says {ends[-1]}")
+    return [data[a:b] for a, b in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)]
+
+
+# One shard ---------------------------------------------------------------------------------------
+
+
+def make(job: Job) -> dict:
+    """Writes a shard unless it is there already; returns its report, which lies beside it.
+
+    The report has the shard's hash, so what another run left is known to be whole; a run that is
+    killed leaves a file of another name, which the next one overwrites.
+    """
+    plan = plan_of(job)
+    report = _finished(job.file, plan)
+    if report is not None:
+        return report
+    unfinished = job.file + ".unfinished"
+    report = {"file": os.path.basename(job.file), "plan": plan, **_write(job, unfinished)}
+    report |= {"sha256": _sha256(unfinished), "bytes": os.path.getsize(unfinished)}
+    os.replace(unfinished, job.file)
+    write_json(report_file(job.file), report)
+    return report
+
+
+def report_file(shard: str) -> str:
+    return shard.removesuffix(".array_record") + ".json"
+
+
+def write_json(file: str, content: dict) -> None:
+    """All of it or nothing."""
+    with open(file + ".unfinished", "w", encoding="utf-8") as stream:
+        json.dump(content, stream, indent=1, ensure_ascii=False)
+        stream.write("\n")
+    os.replace(file + ".unfinished", file)
+
+
+def plan_of(job: Job) -> str:
+    """A hash of everything that decides what the shard's bytes will be."""
+    states = []
+    for item in job.items:
+        try:
+            stat = os.stat(os.path.join(job.folder, item.path))
+            states.append([stat.st_size, stat.st_mtime_ns])
+        except OSError:
+            states.append([])
+    items = [dataclasses.asdict(item) for item in job.items]
+    plan = [FORMAT, dataclasses.asdict(job.options), items, states]
+    return hashlib.sha256(json.dumps(plan).encode()).hexdigest()
+
+
+def _finished(file: str, plan: str) -> dict | None:
+    try:
+        with open(report_file(file), encoding="utf-8") as stream:
+            report = json.load(stream)
+        return report if report["plan"] == plan and report["sha256"] == _sha256(file) else None
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _sha256(file: str) -> str:
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+class _Shard:
+    """Counts the entries that it writes."""
+
+    def __init__(self, file: str):
+        from array_record.python.array_record_module import ArrayRecordWriter
+
+        # JPEGs and noise do not shrink: compressing them costs time and gives nothing.
+        self._writer = ArrayRecordWriter(file, "group_size:1,uncompressed")
+        self.entries = 0
+
+    def write(self, parts: list[bytes]) -> None:
+        self._writer.write(pack(parts))
+        self.entries += 1
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def _write(job: Job, file: str) -> dict:
+    shard = _Shard(file)
+    index = {name: [] for name in ("entry", "kind", "label", "split", "frames", "seconds", "sound")}
+    rejected = []
+    for item in job.items:
+        try:
+            headers = _write_item(shard, job.folder, item, job.options)
+        except MediaError as error:
+            # Blocks written before the damage was met stay behind; nothing points at them.
+            reason = str(error).removeprefix(os.path.join(job.folder, item.path)).lstrip(": ")
+            rejected.append({"path": item.path, "reason": reason})
+            continue
+        for info, arrays in headers:
+            index["entry"].append(shard.entries)
+            index["kind"].append(info["kind"])
+            index["label"].append(item.label)
+            index["split"].append(item.split)
+            index["frames"].append(info["num_frames"])
+            index["seconds"].append(info["duration"])
+            index["sound"].append(info["sample_rate"] > 0)
+            shard.write([json.dumps(info).encode(), *arrays])
+    shard.write([json.dumps({"format": FORMAT, **index}).encode()])
+    shard.close()
+    splits = sorted(set(index["split"]))
+    return {
+        "entries": shard.entries,
+        "files": len({item.path for item in job.items}),
+        "records": len(index["entry"]),
+        "records_by_split": {split: index["split"].count(split) for split in splits},
+        "records_with_sound": sum(index["sound"]),
+        "frames": sum(index["frames"]),
+        "seconds": round(sum(index["seconds"]), 6),
+        "rejected": rejected,
+    }
+
+
+def _write_item(
+    shard: _Shard, root: str, item: folder.Item, options: Options
+) -> list[tuple[dict, list[bytes]]]:
+    """Writes the blocks of one item; returns the headers of its shots, not yet written."""
+    media = decode.probe(os.path.join(root, item.path))
+    first, last, start, duration = folder._segment(item, media)
+    times = np.append(media.times[first:last] - start, duration)
+    film = _Film(media, first, last, start, duration)
+    pictures, cuts = _write_frames(shard, film, options) if last > first else ({}, [])
+    sound = _write_sound(shard, film, options)
+    headers = []
+    edges = [0, *cuts, last - first]
+    for begin, end in itertools.pairwise(edges):
+        # A sound has no frames but is a record all the same, of all its time.
+        zero, stop = (times[begin], times[end]) if last > first else (0.0, duration)
+        name = item.path if len(edges) == 2 else f"{item.path} from {zero:.2f} s"
+        info = {
+            "name": name,
+            "path": item.path,
+            "kind": folder._kind(item.path),
+            "label": item.label,
+            "split": item.split,
+            "extra": dict(item.extra),
+            "captions": _captions(item, float(zero), float(stop), whole=len(edges) == 2),
+            "num_frames": end - begin,
+            "fps": float((end - begin) / (stop - zero)),
+            "duration": float(stop - zero),
+            "start": float(start + zero),
+            **sound,
+        }
+        arrays = []
+        if last > first:
+            info |= {"first_block": pictures["first_block"], "first_frame": begin}
+            info |= {"height": pictures["height"], "width": pictures["width"]}
+            info["flow_bound"] = options.flow_bound if options.flow else 0.0
+            lines = pictures["lines"][begin:end]
+            info["box"] = shots.picture_box(lines, pictures["height"], pictures["width"])
+            arrays = [(times[begin:end] - zero).astype("<f8")]
+            for name in ("motion", "flow_motion"):
+                arrays.append(pictures[name][begin : end - 1].astype("<f4"))
+        headers.append((info, [array.tobytes() for array in arrays]))
+    return headers
+
+
+@dataclasses.dataclass(frozen=True)
+class _Film:
+    """The frames from `first` to before `last` of a file, from `start`, for `duration` seconds."""
+
+    media: decode.Media
+    first: int
+    last: int
+    start: float
+    duration: float
+
+
+def _captions(item: folder.Item, zero: float, stop: float, whole: bool) -> list[dict]:
+    """Those that overlap with a shot, in its own time."""
+    chosen = [c for c in item.captions if whole or (c.start < stop and c.end > zero)]
+    if not whole:
+        length = stop - zero
+        chosen = [
+            Caption(
+                c.text,
+                max(0.0, c.start - zero),
+                c.end if c.end == math.inf else min(c.end - zero, length),
+                c.language,
+            )
+            for c in chosen
+        ]
+    return [dataclasses.asdict(caption) for caption in chosen]
+
+
+def _write_frames(shard: _Shard, film: _Film, options: Options) -> tuple[dict, list[int]]:
+    """Writes the blocks of frames; returns what the headers need, and where shots begin."""
+    import cv2
+
+    quality = [cv2.IMWRITE_JPEG_QUALITY, options.quality]
+    first_block = shard.entries
+    look, lines, moves, flow_moves = [], [], [], []
+    before = None  # the last frame of the block before
+    for frames in _blocks(film, options.short_side):
+        pairs = frames if before is None else np.concatenate([before, frames])
+        before = frames[-1:]
+        shard.write([_jpeg(frame[..., ::-1], quality) for frame in frames])
+        look.append(shots.looks(frames))
+        lines.append(shots.brightest_lines(frames))
+        moves.append(frame_motion(pairs))
+        if options.flow:
+            if min(frames.shape[1:3]) < 16:
+                raise MediaError(f"{film.media.path}: frames are too small for optical flow")
+            flow = motion.optical_flow(pairs)
+            flow_moves.append(motion.flow_magnitude(flow))
+            levels = motion.flow_to_bytes(flow, options.flow_bound)
+            parts = [np.concatenate([f[..., 0], f[..., 1]]) for f in levels]
+            flows = [_jpeg(part, [cv2.IMWRITE_JPEG_QUALITY, FLOW_QUALITY]) for part in parts]
+            shard.write([b""] * (len(frames) - len(flows)) + flows)
+    pictures = {
+        "first_block": first_block,
+        "height": before.shape[1],
+        "width": before.shape[2],
+        "lines": np.concatenate(lines),
+        "motion": np.concatenate(moves),
+        "flow_motion": np.concatenate([*flow_moves, np.zeros(0)]),
+    }
+    fps = (film.last - film.first) / film.duration
+    return pictures, [] if options.whole else shots.find_cuts(np.concatenate(look), fps)
+
+
+def _jpeg(picture: np.ndarray, quality: list[int]) -> bytes:
+    import cv2
+
+    return cv2.imencode(".jpg", np.ascontiguousarray(picture), quality)[1].tobytes()
+
+
+def _blocks(film: _Film, short_side: int) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
+    """The film's frames, small, FRAMES at a time."""
+    block, shape = [], None
+    for frame in _frames_in_order(film.media, film.first, film.last):
+        frame = frame[None]
+        if short_side and min(frame.shape[1:3]) > short_side:
+            frame = image.resize_short(frame, short_side)
+        shape = shape or frame.shape
+        if frame.shape != shape:
+            raise MediaError(f"{film.media.path}: the size of its pictures changes")
+        block.append(frame)
+        if len(block) == FRAMES:
+            yield np.concatenate(block)
+            block = []
+    if block:
+        yield np.concatenate(block)
+
+
+def _frames_in_order(media: decode.Media, first: int, last: int) -> Iterator[np.ndarray]:
+    """What `decode.read_frames` gives of first..last - 1, but decoding every frame just once."""
+    pictures = media.pictures
+    if pictures is None or pictures.counted:
+        step = max(FRAMES, CHUNK_BYTES // (3 * media.height * media.width))
+        for begin in range(first, last, step):
+            yield from decode.read_frames(media.path, range(begin, min(begin + step, last)))
+        return
+    number = first
+    with decode._errors_name(media.path), decode._opened(media.path) as container:
+        stream = container.streams[pictures.stream]
+        stream.codec_context.thread_count = 1
+        decode._limit_decoder(stream, decode.Limits())
+        key = int(np.searchsorted(pictures.keys, pictures.pts[first], side="right")) - 1
+        for packet in decode._packets_from(container, stream, pictures, key):
+            for frame in packet.decode():
+                while number < last and frame.pts > pictures.pts[number]:
+                    yield decode.read_frames(media.path, [number])[0]  # or an error that says why
+                    number += 1
+                if number < last and frame.pts == pictures.pts[number] and not frame.is_corrupt:
+                    yield decode._upright(frame)
+                    number += 1
+            if number == last:
+                return
+    for missing in range(number, last):
+        yield decode.read_frames(media.path, [missing])[0]
+
+
+def _write_sound(shard: _Shard, film: _Film, options: Options) -> dict:
+    """Writes the blocks of sound; samples are counted from the film's zero, as in its file."""
+    media = film.media
+    if not media.has_sound:
+        return {"sample_rate": 0}
+    rate = options.sample_rate or media.sample_rate
+    first = math.floor((film.start - MARGIN) * rate)
+    last = math.ceil((film.start + film.duration + MARGIN) * rate)
+    first_block = shard.entries
+    for begin in range(first, last, 60 * rate):  # a file is opened anew for each of these
+        end = min(begin + 60 * rate, last)
+        wave = decode.read_audio(media.path, begin / rate, end / rate, rate)
+        if not np.isfinite(wave).all():
+            raise MediaError(f"{media.path}: its sound holds values that are no numbers")
+        samples = np.rint(wave * 32768).clip(-32768, 32767).astype("<i2")
+        for place in range(0, len(samples), rate):
+            shard.write([samples[place : place + rate].tobytes()])
+    return {
+        "sample_rate": rate,
+        "first_sound_block": first_block,
+        "first_sample": first,
+        "samples": last - first,
+    }

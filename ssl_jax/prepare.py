@@ -1,0 +1,231 @@
+"""A folder of films, pictures and sounds -> shards that any frame can be read from at once.
+
+    python -m ssl_jax.prepare --input=DIR --output=DIR2 [--manifest=list.csv] [--short_side=128]
+        [--quality=90] [--sample_rate=16000] [--flow] [--whole] [--shards=N] [--runner=...]
+
+The input is what `FolderSource` takes, with or without its manifest. Films are cut into their
+shots; frames become small JPEGs; `ssl_jax/data/shards.py` says what is stored and how, and
+`ArrayRecordSource` reads it. `manifest.json` in the output tells what there is: counts, the hash of
+every shard and every file that could not be used, with the reason.
+
+Each shard is made by itself, by Apache Beam: on this machine by default, with a thread a core, else
+wherever `--runner` and Beam's other flags say; all workers must see both folders by the same path.
+Whatever the runner, the same input gives the same bytes. The command again goes on where it was
+stopped: whole shards, known by their hashes, are kept.
+"""
+
+import argparse
+import collections
+import dataclasses
+import json
+import logging
+import os
+import sys
+import threading
+
+from ssl_jax.data import shards
+from ssl_jax.data.sources.folder import FolderSource
+
+FILES_A_SHARD = 64  # if no number of shards is asked for
+# Beam's own DirectRunner first looks for an engine to download; this is its engine in process.
+IN_PROCESS = "apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner"
+
+
+def prepare(
+    input: str,
+    output: str,
+    manifest: str = "",
+    options: shards.Options | None = None,
+    num_shards: int = 0,
+    runner: str = "DirectRunner",
+    beam_flags: tuple[str, ...] = (),
+) -> dict:
+    """Writes the shards and `manifest.json`; returns what is in the latter.
+
+    Args:
+      input: folder of media.
+      output: folder for the shards, made if it is not there.
+      manifest: csv as `FolderSource` takes it, a path from `input`; '' for none.
+      options: see `shards.Options`.
+      num_shards: 0 for one for every 64 records.
+      runner: Beam's name of what runs it; 'DirectRunner' is this machine, a thread a core.
+      beam_flags: further flags of Beam or of the runner: ('--flink_master=host:8081', ...).
+
+    Raises:
+      ValueError: nothing usable in the input, a bad knob, or other shards in the output.
+    """
+    options = options or shards.Options()
+    source = FolderSource(input, manifest=manifest)
+    jobs = _jobs(source, output, options, num_shards)
+    os.makedirs(output, exist_ok=True)
+    ours = {os.path.basename(job.file) for job in jobs}
+    others = [f for f in os.listdir(output) if f.endswith(".array_record") and f not in ours]
+    if others:
+        raise ValueError(f"{output}: holds {others[0]} of another run; give an empty folder")
+    result = os.path.join(output, "manifest.json")
+    if os.path.exists(result):  # while shards are made anew, nobody shall take the old for whole
+        os.remove(result)
+    _run(jobs, runner, beam_flags)
+    content = _content([_report(job) for job in jobs], source, options)
+    if content["records"] == 0:
+        raise ValueError(f"{input}: no file could be used; the first: {content['rejected'][0]}")
+    shards.write_json(result, content)
+    return content
+
+
+def _jobs(
+    source: FolderSource, output: str, options: shards.Options, num_shards: int
+) -> list[shards.Job]:
+    """The items in their order, in parts as equal as can be; no shard is empty."""
+    items = source._items
+    count = min(num_shards or -(-len(items) // FILES_A_SHARD), len(items))
+    if count < 1:
+        raise ValueError(f"shards={num_shards} must be at least 1, or 0 to choose by the input")
+    edges = [number * len(items) // count for number in range(count + 1)]
+    jobs = []
+    for number in range(count):
+        file = os.path.join(output, f"shard-{number:05d}-of-{count:05d}.array_record")
+        chosen = tuple(items[edges[number] : edges[number + 1]])
+        jobs.append(shards.Job(source.path, chosen, options, file))
+    return jobs
+
+
+def _run(jobs: list[shards.Job], runner: str, flags: tuple[str, ...]) -> None:
+    """Has Beam make every shard, and shows how many there are."""
+    try:
+        import apache_beam as beam
+        from apache_beam.options.pipeline_options import PipelineOptions
+    except ImportError as error:
+        raise ValueError("prepare needs Apache Beam: pip install 'ssl_jax[prepare]'") from error
+
+    if runner == "DirectRunner":
+        workers = min(os.cpu_count() or 1, len(jobs))
+        local = ("--direct_running_mode=multi_threading", f"--direct_num_workers={workers}")
+        runner, flags = IN_PROCESS, (*local, *flags)
+    try:
+        pipeline = beam.Pipeline(options=PipelineOptions([f"--runner={runner}", *flags]))
+    except (ValueError, ImportError, AttributeError) as error:
+        raise ValueError(f"runner={runner!r}: {error}") from error
+    stop = threading.Event()
+    watcher = threading.Thread(target=_show_progress, args=(jobs, stop), daemon=True)
+    watcher.start()
+    try:
+        # Without the reshuffle one worker would be given all of them.
+        _ = pipeline | beam.Create(jobs) | beam.Reshuffle() | beam.Map(shards.make)
+        pipeline.run().wait_until_finish()
+    finally:
+        stop.set()
+        watcher.join()
+
+
+def _show_progress(jobs: list[shards.Job], stop: threading.Event) -> None:
+    """Counts the reports, which a shard has as soon as it is whole, wherever it is made."""
+    from tqdm import tqdm
+
+    waiting = {shards.plan_of(job): job for job in jobs}  # reports of other options do not count
+    with tqdm(total=len(jobs), unit="shard", desc="prepare") as bar:
+        last = False
+        while not last:
+            last = stop.wait(1.0)
+            for plan, job in list(waiting.items()):
+                if (_report(job) or {}).get("plan") == plan:
+                    del waiting[plan]
+                    bar.update()
+
+
+def _report(job: shards.Job) -> dict | None:
+    try:
+        with open(shards.report_file(job.file), encoding="utf-8") as stream:
+            return json.load(stream)
+    except (OSError, ValueError):
+        return None
+
+
+def _content(reports: list[dict], source: FolderSource, options: shards.Options) -> dict:
+    """What manifest.json says."""
+    splits = collections.Counter()
+    for report in reports:
+        splits.update(report["records_by_split"])
+    counts = ("records", "records_with_sound", "frames", "seconds")
+    return {
+        "format": shards.FORMAT,
+        "options": dataclasses.asdict(options),
+        "label_names": source.label_names,
+        "files": len({item.path for item in source._items}),
+        **{name: round(sum(report[name] for report in reports), 6) for name in counts},
+        "records_by_split": dict(sorted(splits.items())),
+        "rejected": [line for report in reports for line in report["rejected"]],
+        "shards": [
+            {name: report[name] for name in ("file", "entries", "records", "bytes", "sha256")}
+            for report in reports
+        ],
+    }
+
+
+def _arguments(argv: list[str]) -> tuple[argparse.Namespace, tuple[str, ...]]:
+    """What was asked for, and the flags that are Beam's. ValueError for a mistake."""
+    knobs = shards.Options()
+    parser = argparse.ArgumentParser(
+        prog="python -m ssl_jax.prepare",
+        description="Flags that are not listed here go to Beam, if there is a --runner.",
+        allow_abbrev=False,
+        exit_on_error=False,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--input", default="", help="folder of films, pictures and sounds")
+    add("--output", default="", help="folder for the shards")
+    add("--manifest", default="", help="csv of the files to take, a path from --input")
+    add("--short_side", type=int, default=knobs.short_side, help="pixels; 0 keeps the size")
+    add("--quality", type=int, default=knobs.quality, help="of the JPEGs, 1 to 100")
+    add("--sample_rate", type=int, default=knobs.sample_rate, help="Hz; 0 keeps each file's")
+    add("--whole", action="store_true", help="do not cut films into their shots")
+    add("--flow", action="store_true", help="store optical flow")
+    add("--flow_bound", type=float, default=knobs.flow_bound, help="pixels; more is cut to it")
+    add("--shards", type=int, default=0, help=f"0: one for every {FILES_A_SHARD} records")
+    add("--runner", default="DirectRunner", help="of Beam; the default is this machine")
+    try:
+        known, rest = parser.parse_known_args(argv)
+    except argparse.ArgumentError as error:
+        raise ValueError(str(error)) from error
+    for name in ("input", "output"):
+        if not getattr(known, name):
+            raise ValueError(f"--{name}=DIR is needed; see --help")
+    ours = known.runner == "DirectRunner"
+    wrong = [flag for flag in rest if ours and not flag.startswith("--direct_")]
+    if wrong:
+        raise ValueError(f"unknown argument {wrong[0]}; see --help (Beam's need a --runner)")
+    return known, tuple(rest)
+
+
+def main(argv: list[str]) -> int:
+    """Exit codes: 0 done; 2 a mistake in the arguments or nothing usable; 130 stopped."""
+    logging.getLogger().setLevel(logging.ERROR)  # Beam tells of its missing extras
+    try:
+        known, beam_flags = _arguments(argv)
+        knobs = {f.name: getattr(known, f.name) for f in dataclasses.fields(shards.Options)}
+        done = prepare(
+            known.input,
+            known.output,
+            manifest=known.manifest,
+            options=shards.Options(**knobs),
+            num_shards=known.shards,
+            runner=known.runner,
+            beam_flags=beam_flags,
+        )
+    except ValueError as error:
+        print(f"ssl_jax: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("ssl_jax: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    rejected = f", {len(done['rejected'])} rejected (see manifest.json)" if done["rejected"] else ""
+    print(
+        f"{known.output}: {done['records']} records of {done['files']} files{rejected}, "
+        f"{done['seconds'] / 3600:.2f} hours in {len(done['shards'])} shards"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
