@@ -60,10 +60,10 @@ def _typed(target: Callable, name: str, annotation: Any, value: Any) -> Any:
         return float(value)
     if annotation in (bool, int, float, str) and type(value) is not annotation:
         raise ConfigError(f"{target.__name__}.{name} is a {annotation.__name__}, got {value!r}")
-    if isinstance(value, ConfigDict):
-        return (
-            value.copy_and_resolve_references()
-        )  # or an override here would reach its other homes
+    if isinstance(value, ConfigDict):  # a copy, or an override here would reach its other homes
+        return value.copy_and_resolve_references()
+    if isinstance(value, tuple):
+        return tuple(_typed(target, name, None, entry) for entry in value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         # A default that is itself an object (a nested group of knobs) is recorded too.
         return call(
@@ -116,6 +116,9 @@ def override(config: ConfigDict, path: str, value: Any) -> None:
     *parents, last = path.split(".")
     node = config
     for depth, name in enumerate([*parents, last]):
+        if isinstance(node, tuple) and depth < len(parents) and name in map(str, range(len(node))):
+            node = node[int(name)]  # one of several, such as the sources of a mix
+            continue
         if not isinstance(node, ConfigDict) or name not in node:
             where = ".".join(["config", *parents[:depth]])
             known = node if isinstance(node, ConfigDict) else {}
@@ -132,20 +135,27 @@ def save(config: ConfigDict, path: str | os.PathLike) -> None:
     """Writes the config as json, which `read` takes back."""
     part = f"{os.fspath(path)}.part"  # a kill in between leaves the old file whole
     with open(part, "w") as file:
-        json.dump(config.to_dict(), file, indent=2)
+        json.dump(_plain(config), file, indent=2)
     os.replace(part, path)
+
+
+def _plain(value: Any) -> Any:
+    """The same of dicts, lists and values alone; ConfigDict itself does not look into tuples."""
+    if isinstance(value, ConfigDict):
+        return {name: _plain(entry) for name, entry in value.items()}
+    return [_plain(entry) for entry in value] if isinstance(value, tuple | list) else value
 
 
 def read(path: str | os.PathLike) -> ConfigDict:
     """A config that `save` wrote. json has no tuples: every list was one."""
 
-    def tuples(value: Any) -> Any:
+    def recorded(value: Any) -> Any:
         if isinstance(value, dict):
-            return {name: tuples(entry) for name, entry in value.items()}
-        return tuple(tuples(entry) for entry in value) if isinstance(value, list) else value
+            return ConfigDict({name: recorded(entry) for name, entry in value.items()})
+        return tuple(recorded(entry) for entry in value) if isinstance(value, list) else value
 
     with open(path) as file:
-        return ConfigDict(tuples(json.load(file)))
+        return recorded(json.load(file))
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ssl_jax.checkpoint import Checkpoints
 from ssl_jax.config import ConfigError
-from ssl_jax.data.pipeline import Loading
+from ssl_jax.data.pipeline import Loading, first_example
 from ssl_jax.data.record import Source
 from ssl_jax.method import Method
 from ssl_jax.methods.control import controlled
@@ -90,7 +90,7 @@ class Experiment:
     def initialiser(self) -> Callable[[], dict]:
         """A function without arguments, to be jitted, that makes the variables of step 0."""
         method = self.trained_method()
-        example = method.views(self.source[0], np.random.default_rng(self.seed))
+        example = first_example(self.source, method.views, self.seed, self.data)
         # Two rows are enough to see every shape, and methods may pair a row with its neighbour.
         batch = {k: np.stack([v, v]) for k, v in example.items()}
         # Apart from the keys of the steps, which are folds of the same key by 0, 1, 2, ...

@@ -228,8 +228,8 @@ def _all_hosts(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
     counts = multihost_utils.process_allgather(np.array([len(next(iter(rows.values())))]))
     largest = int(counts.max())
-    filled = {
-        k: np.concatenate([v, np.repeat(v[-1:], largest - len(v), axis=0)]) for k, v in rows.items()
+    filled = {  # what fills up is dropped below; a host may have nothing of its own to repeat
+        k: np.pad(v, [(0, largest - len(v))] + [(0, 0)] * (v.ndim - 1)) for k, v in rows.items()
     }
     every = multihost_utils.process_allgather(filled)
     return {

@@ -55,8 +55,12 @@ class Log:
         if self._active:
             self._bar.update(step - self._bar.n)
 
-    def train(self, step: int, metrics: dict[str, float]) -> None:
-        """Numbers of training, averaged by the caller since the last call; adds the throughput."""
+    def train(self, step: int, metrics: dict[str, float], inputs: dict[str, float]) -> None:
+        """Numbers of training, averaged by the caller since the last call; adds the throughput.
+
+        `inputs` are those of the input: 'wait', the share of the time that was spent waiting for
+        data, and 'failed', the number of files that could not be read.
+        """
         if not self._active:
             return
         now = time.monotonic()
@@ -64,9 +68,12 @@ class Log:
         self._last = (now, step)
         rate = steps / seconds
         speed = {"steps_per_second": rate, "rows_per_second": self.rows * rate}
-        self.numbers(step, {f"train/{k}": v for k, v in {**metrics, **speed}.items()})
+        training = {f"train/{k}": v for k, v in {**metrics, **speed}.items()}
+        self.numbers(step, {**training, **{f"input/{k}": v for k, v in inputs.items()}})
+        failed = f", {inputs['failed']:.0f} files skipped" if inputs["failed"] else ""
         self._bar.set_postfix_str(
-            f"loss {metrics['loss']:.4f}, {speed['rows_per_second']:.0f} rows/s"
+            f"loss {metrics['loss']:.4f}, {speed['rows_per_second']:.0f} rows/s, "
+            f"waited for data {inputs['wait']:.0%}{failed}"
         )
 
     def numbers(self, step: int, values: dict[str, float]) -> None:

@@ -19,11 +19,12 @@ from ssl_jax.data.pipeline import record_batches, train_batches, train_dataset
 from ssl_jax.data.record import MediaError
 from ssl_jax.evaluate import Table, run_evaluators
 from ssl_jax.experiment import Experiment
+from ssl_jax.feed import Feed
 from ssl_jax.frozen import Frozen, saved_variables
 from ssl_jax.logs import Log
 from ssl_jax.method import Method
-from ssl_jax.sharding import check_batch_size, put_batch, replicated, run_once
-from ssl_jax.show import puzzle_picture
+from ssl_jax.puzzles import puzzle_picture
+from ssl_jax.sharding import check_batch_size, replicated, run_once
 
 
 class Interrupted(KeyboardInterrupt):
@@ -81,21 +82,20 @@ def fit(config: ConfigDict, workdir: str | os.PathLike) -> TrainState:
             configs.save(config, os.path.join(workdir, "config.json"))
         first = int(state.step)
         pending: list = []  # metrics of the steps since the last look, still on the device
-        batches = train_batches(dataset, experiment.data, first)
+        feed = Feed(train_batches(dataset, experiment.data, first), mesh)
         log = Log(workdir, experiment.steps, first, experiment.batch_size)
-        with log, Stop() as stop, contextlib.closing(batches):
+        with log, Stop() as stop, contextlib.closing(feed):
             for step in range(first + 1, experiment.steps + 1):
                 try:
-                    host_batch = next(batches)
+                    batch = feed.next(pending[-1]["loss"].is_ready if pending else None)
                 except MediaError:  # nothing done so far is lost with the film that is broken
                     average(pending, step - 1, workdir)
                     saver.save(state, step - 1)
                     raise
                 if step == first + 1 and jax.process_index() == 0:
-                    log.picture(step, "puzzles", puzzle_picture(method, host_batch))
-                batch = put_batch(mesh, host_batch)
+                    log.picture(step, "puzzles", puzzle_picture(method, batch.host))
                 with jax.transfer_guard("disallow"):
-                    state, metrics = step_function(state, batch)
+                    state, metrics = step_function(state, batch.placed)
                 pending.append(metrics)
                 log.advance(step)
 
@@ -103,7 +103,7 @@ def fit(config: ConfigDict, workdir: str | os.PathLike) -> TrainState:
                 stopping = bool(stop.signal) or saver.preempted(step)
                 saving = last or stopping or saver.due(step)
                 if saving or step % experiment.log_every == 0:
-                    log.train(step, average(pending, step, workdir))
+                    log.train(step, average(pending, step, workdir), feed.numbers())
                     pending = []
                 if experiment.refresh_every and step % experiment.refresh_every == 0:
                     state = refreshed(method, experiment, state)
@@ -207,7 +207,7 @@ def refreshed(method: Method, experiment: Experiment, state: TrainState) -> Trai
 
     batches = record_batches(experiment.source, read, experiment.batch_size, experiment.data)
     key = jax.random.fold_in(state.key, state.step)
-    sweep = ({k: v[:valid] for k, v in batch.items()} for batch, valid in batches)
+    sweep = ({k: v[:valid] for k, v in batch.items()} for batch, valid in batches if valid)
     params, collections = method.refresh(state.params, state.state, sweep, key)
     places = jax.tree.map(lambda leaf: leaf.sharding, (state.params, state.state))
     params, collections = jax.device_put((params, collections), places)

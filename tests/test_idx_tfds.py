@@ -10,9 +10,10 @@ import sys
 import numpy as np
 import pytest
 
+from ssl_jax.data.pipeline import Loading, record_batches
 from ssl_jax.data.record import MediaError
 from ssl_jax.data.sources.idx import IdxSource
-from ssl_jax.data.sources.tfds import TfdsSource
+from ssl_jax.data.sources.tfds import TfdsSource, _dtypes_without_tensorflow
 
 
 def idx(values: np.ndarray) -> bytes:
@@ -109,9 +110,13 @@ def prepared(tmp_path_factory):
     import tfds_sets  # noqa: F401  (makes the sets known by name)
 
     folder = str(tmp_path_factory.mktemp("tfds"))
-    for name in ("tiny_pictures", "tiny_films"):
-        builder = tfds.builder(name, data_dir=folder, file_format="array_record")
-        builder.download_and_prepare()
+    from tensorflow_datasets.core.features import audio_feature, feature
+
+    with _dtypes_without_tensorflow(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(feature, "tf", audio_feature.tf)  # asked only when a set is written
+        for name in ("tiny_pictures", "tiny_films", "tiny_clips", "tiny_sounds"):
+            builder = tfds.builder(name, data_dir=folder, file_format="array_record")
+            builder.download_and_prepare()
     return folder
 
 
@@ -142,6 +147,39 @@ def test_films_of_tfds(prepared):
     assert record.frames(np.array([3, 0]))[:, 0, 0, 0].tolist() == [10 * number + 3, 10 * number]
     with pytest.raises(MediaError, match=r"tiny_films test 1: frame 4 .* has 4"):
         record.frames([4])
+
+
+def test_films_with_sound_and_labels_of_tfds(prepared):
+    source = pickle.loads(pickle.dumps(TfdsSource("tiny_clips", "train", prepared, fps=5.0)))
+    assert source.label_names == ("walk", "run")
+    for i in range(2):
+        record = source[i]
+        assert (record.num_frames, record.fps, record.sample_rate) == (3, 5.0, 100)
+        assert record.duration == pytest.approx(0.6)
+        frames = record.frames([2, 0])[:, 0, 0, 0].tolist()
+        assert frames == [10 * record.label + 2, 10 * record.label]  # the film, not the poster
+        ramp = np.arange(60) * 50 * (record.label + 1) / 32768  # the mean of both channels
+        np.testing.assert_allclose(record.audio(0.1, 0.6), ramp[10:], atol=1e-6)
+        ends = record.audio(-0.1, 0.7)
+        assert len(ends) == 80
+        assert not ends[:10].any()
+        assert not ends[70:].any()
+        assert "poster" in record.extra
+
+
+def test_sounds_of_tfds(prepared):
+    with pytest.raises(ValueError, match="does not state its sample rate; give sample_rate"):
+        TfdsSource("tiny_sounds", "train", prepared)[0]
+    source = TfdsSource("tiny_sounds", "train", prepared, sample_rate=100)
+    batches = record_batches(source, lambda r: {"n": np.int64(r.index)}, 3, Loading())
+    [(batch, valid)] = batches
+    assert valid == 2
+    [broken] = {0, 1, 2} - set(batch["n"].tolist())
+    with pytest.raises(MediaError, match=f"tiny_sounds train {broken}: its sound holds"):
+        source[broken]
+    good = [source[i] for i in batch["n"][:2].tolist()]
+    assert (good[0].num_frames, good[0].frames, good[0].duration) == (0, None, 0.5)
+    assert good[0].audio(0.06, 0.09).tolist() == pytest.approx([0.1, 0.2, 0.1])
 
 
 def test_unprepared_sets_say_how_to_prepare_them(prepared, tmp_path):

@@ -1,13 +1,18 @@
 """Batches are a pure function of (seed, number), whatever the machine."""
 
 import dataclasses
+import itertools
 import math
+import multiprocessing
+import os
+import signal
+import time
 
 import numpy as np
 import pytest
 
 from ssl_jax.data.pipeline import Loading, record_batches, train_batches, train_dataset
-from ssl_jax.data.record import Record
+from ssl_jax.data.record import MediaError, Record
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,9 +70,42 @@ def test_every_epoch_has_every_record_once_and_draws_anew():
     assert not same(batches[0], other[0])
 
 
-def test_worker_processes_change_nothing():
+@pytest.mark.parametrize("workers", [1, 2])
+def test_worker_processes_change_nothing(workers):
     dataset = train_dataset(Numbers(10), views, 4, seed=0)
-    assert same(take(dataset, 2, loading=Loading(workers=1))[1], take(dataset, 2)[1])
+    batches = take(dataset, 3, start=2, loading=Loading(workers=workers))
+    assert all(same(a, b) for a, b in zip(batches, take(dataset, 5)[2:], strict=True))
+
+
+@dataclasses.dataclass(frozen=True)
+class Broken:
+    """Views that fail for every record; a class, as a worker must be able to unpickle it."""
+
+    def __call__(self, record, rng):
+        raise MediaError(f"{record.name}: is broken")
+
+
+def test_an_error_in_a_worker_process_names_the_file():
+    dataset = train_dataset(Numbers(10), Broken(), 4, seed=0)
+    with pytest.raises(MediaError, match=r"film \d: is broken"):
+        take(dataset, 1, loading=Loading(workers=1, on_error="raise"))
+
+
+def test_a_killed_worker_process_ends_the_run_within_seconds():
+    others = set(multiprocessing.active_children())
+    batches = train_batches(
+        train_dataset(Numbers(10), views, 4, seed=0), Loading(workers=1, prefetch=1)
+    )
+    try:
+        next(batches)
+        for worker in set(multiprocessing.active_children()) - others:
+            os.kill(worker.pid, signal.SIGKILL)
+        begin = time.monotonic()
+        with pytest.raises(RuntimeError, match="worker processes that read the data died"):
+            list(itertools.islice(batches, 50))  # those made before are handed out first
+        assert time.monotonic() - begin < 60
+    finally:
+        batches.close()
 
 
 @pytest.mark.parametrize(("size", "processes"), [(10, 1), (10, 3), (4, 4), (3, 4)])
@@ -98,3 +136,30 @@ def test_a_batch_that_processes_do_not_divide_and_an_empty_source_are_refused():
         train_dataset(Numbers(10), views, 6, 0, 0, 4)
     with pytest.raises(ValueError, match="empty"):
         train_dataset(Numbers(0), views, 4, 0)
+
+
+def test_rows_of_different_shapes_are_named():
+    def uneven(record, rng):
+        return {"wave": np.zeros(record.index + 1)}
+
+    with pytest.raises(ValueError, match=r"'wave' in different shapes: \[\("):
+        train_dataset(Numbers(10), uneven, 4, seed=0)[0]
+
+
+def test_a_row_does_not_depend_on_what_the_rows_before_it_drew():
+    def hungry(record, rng):
+        rng.random(record.index * 7)
+        return {"number": np.int64(record.index)}
+
+    def after(record, rng):
+        drawn = views(record, rng)
+        rng.random(record.index * 7)
+        return drawn
+
+    plain = take(train_dataset(Numbers(10), views, 5, seed=0), 4)
+    assert all(
+        same(a, b)
+        for a, b in zip(plain, take(train_dataset(Numbers(10), after, 5, 0), 4), strict=True)
+    )
+    order = take(train_dataset(Numbers(10), hungry, 5, seed=0), 4)
+    assert all(np.array_equal(a["number"], b["number"]) for a, b in zip(plain, order, strict=True))

@@ -17,7 +17,7 @@ from ssl_jax import config as configs
 from ssl_jax import train
 from ssl_jax.checkpoint import Checkpoints
 from ssl_jax.config import ConfigError, call
-from ssl_jax.data.pipeline import train_dataset
+from ssl_jax.data.pipeline import Loading, train_dataset
 from ssl_jax.data.record import MediaError
 from ssl_jax.evaluate import evaluate
 from ssl_jax.frozen import load
@@ -185,8 +185,9 @@ def test_a_film_that_breaks_is_named_and_what_was_trained_is_saved(tmp_path, mon
         return views(self, record, rng)
 
     monkeypatch.setattr(tiny.MeanColour, "views", broken)
+    stopping = call(Loading, on_error="raise")
     with pytest.raises(MediaError, match=f"synthetic film {bad}: too short"):
-        train.fit(tiny.experiment(), str(tmp_path))
+        train.fit(tiny.experiment(data=stopping), str(tmp_path))
     assert checkpoints(tmp_path) == ["2"]
 
 

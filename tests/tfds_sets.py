@@ -1,4 +1,4 @@
-"""Two tiny sets for TFDS, of encoded pictures: all that it writes without TensorFlow."""
+"""Tiny sets for TFDS, of encoded pictures and of samples: what it writes without TensorFlow."""
 
 import io
 
@@ -52,3 +52,46 @@ class TinyFilms(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self):
         for i in range(3):
             yield i, {"video": [png(10 * i + k) for k in range(4)], "number": i}
+
+
+class TinyClips(tfds.core.GeneratorBasedBuilder):
+    """Two films: three frames of the value 10 i + k, a ramp in stereo, a label and a poster."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        features = {
+            "poster": tfds.features.Image(shape=(6, 5, 3)),
+            "video": tfds.features.Video(shape=(None, 6, 5, 3)),
+            "audio": tfds.features.Audio(shape=(None, 2), sample_rate=100),
+            "label": tfds.features.ClassLabel(names=["walk", "run"]),
+        }
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        for i in range(2):
+            ramp = np.arange(60) * 100 * (i + 1)
+            example = {"poster": png(200), "audio": np.stack([ramp, 0 * ramp], 1), "label": i}
+            yield i, {"video": [png(10 * i + k) for k in range(3)], **example}
+
+
+class TinySounds(tfds.core.GeneratorBasedBuilder):
+    """Three sounds of samples without a stated rate; the last holds a NaN."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        features = {"sound": tfds.features.Audio(dtype=np.float32)}
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        for i in range(3):
+            wave = np.full(50, 0.1, np.float32)
+            wave[7] = np.nan if i == 2 else 0.2
+            yield i, {"sound": wave}

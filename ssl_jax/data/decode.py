@@ -29,7 +29,7 @@ PICTURE_ENDINGS = (
     *(".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"),
 )
 MOVING_PICTURES = ("AVIF", "GIF", "PNG", "WEBP")  # whose several pictures are a film
-MAX_PIXELS = 89_478_485  # a picture beyond is taken for a decompression bomb (Pillow's own limit)
+LOUDEST = 1000.0  # sound lies within -1..1; far beyond, its bits are damaged
 
 # Sound is decoded from this long before the asked start, until codecs with memory have settled.
 PREROLL = 0.5
@@ -37,6 +37,21 @@ PREROLL = 0.5
 SEEKABLE_SOUND = (
     "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "wav", "w64", "aiff", "flac", "mpegts",
 )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What a file may ask of the machine; one beyond is refused before it is decoded.
+
+    Attributes:
+      pixels: of a picture or frame; a small file can claim very many (Pillow's own limit).
+      seconds: of a film or sound.
+      bytes: of a file.
+    """
+
+    pixels: int = 89_478_485
+    seconds: float = 21_600.0
+    bytes: int = 2**37
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -101,6 +116,7 @@ class Media:
       rotation: degrees, counter-clockwise, by which frames are turned before they are handed out.
       times: float64 (t,), seconds at which each frame appears.
       sample_rate: of the sound in Hz; 0 if there is none.
+      jpeg: a JPEG in colours or grey, which OpenCV reads faster than Pillow.
       pictures, sound: for the reader.
     """
 
@@ -113,6 +129,7 @@ class Media:
     rotation: int = 0
     times: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
     sample_rate: int = 0
+    jpeg: bool = False
     pictures: Pictures | None = None
     sound: Sound | None = None
 
@@ -125,21 +142,25 @@ class Media:
         return self.sound is not None
 
 
-def probe(path: str | os.PathLike) -> Media:
+def probe(path: str | os.PathLike, limits: Limits = Limits()) -> Media:
     """What a file holds; decodes a few frames only. Results are cached until the file changes."""
     path = os.fspath(path)
     with _errors_name(path):
         stat = os.stat(path)
+        if not os.path.isfile(path):
+            raise MediaError(f"{path}: is no file")  # a pipe would be waited for, for ever
         if stat.st_size == 0:
             raise MediaError(f"{path}: is empty")
-        return _probe(path, stat.st_mtime_ns, stat.st_size)
+        if stat.st_size > limits.bytes:
+            raise MediaError(f"{path}: {stat.st_size} bytes are more than limits.bytes allows")
+        return _probe(path, stat.st_mtime_ns, stat.st_size, limits)
 
 
 def read_frames(
-    path: str | os.PathLike, indices: Sequence[int] | np.ndarray
+    path: str | os.PathLike, indices: Sequence[int] | np.ndarray, limits: Limits = Limits()
 ) -> UInt8[np.ndarray, "t h w 3"]:
     """The frames of these numbers in RGB, in this order, repeats allowed, turned upright."""
-    media = probe(path)
+    media = probe(path, limits)
     indices = np.asarray(indices, np.int64).reshape(-1)
     wrong = indices[(indices < 0) | (indices >= media.num_frames)]
     if len(wrong):
@@ -149,21 +170,27 @@ def read_frames(
     numbers = np.unique(indices).tolist()
     with _errors_name(media.path):
         if media.pictures is None:
-            frames = _read_pictures(media.path, numbers)
+            frames = _read_pictures(media, numbers, limits)
         else:
-            frames = _read_film(media, numbers)
+            frames = _read_film(media, numbers, limits)
+        if len(indices) == 1:
+            return np.ascontiguousarray(frames[numbers[0]])[None]  # most often without a copy
         return np.stack([frames[index] for index in indices.tolist()])
 
 
 def read_audio(
-    path: str | os.PathLike, start: float | int, stop: float | int, sample_rate: int
+    path: str | os.PathLike,
+    start: float | int,
+    stop: float | int,
+    sample_rate: int,
+    limits: Limits = Limits(),
 ) -> Float32[np.ndarray, "s"]:
     """The mean of all channels between two times, as round((stop - start) * sample_rate) samples.
 
     Silence (zeros) before the track's beginning and after its end. Samples lie on the grid
     k / sample_rate, so neighbouring pieces join without a seam.
     """
-    media = probe(path)
+    media = probe(path, limits)
     sound = media.sound
     if sound is None:
         raise MediaError(f"{path}: has no sound")
@@ -171,6 +198,8 @@ def read_audio(
         first, count = round(start * sample_rate), round((stop - start) * sample_rate)
         if count < 0:
             raise ValueError(f"sound from {start} s to {stop} s was asked for")
+        if stop - start > limits.seconds:
+            raise MediaError(f"{path}: {stop - start:.0f} s of sound are more than limits.seconds")
         if sample_rate == sound.rate:
             return _read_wave(media.path, sound, first, first + count)
         common = math.gcd(sample_rate, sound.rate)
@@ -197,11 +226,15 @@ def _errors_name(path: str) -> Iterator[None]:
 
 
 @functools.lru_cache(maxsize=16384)
-def _probe(path: str, changed: int, size: int) -> Media:
+def _probe(path: str, changed: int, size: int, limits: Limits) -> Media:
     del changed  # a changed file is another entry of the cache
     if os.path.splitext(path)[1].lower() in PICTURE_ENDINGS:
-        return _probe_pictures(path)
-    return _probe_film(path, size)
+        media = _probe_pictures(path, limits)
+    else:
+        media = _probe_film(path, size, limits)
+    if not 0 < media.duration <= limits.seconds:  # also what is no number
+        raise MediaError(f"{path}: lasts {media.duration:.6g} s, limits.seconds={limits.seconds}")
+    return media
 
 
 # Pictures ----------------------------------------------------------------------------------------
@@ -211,35 +244,54 @@ def rgb(image) -> UInt8[np.ndarray, "h w 3"]:
     """A Pillow image as it should be seen: upright, on white, eight bits a channel."""
     from PIL import Image, ImageOps
 
-    image = ImageOps.exif_transpose(image)
+    if image.getexif().get(0x0112, 1) != 1:
+        image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would clip at 255
         image = Image.fromarray((np.asarray(image, np.int64).clip(0, 65535) // 257).astype("u1"))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.array(image.convert("RGB"))
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def decode_picture(name: str, data: bytes) -> UInt8[np.ndarray, "h w 3"]:
     """An encoded picture (JPEG, PNG, ...) from memory. MediaError with `name` if it is broken."""
     import io
 
-    with _errors_name(name), _image(io.BytesIO(data), name) as image:
-        return rgb(image)
+    with _errors_name(name), _image(io.BytesIO(data), name, Limits()) as image:
+        picture = _read_jpeg(data) if _is_plain_jpeg(image) else None
+        return rgb(image) if picture is None else picture
+
+
+def _is_plain_jpeg(image) -> bool:
+    return image.format == "JPEG" and image.mode in ("RGB", "L")
+
+
+def _read_jpeg(data: bytes) -> UInt8[np.ndarray, "h w 3"] | None:
+    """The upright picture; None if the file is cut off, which OpenCV would fill with grey."""
+    import cv2
+
+    if not data.endswith(b"\xff\xd9"):
+        return None
+    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
 
 
 @contextlib.contextmanager
-def _image(file, name: str) -> Iterator:
+def _image(file, name: str, limits: Limits) -> Iterator:
     from PIL import Image
 
     with Image.open(file) as image:
-        if image.width * image.height > MAX_PIXELS:
-            raise MediaError(f"{name}: {image.width}x{image.height} pixels are more than allowed")
+        _check_size(name, image.width, image.height, limits)
         yield image
 
 
-def _probe_pictures(path: str) -> Media:
-    with _image(path, path) as image:
+def _check_size(name: str, width: int, height: int, limits: Limits) -> None:
+    if width * height > limits.pixels:
+        raise MediaError(f"{name}: {width}x{height} pixels are more than limits.pixels allows")
+
+
+def _probe_pictures(path: str, limits: Limits) -> Media:
+    with _image(path, path, limits) as image:
         moves = image.format in MOVING_PICTURES and getattr(image, "n_frames", 1) > 1
         durations = [1000.0]  # a single picture is a film of one second
         if moves:
@@ -250,6 +302,7 @@ def _probe_pictures(path: str) -> Media:
                 durations.append(image.info.get("duration", 0) or 100)  # as browsers show them
         turned = image.getexif().get(0x0112, 1) >= 5  # lies on its side
         size = image.size[::-1] if turned else image.size
+        jpeg = _is_plain_jpeg(image)
     ends = np.cumsum(durations) / 1000.0
     return Media(
         path=path,
@@ -259,12 +312,18 @@ def _probe_pictures(path: str) -> Media:
         height=size[1],
         width=size[0],
         times=np.concatenate([[0.0], ends[:-1]]),
+        jpeg=jpeg,
     )
 
 
-def _read_pictures(path: str, numbers: list[int]) -> dict[int, np.ndarray]:
+def _read_pictures(media: Media, numbers: list[int], limits: Limits) -> dict[int, np.ndarray]:
     frames = {}
-    with _image(path, path) as image:
+    if media.jpeg:
+        with open(media.path, "rb") as file:
+            picture = _read_jpeg(file.read())
+        if picture is not None:
+            return {0: picture}
+    with _image(media.path, media.path, limits) as image:
         for number in numbers:
             if number > 0:  # formats of one picture need not know how to seek
                 image.seek(number)
@@ -306,6 +365,11 @@ def _streams(container) -> tuple:
     return tuple(chosen)
 
 
+def _limit_decoder(stream, limits: Limits) -> None:
+    """No frame in the middle of a film may be much larger either; FFmpeg counts margins as well."""
+    stream.codec_context.options = {"max_pixels": str(2 * limits.pixels + 2**20)}
+
+
 @dataclasses.dataclass(frozen=True)
 class _Track:
     """One stream after a single pass over its packets.
@@ -319,7 +383,7 @@ class _Track:
     head: list
 
 
-def _probe_film(path: str, size: int) -> Media:
+def _probe_film(path: str, size: int, limits: Limits) -> Media:
     tracks = {}
     with _opened(path) as container:
         video, audio = _streams(container)
@@ -331,6 +395,9 @@ def _probe_film(path: str, size: int) -> Media:
                 raise MediaError(f"{path}: is cut off, its index points beyond its end")
         if not tracks:
             raise MediaError(f"{path}: holds neither pictures nor sound")
+        if video:
+            _check_size(path, video.codec_context.width, video.codec_context.height, limits)
+            _limit_decoder(video, limits)
         for packet in container.demux([s for s in (video, audio) if s]):
             track = tracks[packet.stream.index]
             if packet.is_corrupt:
@@ -348,7 +415,7 @@ def _probe_film(path: str, size: int) -> Media:
         seekable = container.format.name in SEEKABLE_SOUND
     media, zero = Media(path=path), None
     if video_track and video_track.packets:
-        media, zero = _with_pictures(media, video_track, float(rate or 25))
+        media, zero = _with_pictures(media, video_track, float(rate or 25), limits)
     if audio_track and audio_track.packets:
         media = _with_sound(media, audio_track, zero, seekable)
     if not media.has_frames and not media.has_sound:
@@ -356,7 +423,9 @@ def _probe_film(path: str, size: int) -> Media:
     return media
 
 
-def _with_pictures(media: Media, track: _Track, rate: float) -> tuple[Media, Fraction]:
+def _with_pictures(
+    media: Media, track: _Track, rate: float, limits: Limits
+) -> tuple[Media, Fraction]:
     """Adds the pictures; returns also the time of the first on the container's clock."""
     if not track.head:
         raise MediaError(f"{media.path}: no picture can be decoded")
@@ -369,7 +438,9 @@ def _with_pictures(media: Media, track: _Track, rate: float) -> tuple[Media, Fra
     counted = len(known) < len(track.packets) or pts[: len(head)].tolist() != head
     if counted:
         with _opened(media.path) as container:
-            decoded = [frame.pts for frame in container.decode(_streams(container)[0])]
+            stream = _streams(container)[0]
+            _limit_decoder(stream, limits)
+            decoded = [frame.pts for frame in container.decode(stream)]
         if None in decoded or (np.diff(decoded) <= 0).any():
             decoded, base = range(len(decoded)), 1 / Fraction(rate)
         pts = np.array(decoded, np.int64)
@@ -429,15 +500,20 @@ def _with_sound(media: Media, track: _Track, zero: Fraction | None, seekable: bo
     if media.has_frames:
         return media
     end = max((pts or 0) + length for pts, length, _, _ in track.packets) * track.base
+    if sum(packet[1] for packet in track.packets) * track.base < (end - zero) / 2:
+        raise MediaError(
+            f"{media.path}: more than half of its {float(end - zero):.0f} s is missing"
+        )
     return dataclasses.replace(media, duration=float(end - zero))
 
 
-def _read_film(media: Media, numbers: list[int]) -> dict[int, np.ndarray]:
+def _read_film(media: Media, numbers: list[int], limits: Limits) -> dict[int, np.ndarray]:
     """Frame number -> picture, for ascending numbers."""
     pictures = media.pictures
     with _opened(media.path) as container:
         stream = container.streams[pictures.stream]
         stream.codec_context.thread_count = 1
+        _limit_decoder(stream, limits)
         if pictures.counted:
             found = {}
             for number, frame in enumerate(container.decode(stream)):
@@ -572,6 +648,31 @@ def _decode_wave(path: str, sound: Sound, begin: int, end: int, seek: bool) -> n
             if low < high:
                 wave[low - begin : high - begin] = _mono(frame)[low - position : high - position]
             position += frame.samples
+    return _checked(wave, path)
+
+
+def decode_sound(name: str, data: bytes) -> tuple[Float32[np.ndarray, "s"], int]:
+    """An encoded sound (WAV, FLAC, ...) from memory: the mean of its channels, and its rate.
+
+    MediaError with `name` if it is broken.
+    """
+    import io
+
+    import av
+
+    with _errors_name(name), av.open(io.BytesIO(data)) as container:
+        if not container.streams.audio:
+            raise MediaError(f"{name}: has no sound")
+        rate = container.streams.audio[0].rate
+        parts = [_mono(frame) for frame in container.decode(audio=0)]
+        if not parts:
+            raise MediaError(f"{name}: no sound can be decoded")
+        return _checked(np.concatenate(parts), name), int(rate)
+
+
+def _checked(wave: np.ndarray, name: str) -> np.ndarray:
+    if len(wave) and not -LOUDEST < wave.min() <= wave.max() < LOUDEST:  # as with NaN
+        raise MediaError(f"{name}: holds samples that are no sound (NaN, infinite or huge)")
     return wave
 
 

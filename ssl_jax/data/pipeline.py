@@ -1,15 +1,26 @@
-"""Batches: source -> seed -> shuffle -> repeat -> views -> batch -> this process's share.
+"""Batches: an order of the records, drawn anew every epoch -> views -> batch -> the process's part.
 
-Batch number k is a pure function of (seed, k), whatever the number of processes and threads:
-nothing of the iterator is ever saved, and any batch can be made again by its number.
+Batch number k is a pure function of (seed, k), whatever the number of processes, workers and
+threads, and also where records are broken: nothing of an iterator is ever saved, and any batch can
+be made again by its number. A batch is made in one go, because passing its records one by one
+through a pipeline costs more than reading small pictures does.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+import functools
+import itertools
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from ssl_jax.data.record import MediaError, Record, Source
+
+# So many records in a row may be broken before a batch is given up.
+ATTEMPTS = 32
+# A share of fewer records than these is left to chance.
+ENOUGH_READ = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,11 +31,87 @@ class Loading:
       threads: batches (in evaluation: records) made at once.
       prefetch: batches kept ready ahead of the step.
       workers: processes, each with its own threads; for views that are slow in Python itself.
+      on_error: what a record does that cannot be read or is unfit for the method: 'skip' (in
+        training another record takes its place, in evaluation it is left out; every such file is
+        named once) or 'raise'.
+      max_failed: stop nevertheless if more than this share of the records read was skipped.
     """
 
     threads: int = 8
     prefetch: int = 8
     workers: int = 0
+    on_error: str = "skip"
+    max_failed: float = 0.5
+
+    def __post_init__(self):
+        if self.on_error not in ("skip", "raise"):
+            raise ValueError(f"data.on_error is 'skip' or 'raise', not {self.on_error!r}")
+        if not 0 <= self.max_failed <= 1:
+            raise ValueError(f"data.max_failed={self.max_failed} is a share, from 0 to 1")
+        for knob, least in (("threads", 1), ("prefetch", 1), ("workers", 0)):
+            if getattr(self, knob) < least:
+                raise ValueError(f"data.{knob}={getattr(self, knob)} must be at least {least}")
+
+
+# Training -----------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TrainDataset:
+    """Batches without end; `dataset[k]` is this process's part of batch k. Pickles.
+
+    The parts in the order of the processes, one after another, are the batch of a single process.
+    """
+
+    source: Source
+    views: Callable[[Record, np.random.Generator], dict]
+    batch_size: int
+    seed: int
+    process: int
+    processes: int
+
+    def __getitem__(self, number: int) -> dict[str, np.ndarray]:
+        return self.read(number, skip=True)[0]
+
+    def read(self, number: int, skip: bool) -> tuple[dict[str, np.ndarray], tuple[str, ...], int]:
+        """(part of the batch, a line for each record that failed, how many were read).
+
+        A record that fails is replaced by one that is drawn with a random number of its own: the
+        rest of the batch stays what it is. MediaError if not `skip`, or too many fail in a row.
+        """
+        begin, size = number * self.batch_size, len(self.source)
+        order = shuffled(np.arange(begin, begin + self.batch_size), size, self.seed).tolist()
+        states = np.random.default_rng([self.seed, 1, number]).integers(
+            2**64, size=(self.batch_size, 4), dtype=np.uint64
+        )
+        # One generator for all rows, each of which begins in a state of its own: making a
+        # generator takes longer than copying a small picture.
+        bits = np.random.SFC64(0)
+        rng, state = np.random.Generator(bits), bits.state
+        words, source, views = state["state"], self.source, self.views
+        count = self.batch_size // self.processes
+        examples, failed = [], []
+        for row in range(self.process * count, (self.process + 1) * count):
+            words["state"] = states[row]
+            bits.state = state
+            try:
+                examples.append(_made(source, order[row], views, rng))
+            except MediaError as error:
+                if not skip:
+                    raise
+                failed.append(str(error))
+                examples.append(self._replacement(begin + row, failed))
+        return stack(examples), tuple(failed), len(examples) + len(failed)
+
+    def _replacement(self, position: int, failed: list[str]) -> dict:
+        for attempt in range(ATTEMPTS):
+            rng = np.random.default_rng([self.seed, 2, position, attempt])
+            try:
+                number = int(rng.integers(len(self.source)))
+                return _made(self.source, number, self.views, rng)
+            except MediaError as error:
+                failed.append(str(error))
+        raise MediaError(f"{failed[-1]} ({ATTEMPTS + 1} records drawn one after another failed)")
 
 
 def train_dataset(
@@ -34,56 +121,197 @@ def train_dataset(
     seed: int,
     process: int = 0,
     processes: int = 1,
-):
-    """A grain.MapDataset of batches without end; element k is this process's part of batch k.
-
-    The parts in the order of the processes, one after another, are the batch of a single process:
-    batching by parts first and slicing after it is what keeps the order.
-    """
-    import grain
-
+) -> TrainDataset:
+    """The batches of a source, or this process's part of them. ValueError if there can be none."""
     if batch_size % processes:
         raise ValueError(f"batch_size={batch_size} must be a multiple of {processes} processes")
     if len(source) == 0:
         raise ValueError(f"the source {source} is empty")
-    examples = grain.MapDataset.source(source).seed(seed).shuffle().repeat()
-    examples = examples.random_map(_Views(views))
-    return examples.batch(batch_size // processes)[process::processes]
+    return TrainDataset(source, views, batch_size, seed, process, processes)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Views:
-    """A method's views as a transform that pickles (for worker processes)."""
-
-    views: Callable
-
-    def __call__(self, record: Record, rng: np.random.Generator) -> dict:
+def first_example(source: Source, views: Callable, seed: int, loading: Loading) -> dict:
+    """The views of the first record that has any, to see their shapes."""
+    tries = ATTEMPTS if loading.on_error == "skip" else 1
+    for number in range(min(len(source), tries)):
         try:
-            return self.views(record, rng)
-        except MediaError:
-            raise
-        except ValueError as error:  # say, a film too short for the clips asked for
-            raise MediaError(f"{record.name}: {error}") from error
+            return _made(source, number, views, np.random.default_rng(seed))
+        except MediaError as error:
+            last = error
+    raise last
 
 
-def train_batches(dataset, loading: Loading, start: int = 0) -> Iterator[dict[str, np.ndarray]]:
-    """Iterates a `train_dataset` from batch number `start`. Close the iterator when done."""
-    import grain
-    from absl import flags
+def shuffled(positions: np.ndarray, size: int, seed: int) -> np.ndarray:
+    """The records at these positions of an endless walk that sees all `size` in every epoch."""
+    epochs, places = np.divmod(positions, size)
+    if epochs[0] == epochs[-1]:
+        return _order(size, seed, int(epochs[0]))[places]
+    parts = [_order(size, seed, e)[places[epochs == e]] for e in np.unique(epochs).tolist()]
+    return np.concatenate(parts)
 
-    if not flags.FLAGS.is_parsed():  # as in a notebook: grain reads absl flags of its own
-        flags.FLAGS.mark_as_parsed()
-    options = _options(loading.threads, loading.prefetch)
-    iterable = dataset[start:].to_iter_dataset(options)
-    if loading.workers:
-        iterable = iterable.mp_prefetch(grain.MultiprocessingOptions(loading.workers))
-    return iter(iterable)
+
+def _order(size: int, seed: int, epoch: int) -> np.ndarray:
+    with _one_at_a_time:  # or all threads would draw the order of a new epoch at once
+        return _drawn_order(size, seed, epoch)
+
+
+_one_at_a_time = threading.Lock()
+
+
+@functools.lru_cache(maxsize=2)
+def _drawn_order(size: int, seed: int, epoch: int) -> np.ndarray:
+    kind = np.uint32 if size < 2**32 else np.int64
+    return np.random.default_rng([seed, 0, epoch]).permutation(np.arange(size, dtype=kind))
+
+
+def _made(source: Source, number: int, make: Callable, *arguments) -> dict:
+    """What `make` makes of a record; MediaError with the record's name if it is unfit for it."""
+    record = source[number]
+    try:
+        return make(record, *arguments)
+    except MediaError:
+        raise
+    except ValueError as error:  # say, a film too short for the clips asked for
+        raise MediaError(f"{record.name}: {_one_line(error)}") from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def stack(examples: Sequence[dict]) -> dict[str, np.ndarray]:
+    """Rows -> batch. ValueError unless all have the same keys and shapes."""
+    batch = {}
+    for key in examples[0]:
+        arrays = [example[key] for example in examples]
+        shapes = {array.shape for array in arrays}
+        if len(shapes) > 1:
+            raise ValueError(f"views give '{key}' in different shapes: {sorted(shapes)}")
+        (shape,) = shapes
+        if shape:  # np.stack would first make a new view of every row
+            batch[key] = np.concatenate(arrays).reshape(len(arrays), *shape)
+        else:
+            batch[key] = np.array(arrays)
+    return batch
+
+
+class TrainBatches:
+    """Iterates a `train_dataset`, made ahead by threads or processes. Close it when done.
+
+    Attributes:
+      failures: what could not be read so far.
+    """
+
+    def __init__(self, dataset: TrainDataset, loading: Loading, start: int):
+        import grain
+        from absl import flags
+
+        if not flags.FLAGS.is_parsed():  # as in a notebook: grain reads absl flags of its own
+            flags.FLAGS.mark_as_parsed()
+        self.failures = Failures(loading)
+        self._workers = loading.workers
+        parts = grain.MapDataset.source(_Parts(dataset, start, loading.on_error == "skip"))
+        iterable = parts.to_iter_dataset(_options(loading.threads, loading.prefetch))
+        if loading.workers:
+            iterable = iterable.mp_prefetch(grain.MultiprocessingOptions(loading.workers))
+        self._iterator = iter(iterable)
+
+    def __iter__(self) -> "TrainBatches":
+        return self
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        try:
+            batch, failed, read = next(self._iterator)
+        except RuntimeError as error:
+            if not self._workers or "terminated" not in str(error):
+                raise
+            raise RuntimeError(
+                f"one of the {self._workers} worker processes that read the data died, perhaps for "
+                f"lack of memory: lower data.workers or data.prefetch ({_one_line(error)})"
+            ) from error
+        self.failures.add(failed, read)
+        return batch
+
+    def close(self) -> None:
+        """Ends the threads or processes and sums up what was skipped."""
+        self._iterator.close()
+        self.failures.sum_up()
+
+
+def train_batches(dataset: TrainDataset, loading: Loading, start: int = 0) -> TrainBatches:
+    """Iterates a `train_dataset` from batch number `start`."""
+    return TrainBatches(dataset, loading, start)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Parts:
+    """A dataset from batch `start` on, as grain wants it: with a length."""
+
+    dataset: TrainDataset
+    start: int
+    skip: bool
+
+    def __len__(self) -> int:
+        return 2**60
+
+    def __getitem__(self, index: int):
+        return self.dataset.read(self.start + index, self.skip)
 
 
 def _options(threads: int, ahead: int):
     import grain
 
     return grain.ReadOptions(num_threads=min(threads, ahead), prefetch_buffer_size=ahead)
+
+
+# Broken records -----------------------------------------------------------------------------------
+
+_named: set[str] = (
+    set()
+)  # evaluators read the same records again and again; one line a file will do
+
+
+class Failures:
+    """Counts and names what cannot be read; MediaError once that is too much."""
+
+    def __init__(self, loading: Loading, enough: int = ENOUGH_READ):
+        """The share is judged as if at least `enough` records had been read."""
+        self._loading, self._enough = loading, enough
+        self._read = self._failed = 0
+        self._files: set[str] = set()
+
+    @property
+    def files(self) -> int:
+        """How many different files (or records) failed."""
+        return len(self._files)
+
+    def add(self, failed: Sequence[str], read: int) -> None:
+        """Takes note of so many records read, and the lines of those that failed."""
+        self._read += read
+        self._failed += len(failed)
+        for line in failed:
+            file = line.partition(": ")[0]
+            self._files.add(file)
+            if file not in _named:
+                _named.add(file)
+                logging.getLogger(__name__).warning("skipped: %s", line)
+
+        if self._failed > self._loading.max_failed * max(self._read, self._enough):
+            raise MediaError(
+                f"{failed[-1]}; {self._failed} of {self._read} records read have failed by now, "
+                f"more than data.max_failed={self._loading.max_failed}: mend or remove such files"
+            )
+
+    def sum_up(self) -> None:
+        """One line on all that was skipped."""
+        if self._failed:
+            logging.getLogger(__name__).warning(
+                "skipped %d of %d records read; %d different ones, each named once",
+                *(self._failed, self._read, self.files),
+            )
+
+
+# Evaluation ---------------------------------------------------------------------------------------
 
 
 def record_batches(
@@ -97,36 +325,62 @@ def record_batches(
     """Every record once, in order, as (batch, how many of its rows are real).
 
     The last batch is filled up with copies of its last row, so that all have one shape. Process p
-    of P reads the records p, p + P, ...; every process sees the same number of batches.
+    of P reads the records p, p + P, ...; every process sees the same number of batches. Broken
+    records are left out, the next take their place, and the last batches have fewer real rows.
     """
     import grain
 
     count = len(source)
-    mine = -(-count // processes)
-    numbers = [min(process + processes * i, count - 1) for i in range(mine)]
-    real = len(range(process, count, processes))
-    options = _options(loading.threads, 2 * batch_size)
-    examples = grain.MapDataset.source(_Chosen(source, tuple(numbers))).map(read)
-    iterator = iter(examples.to_iter_dataset(options))
+    numbers = range(process, count, processes)
+    failures = Failures(loading, min(len(numbers), ENOUGH_READ))
+    readings = grain.MapDataset.source(_Readings(source, numbers, read, loading.on_error == "skip"))
+    iterator = iter(readings.to_iter_dataset(_options(loading.threads, 2 * batch_size)))
+
+    def good() -> Iterator[dict]:
+        for _ in numbers:
+            reading = next(iterator)
+            broken = isinstance(reading, str)
+            failures.add([reading] if broken else [], 1)
+            if not broken:
+                yield reading
+
+    rows_left, filler = good(), None
     try:
-        for start in range(0, mine, batch_size):
-            rows = [next(iterator) for _ in range(min(batch_size, mine - start))]
-            valid = max(0, min(len(rows), real - start))
-            rows += [rows[-1]] * (batch_size - len(rows))
-            yield {k: np.stack([row[k] for row in rows]) for k in rows[0]}, valid
+        for _ in range(-(-count // (processes * batch_size))):
+            rows = list(itertools.islice(rows_left, batch_size))
+            valid = len(rows)
+            filler = rows[-1] if rows else filler or _any_reading(source, read)
+            yield stack(rows + [filler] * (batch_size - valid)), valid
     finally:
         iterator.close()
+        failures.sum_up()
 
 
-@dataclasses.dataclass(frozen=True)
-class _Chosen:
-    """Some records of a source, by number."""
+def _any_reading(source: Source, read: Callable[[Record], dict]) -> dict:
+    """What the first readable record gives: rows to fill batches that have none of their own."""
+    for number in range(len(source)):
+        reading = _Readings(source, range(number, number + 1), read, skip=True)[0]
+        if not isinstance(reading, str):
+            return reading
+    raise MediaError(f"{reading}; and none of the other {len(source) - 1} records can be read")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Readings:
+    """What `read` makes of some records, by number; the error's line if one is broken."""
 
     source: Source
-    numbers: tuple[int, ...]
+    numbers: range
+    read: Callable[[Record], dict]
+    skip: bool
 
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def __getitem__(self, index: int) -> Record:
-        return self.source[self.numbers[index]]
+    def __getitem__(self, index: int) -> dict | str:
+        try:
+            return _made(self.source, self.numbers[index], self.read)
+        except MediaError as error:
+            if not self.skip:
+                raise
+            return str(error)

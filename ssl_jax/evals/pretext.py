@@ -48,5 +48,10 @@ class Pretext:
         for number, (batch, valid) in enumerate(batches):
             if valid == rows:
                 results.append(frozen.puzzle(batch, jax.random.fold_in(key, number)))
+        if not results:
+            raise ValueError(
+                f"pretext: too few of {len(self.source)} records could be read to fill a batch of "
+                f"{self.batch_size}; lower its batch_size"
+            )
         for name in results[0]:
             yield name, float(np.mean([result[name] for result in results]))

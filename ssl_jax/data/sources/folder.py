@@ -70,6 +70,7 @@ class FolderSource:
       min_frames: leave out what has fewer frames, say too few for a method's clips. Opens as well.
       sample_rate: sound is resampled to it; 0 keeps the files' own rates.
       limit: at most so many records, spread evenly over all; 0 for no limit.
+      limits: what a file may ask of the machine; those beyond are refused.
     """
 
     path: str
@@ -81,6 +82,7 @@ class FolderSource:
     min_frames: int = 0
     sample_rate: int = 0
     limit: int = 0
+    limits: decode.Limits = decode.Limits()
 
     def __post_init__(self):
         if not os.path.isdir(self.path):
@@ -102,16 +104,16 @@ class FolderSource:
         if not 0 <= index < len(self._items):
             raise IndexError(index)
         item = self._items[index]
-        media = decode.probe(os.path.join(self.path, item.path))
+        media = decode.probe(os.path.join(self.path, item.path), self.limits)
         first, last, start, duration = _segment(item, media)
         extra = {"path": media.path, "split": item.split, **dict(item.extra)}
         rate = (self.sample_rate or media.sample_rate) if media.has_sound else 0
 
         def frames(indices):
-            return _frames(media, first, last, indices)
+            return _frames(media, first, last, indices, self.limits)
 
         def audio(begin, end):
-            return _audio(media, start, rate, float(begin), float(end))
+            return _audio(media, start, rate, float(begin), float(end), self.limits)
 
         return Record(
             name=item.path,
@@ -179,7 +181,7 @@ class FolderSource:
     def _lack(self, item: Item) -> str:
         """Why a record is left out, '' if it is not."""
         try:
-            media = decode.probe(os.path.join(self.path, item.path))
+            media = decode.probe(os.path.join(self.path, item.path), self.limits)
             first, last, _, duration = _segment(item, media)
         except MediaError:
             return "unreadable"
@@ -209,19 +211,23 @@ def _segment(item: Item, media: decode.Media) -> tuple[int, int, float, float]:
     return first, last, start, stop - start
 
 
-def _frames(media: decode.Media, first: int, last: int, indices) -> np.ndarray:
+def _frames(
+    media: decode.Media, first: int, last: int, indices, limits: decode.Limits
+) -> np.ndarray:
     indices = np.asarray(indices, np.int64).reshape(-1)
     wrong = indices[(indices < 0) | (indices >= last - first)]
     if len(wrong):
         raise MediaError(f"{media.path}: frame {wrong[0]} was asked for, it has {last - first}")
-    return decode.read_frames(media.path, indices + first)
+    return decode.read_frames(media.path, indices + first, limits)
 
 
-def _audio(media: decode.Media, zero: float, rate: int, start: float, stop: float) -> np.ndarray:
+def _audio(
+    media: decode.Media, zero: float, rate: int, start: float, stop: float, limits: decode.Limits
+) -> np.ndarray:
     # Exactly this many samples: two roundings of moved times could give one more.
     count = round((stop - start) * rate)
     begin = round((zero + start) * rate)
-    return decode.read_audio(media.path, begin / rate, (begin + count) / rate, rate)
+    return decode.read_audio(media.path, begin / rate, (begin + count) / rate, rate, limits)
 
 
 def _kind(path: str) -> str:

@@ -1,11 +1,14 @@
 """TensorFlow Datasets, read without TensorFlow."""
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Sequence
+import threading
+import types
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float32, UInt8
 
 from ssl_jax.data import decode
 from ssl_jax.data.record import MediaError, Record
@@ -13,22 +16,25 @@ from ssl_jax.data.record import MediaError, Record
 
 @dataclasses.dataclass(frozen=True)
 class TfdsSource:
-    """Pictures, or films stored as pictures, of a set that TFDS prepared as array_record.
+    """Pictures, films and sounds of a set that TFDS prepared as array_record.
 
-    The first Image feature, or the first sequence of them (Video), gives the frames; the first
-    ClassLabel gives the label; all other features go to `extra` as they are. Sound is not read.
+    The first Video (or other sequence of Images) gives the frames, or else the first Image; the
+    first Audio gives the sound, whose zero is the first frame's; the first ClassLabel gives the
+    label; all other features go to `extra` as they are.
 
     Attributes:
       name: of the set as TFDS knows it, with config and version if wanted: 'voc/2007:5.0.0'.
       split: 'train', 'test', or a part as TFDS writes it: 'train[:10%]'.
       data_dir: where TFDS keeps its sets; '' for its default.
       fps: frames per second of films: TFDS does not store it.
+      sample_rate: of the sound in Hz where the set does not state it; 0 if it does.
     """
 
     name: str
     split: str
     data_dir: str = ""
     fps: float = 25.0
+    sample_rate: int = 0
 
     def __len__(self) -> int:
         return len(self._opened.examples)
@@ -38,18 +44,25 @@ class TfdsSource:
             raise IndexError(index)
         opened = self._opened
         example = dict(opened.examples[int(index)])
-        encoded = example.pop(opened.frames)
+        name = f"{self.name} {self.split} {index}"
+        encoded = example.pop(opened.frames) if opened.frames else []
         encoded = [encoded] if isinstance(encoded, bytes) else list(encoded)
         label = int(example.pop(opened.label)) if opened.label else -1
-        name = f"{self.name} {self.split} {index}"
         fps = 1.0 if opened.single else self.fps
+        duration = len(encoded) / fps
+        sound = rate = 0
+        if opened.sound:
+            sound, rate = _sound(name, example.pop(opened.sound), opened.rate or self.sample_rate)
+            duration = duration or len(sound) / rate
         return Record(
             name=name,
             index=int(index),
             num_frames=len(encoded),
-            fps=fps,
-            frames=lambda indices: _frames(encoded, name, indices),
-            duration=len(encoded) / fps,
+            fps=fps if opened.frames else 0.0,
+            frames=(lambda indices: _frames(encoded, name, indices)) if opened.frames else None,
+            audio=(lambda start, stop: _cut(sound, rate, start, stop)) if opened.sound else None,
+            sample_rate=rate,
+            duration=duration,
             label=label,
             extra={"split": self.split, **example},
         )
@@ -67,8 +80,10 @@ class TfdsSource:
 @dataclasses.dataclass(frozen=True)
 class _Opened:
     examples: Sequence[dict]
-    frames: str
+    frames: str  # the names of features, '' for none
     single: bool
+    sound: str
+    rate: int
     label: str
     label_names: tuple[str, ...]
 
@@ -83,6 +98,56 @@ def _frames(
     return np.stack(pictures) if pictures else np.zeros((0, 1, 1, 3), np.uint8)
 
 
+def _sound(name: str, stored, rate: int) -> tuple[Float32[np.ndarray, "s"], int]:
+    """The mono wave in -1..1 and its rate, of samples or of an encoded file."""
+    if isinstance(stored, bytes):
+        return decode.decode_sound(name, stored)
+    if rate < 1:
+        raise ValueError(f"{name}: the set does not state its sample rate; give sample_rate")
+    wave = np.asarray(stored)
+    if wave.dtype.kind in "iu":  # of 16 bits as a rule, in wider integers
+        peak = max(int(wave.max()), -int(wave.min())) if wave.size else 0
+        bits = next(bits for bits in (15, 23, 31, 63) if peak <= 2**bits)
+        wave = wave / 2.0**bits
+    wave = wave.reshape(len(wave), -1).mean(1).astype(np.float32)
+    if not np.isfinite(wave).all():
+        raise MediaError(f"{name}: its sound holds samples that are no numbers")
+    return wave, int(rate)
+
+
+def _cut(wave: np.ndarray, rate: int, start: float, stop: float) -> Float32[np.ndarray, "s"]:
+    """The wave between two times, silence before its beginning and after its end."""
+    first, count = round(start * rate), round((stop - start) * rate)
+    piece = np.zeros(max(count, 0), np.float32)
+    begin, end = max(first, 0), min(first + count, len(wave))
+    if begin < end:
+        piece[begin - first : end - first] = wave[begin:end]
+    return piece
+
+
+@contextlib.contextmanager
+def _dtypes_without_tensorflow() -> Iterator[None]:
+    """Features of films and sounds ask TensorFlow for a dtype when they are made; numpy has it."""
+    from tensorflow_datasets.core.features import audio_feature, video_feature
+
+    numpys = types.SimpleNamespace(
+        dtypes=types.SimpleNamespace(as_dtype=lambda dtype: np.dtype(dtype).type), string=np.object_
+    )
+    modules = (audio_feature, video_feature)
+    with _one_at_a_time:
+        before = [module.tf for module in modules]
+        for module in modules:
+            module.tf = numpys
+        try:
+            yield
+        finally:
+            for module, tf in zip(modules, before, strict=True):
+                module.tf = tf
+
+
+_one_at_a_time = threading.Lock()
+
+
 @functools.lru_cache(maxsize=16)
 def _open(name: str, split: str, data_dir: str) -> _Opened:
     import tensorflow_datasets as tfds
@@ -94,21 +159,22 @@ def _open(name: str, split: str, data_dir: str) -> _Opened:
             return batch
 
     try:
-        builder = tfds.builder(name, data_dir=data_dir or None)
+        with _dtypes_without_tensorflow():
+            builder = tfds.builder(name, data_dir=data_dir or None)
+            features = builder.info.features
     except tfds.core.DatasetNotFoundError as error:
         raise ValueError(f"TFDS knows no set {name!r}; see tfds.list_builders()") from error
-    features = builder.info.features
-    frames = label = ""
-    for key, feature in features.items():
-        inner = getattr(feature, "feature", feature)
-        if not frames and isinstance(inner, tfds.features.Image):
-            frames = key
-        if not label and isinstance(feature, tfds.features.ClassLabel):
-            label = key
-    if not frames:
-        raise ValueError(f"{name} of TFDS has no pictures, its features are {list(features)}")
+    kinds = {key: _kind(tfds.features, feature) for key, feature in features.items()}
+    first = {kind: key for key, kind in reversed(kinds.items())}
+    frames = first.get("film") or first.get("picture") or ""
+    sound, label = first.get("sound") or "", first.get("label") or ""
+    if not frames and not sound:
+        raise ValueError(
+            f"{name} of TFDS has no pictures, films or sounds, its features are {list(features)}"
+        )
+    stored = {key: Encoded() for key in (frames, sound) if key}
     try:
-        examples = builder.as_data_source(split, decoders={frames: Encoded()})
+        examples = builder.as_data_source(split, decoders=stored)
     except NotImplementedError as error:
         where = f", data_dir={data_dir!r}" if data_dir else ""
         raise ValueError(
@@ -120,6 +186,17 @@ def _open(name: str, split: str, data_dir: str) -> _Opened:
     except ValueError as error:
         splits = list(builder.info.splits)
         raise ValueError(f"{name} of TFDS: no split {split!r}, there is {splits}") from error
-    single = isinstance(features[frames], tfds.features.Image)
     names = tuple(features[label].names) if label else ()
-    return _Opened(examples, frames, single, label, names)
+    rate = (features[sound].sample_rate or 0) if sound else 0
+    return _Opened(examples, frames, kinds.get(frames) == "picture", sound, rate, label, names)
+
+
+def _kind(known, feature) -> str:
+    """What a feature is to a record; `known` is tfds.features."""
+    if isinstance(feature, known.Image):
+        return "picture"
+    if isinstance(getattr(feature, "feature", None), known.Image):  # Video is such a sequence
+        return "film"
+    if isinstance(feature, known.Audio):
+        return "sound"
+    return "label" if isinstance(feature, known.ClassLabel) else ""

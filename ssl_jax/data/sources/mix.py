@@ -1,0 +1,77 @@
+"""Several sources as one, each with a weight."""
+
+import dataclasses
+import functools
+import math
+
+import numpy as np
+
+from ssl_jax.data.record import Record
+
+# Weights are kept to one part in so many.
+PARTS = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Mix:
+    """Records of several sources by turns, evenly spread, each source's own in their order.
+
+    A small source begins again when it has been seen; one pass over the mix ends when every source
+    has been seen at least once. Labels, captions and the rest are the records' own, so sources with
+    labels should number their classes alike. `extra['source']` is the number of the source.
+
+    Attributes:
+      sources: any sources, mixes too.
+      weights: how often each is drawn, in any unit, say (3, 1); () in proportion to their sizes.
+    """
+
+    sources: tuple
+    weights: tuple = ()
+
+    def __post_init__(self):
+        if not self.sources:
+            raise ValueError("a mix needs at least one source")
+        if self.weights and len(self.weights) != len(self.sources):
+            raise ValueError(f"weights={self.weights}: {len(self.sources)} sources need one each")
+        if self.weights and not (min(self.weights) > 0 and math.isfinite(sum(self.weights))):
+            raise ValueError(f"weights={self.weights} must be positive numbers")
+
+    def __len__(self) -> int:
+        pattern, counts, _ = self._pattern
+        rounds = max(size / count for size, count in zip(self._sizes, counts, strict=True))
+        return math.ceil(rounds * len(pattern))
+
+    def __getitem__(self, index: int) -> Record:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        pattern, counts, seen = self._pattern
+        round_, place = divmod(int(index), len(pattern))
+        which = pattern[place]
+        number = (round_ * counts[which] + seen[place]) % self._sizes[which]
+        record = self.sources[which][number]
+        extra = {**record.extra, "source": which}
+        return dataclasses.replace(record, index=int(index), extra=extra)
+
+    @functools.cached_property
+    def _sizes(self) -> list[int]:
+        sizes = [len(source) for source in self.sources]
+        if 0 in sizes:
+            raise ValueError(f"the source {self.sources[sizes.index(0)]} is empty")
+        return sizes
+
+    @functools.cached_property
+    def _pattern(self) -> tuple[list[int], list[int], list[int]]:
+        """One round: the source of each place, the places of each source, and for each place how
+        many of its source's came before it in the round."""
+        weights = np.array(self.weights or self._sizes, np.float64)
+        shares = weights / weights.sum()
+        counts = np.maximum(np.rint(shares * PARTS), 1).astype(int)
+        counts //= np.gcd.reduce(counts)
+        used, pattern, seen = np.zeros(len(counts), int), [], []
+        for place in range(counts.sum()):
+            # Who lies furthest behind its share is next.
+            which = int(np.argmax(counts * (place + 1) / counts.sum() - used))
+            pattern.append(which)
+            seen.append(int(used[which]))
+            used[which] += 1
+        return pattern, counts.tolist(), seen
