@@ -66,6 +66,18 @@ def test_same_optimum_as_scikit_learn():
         np.testing.assert_allclose(bias[i] - bias[i].mean(), centred, atol=1e-6)
 
 
+def test_with_fewer_rows_than_features_the_optimum_is_still_the_whole_problems():
+    x, y = blobs(30, 200, 3, spread=8.0, seed=0)
+    new, _ = blobs(20, 200, 3, spread=8.0, seed=1)
+    l2 = (1.0, 10.0)
+    with jax.enable_x64(True):
+        scores = logistic.logits(x, y, new, 3, l2)
+    for strength, ours in zip(l2, scores, strict=True):
+        wanted = reference(x, y, 1 / (len(x) * strength)).decision_function(new)
+        # A gradient of 1e-5 leaves weights within 1e-5 / l2, and rows are about 100 long.
+        np.testing.assert_allclose(ours - ours.mean(1, keepdims=True), wanted, atol=2e-3)
+
+
 def test_two_separable_classes():
     x, y = blobs(40, 2, 2, spread=0.1, seed=1)
     l2 = 0.01

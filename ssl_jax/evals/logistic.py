@@ -83,6 +83,13 @@ def logits(
     classes: int,
     l2: tuple[float, ...],
 ) -> Float[np.ndarray, "g m k"]:
-    """What the regressions fitted to (x, y), one for each strength, say about `new`."""
+    """What the regressions fitted to (x, y), one for each strength, say about `new`.
+
+    The best weights are a sum of training rows, so with fewer rows than features the search is kept
+    to the rows' span: the same optimum, by fewer numbers (a rotation changes no norm).
+    """
+    if len(x) < x.shape[1]:
+        basis, corner = np.linalg.qr(x.T)
+        x, new = corner.T, new @ basis
     x, y, new, l2 = jax.device_put((x, y, new, np.asarray(l2, x.dtype)))
     return jax.device_get(predict(new, *fit(x, y, l2, classes)))
