@@ -14,7 +14,8 @@ _HOMES = {
     "Record": "ssl_jax.data.record",
     "fit": "ssl_jax.train",
     "load": "ssl_jax.frozen",
-    "puzzle_picture": "ssl_jax.show",
+    "puzzle_picture": "ssl_jax.puzzles",
+    "show": "ssl_jax.puzzles",
 }
 __all__ = list(_HOMES)
 

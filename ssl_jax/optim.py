@@ -33,11 +33,14 @@ class Optimizer:
         weight decay, and in lars' scaling. Without it they get plain SGD under lars.
       clip_norm: gradients longer than this, all together, are shortened to it; 0: never.
       trust_coefficient: of lars.
+      l1, l1_on: penalty l1 * sum |w| on the arrays of these names, such as ('unit_weights',) of
+        `Lasso`. Not part of the loss: after every update the weights move towards zero by
+        learning rate * l1 and stop there (proximal step), so that those not needed are exactly 0.
       freeze: parameters without any update, by their place: ('vision',) is the trunk of that name,
         ('vision/conv1',) one layer of it. They cost no optimiser state.
 
     Raises:
-      ValueError: a knob that cannot work; for `freeze`, once the parameters are known.
+      ValueError: a knob that cannot work; for `freeze` and `l1_on`, once the parameters are known.
     """
 
     name: str = "sgd"
@@ -55,6 +58,8 @@ class Optimizer:
     decay_vectors: bool = False
     clip_norm: float = 0.0
     trust_coefficient: float = 0.001
+    l1: float = 0.0
+    l1_on: tuple[str, ...] = ()
     freeze: tuple[str, ...] = ()
 
     def __post_init__(self):
@@ -68,6 +73,8 @@ class Optimizer:
             raise ValueError(
                 "optimizer.boundaries go with optimizer.schedule=step, and only with it"
             )
+        if bool(self.l1) != bool(self.l1_on) or self.l1 < 0:
+            raise ValueError("optimizer.l1, above 0, goes with optimizer.l1_on, and only with it")
         if self.warmup_steps < 0:
             raise ValueError(f"optimizer.warmup_steps={self.warmup_steps} is negative")
 
@@ -92,9 +99,12 @@ class Optimizer:
 
     def build(self, steps: int) -> optax.GradientTransformation:
         """The optax transformation for a run of `steps` steps."""
-        rule = self._rule(self.learning_rates(steps))
+        rate = self.learning_rates(steps)
+        rule = self._rule(rate)
         if self.clip_norm:
             rule = optax.chain(optax.clip_by_global_norm(self.clip_norm), rule)
+        if self.l1:
+            rule = optax.chain(rule, shrink(rate, self.l1, self.l1_on))
         if not self.freeze:
             return rule
         return optax.partition({"train": rule, "freeze": optax.set_to_zero()}, self._labels)
@@ -149,3 +159,38 @@ class Optimizer:
                     f"{', '.join(params)}"
                 )
         return labels
+
+
+def shrink(
+    rate: optax.Schedule, penalty: float, names: tuple[str, ...]
+) -> optax.GradientTransformation:
+    """The proximal step of an L1 penalty, after all other transformations of a chain.
+
+    The arrays of these names become sign(w) max(|w| - rate(step) * penalty, 0), w being what the
+    update would have made of them. (A gradient of |w| would only make them swing around zero.)
+    Raises ValueError if no parameter has one of the names.
+    """
+
+    def name_of(path) -> str:
+        return jax.tree_util.keystr(path[-1:], simple=True)
+
+    def init(params) -> optax.ScaleByScheduleState:
+        found = {name_of(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)}
+        for name in names:
+            if name not in found:
+                raise ValueError(f"optimizer.l1_on: no parameters are called '{name}'")
+        return optax.ScaleByScheduleState(count=jnp.zeros((), jnp.int32))
+
+    def update(updates, state, params):
+        reach = rate(state.count) * penalty
+
+        def step(path, change, old):
+            if name_of(path) not in names:
+                return change
+            new = old + change
+            return jnp.sign(new) * jnp.maximum(jnp.abs(new) - reach, 0.0) - old
+
+        updates = jax.tree_util.tree_map_with_path(step, updates, params)
+        return updates, optax.ScaleByScheduleState(optax.safe_increment(state.count))
+
+    return optax.GradientTransformation(init, update)

@@ -3,8 +3,9 @@
     python -m ssl_jax.train --config=configs/image/rotation_cifar10.py --workdir=runs/rotation
 
 Data: TFDS `cifar10`, prepared as array_record. Cost: 200 epochs, not measured.
-Paper: a non-linear classifier on block 2 reaches 89.06 %; the probe here is linear. Ours: not
-measured.
+Paper: a non-linear classifier on blocks 1 to 4 reaches 85.07, 89.06, 86.21 and 61.73 %; the probe
+here is linear. With --config.method.vision.blocks=3: 85.45, 88.56, 62.09 %; its deepest network has
+5. Ours: not measured.
 
 Variants: `:fashion` trains a narrow network on Fashion-MNIST in minutes on a CPU, from the idx
 files in data/fashion_mnist; `:tiny` is four steps on synthetic data.
@@ -69,7 +70,7 @@ def fashion():
         optimizer=call(
             Optimizer, name="sgd", learning_rate=0.05, schedule="cosine", weight_decay=5e-4
         ),
-        steps=300,
+        steps=150,
         batch_size=32,
         evaluators={
             "pretext": call(Pretext, source=test),

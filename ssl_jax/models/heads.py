@@ -59,6 +59,12 @@ class MLPHead(nn.Module):
         return x
 
 
+def pooled(layers: dict[str, Array]) -> Float[Array, "b d"]:
+    """A trunk's last layer, averaged over space (and time) if it is a map."""
+    last = layers[list(layers)[-1]]
+    return last.mean(range(1, last.ndim - 1)) if last.ndim > 2 else last
+
+
 class PairwiseOrderHead(nn.Module):
     """Classifies the order of n items from all pairs of their features.
 

@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax.data.image import square
+from ssl_jax.data.image import center_crop, square
 from ssl_jax.data.record import Record
 from ssl_jax.data.sampling import even_frames, random_frame
 from ssl_jax.method import Batch, Example, Method
-from ssl_jax.models.heads import MLPHead
+from ssl_jax.models.heads import MLPHead, pooled
 from ssl_jax.objectives.contrastive import nt_xent
 from ssl_jax.ops.augment import (
     colour_jitter,
@@ -34,9 +34,10 @@ class SimCLRNet(nn.Module):
     def __call__(self, batch: Batch, train: bool) -> tuple[jax.Array, jax.Array]:
         # A row's two views stay neighbours, hence on the device that holds the row.
         views = jnp.stack([batch["vision"], batch["pair"]], axis=1)
-        layers = self.vision(views.reshape(-1, *views.shape[2:]), train)
-        head = MLPHead(hidden=self.hidden, out=self.embedding, name="head")
-        z = head(layers["pool"], train).reshape(len(views), 2, -1)
+        z = pooled(self.vision(views.reshape(-1, *views.shape[2:]), train))
+        if self.embedding:
+            z = MLPHead(hidden=self.hidden, out=self.embedding, name="head")(z, train)
+        z = z.reshape(len(views), 2, -1)
         return z[:, 0], z[:, 1]
 
 
@@ -49,19 +50,32 @@ class SimCLR(Method):
     are global. Inputs stay in [0, 1], as the authors' released code has them.
 
     Against the released code: the loss is the paper's mean over 2N rows (theirs is twice that);
-    blur draws its width per view, not per batch; pictures reach the device as centre squares, and
-    features are read from the whole square, not from its middle 0.875.
+    blur draws its width per picture and view, not per view and batch; no crop is smaller than a
+    tenth of the picture there, whatever is asked for; pictures reach the device as centre squares.
+
+    Features are those of the trunk and, after them, of the head: head1, head2, ... The second
+    version (Chen et al. 2020, "Big Self-Supervised Models are Strong Semi-Supervised Learners") has
+    two hidden layers and is fine-tuned from head1; the first version drops the head.
 
     Attributes:
-      vision: the trunk; its layer 'pool' feeds the head.
+      vision: the trunk; its last layer, averaged over space, feeds the head.
       size: side of the network's input in pixels.
       stored: side of the square that the host hands over, from which views are cropped.
-      hidden, embedding: widths of the projection head.
+      hidden: widths of the head's hidden layers: one in the first version, two in the second; ()
+        is a linear head.
+      embedding: width of the head's output; 0: no head (with hidden=()).
       temperature: of the softmax.
       area: smallest and largest share of the square that a crop covers.
       strength: of the colour jitter; 1 for ImageNet, 0.5 for CIFAR, 0 for none.
+      additive_brightness: adds to the brightness, as the first version does, not multiplies.
       grey: probability of dropping colour.
       blur: probability of blurring; 0 for small pictures.
+      blur_sigma: smallest and largest deviation of the blur in pixels.
+      centre: features are read from the middle of the square, this share of its side; 0.875 for
+        ImageNet.
+
+    Raises:
+      ValueError: hidden layers without an embedding.
     """
 
     vision: nn.Module
@@ -72,8 +86,15 @@ class SimCLR(Method):
     temperature: float = 0.1
     area: tuple[float, float] = (0.08, 1.0)
     strength: float = 1.0
+    additive_brightness: bool = False
     grey: float = 0.2
     blur: float = 0.5
+    blur_sigma: tuple[float, float] = (0.1, 2.0)
+    centre: float = 1.0
+
+    def __post_init__(self):
+        if self.hidden and not self.embedding:
+            raise ValueError("simclr: embedding=0 is without a head; set hidden=() as well")
 
     @property
     def net(self) -> nn.Module:
@@ -94,15 +115,35 @@ class SimCLR(Method):
         images = random_resized_crop(crop, images, self.size, self.area)
         images = random_flip(flip, images)
         if self.strength:
-            images = colour_jitter(jitter, images, self.strength, probability=0.8)
+            images = colour_jitter(jitter, images, self.strength, 0.8, self.additive_brightness)
         if self.grey:
             images = random_grey(grey, images, self.grey)
         if self.blur:
-            images = gaussian_blur(blur, images, self.blur)
+            images = gaussian_blur(blur, images, self.blur, self.blur_sigma)
         return images.clip(0.0, 1.0)
 
     def objective(self, outputs: tuple[jax.Array, jax.Array], batch: Batch):
         return nt_xent(*outputs, self.temperature)
 
     def clips(self, record: Record, modality: str, count: int) -> np.ndarray:
-        return square(record.need_frames()(even_frames(record.num_frames, count)), self.size)
+        frames = record.need_frames()(even_frames(record.num_frames, count))
+        return center_crop(square(frames, round(self.size / self.centre)), (self.size, self.size))
+
+    def encode(self, variables: dict, modality: str, raw: jax.Array) -> dict[str, jax.Array]:
+        layers = super().encode(variables, modality, raw)
+        if not self.embedding:
+            return layers
+        own = {name: tree["head"] for name, tree in variables.items() if "head" in tree}
+        # The head gives its output alone; those of its norms are what stands before each ReLU.
+        _, seen = MLPHead(hidden=self.hidden, out=self.embedding).apply(
+            own,
+            pooled(layers),
+            train=False,
+            capture_intermediates=lambda module, _: isinstance(module, nn.BatchNorm),
+            mutable=["intermediates"],
+        )
+        outputs = seen["intermediates"]
+        for number in range(1, len(self.hidden) + 2):
+            (x,) = outputs[f"bn{number}"]["__call__"]
+            layers[f"head{number}"] = jax.nn.relu(x) if number <= len(self.hidden) else x
+        return layers

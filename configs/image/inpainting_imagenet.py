@@ -1,0 +1,169 @@
+"""Context encoders on ImageNet: the inpainting network, or the one that features are taken from.
+
+    python -m ssl_jax.train --config=configs/image/inpainting_imagenet.py --workdir=runs/inpainting
+
+Data: TFDS `imagenet2012`, prepared as array_record. Cost: not measured. The plain config fills the
+middle of 128 pixels with a critic's help, as in the authors' code but for its one learning rate;
+`:features` is AlexNet on 227 pixels with random regions and no critic; its steps and learning rate
+are ours.
+Paper, `:features`: fine-tuned on PASCAL VOC 2007 56.5 % classification and 44.5 % detection; the
+linear probe on ImageNet gives 14.1, 20.7, 21.0, 19.8 and 15.5 % for conv1 to conv5. Ours: not
+measured.
+
+Variants: `:features`; `:arcade` fills the middle of frames of ten games with a critic's help, in
+minutes on a CPU; `:fashion` learns features of Fashion-MNIST with random regions and no critic, in
+about a minute, from the idx files in data/fashion_mnist; `:tiny` is four steps on synthetic data.
+"""
+
+from ssl_jax.config import call, variant_of
+from ssl_jax.data.sources.arcade import ArcadeSource
+from ssl_jax.data.sources.idx import IdxSource
+from ssl_jax.data.sources.synthetic import SyntheticSource
+from ssl_jax.data.sources.tfds import TfdsSource
+from ssl_jax.evals.linear import Linear
+from ssl_jax.evals.pretext import Pretext
+from ssl_jax.evals.ridge import Ridge
+from ssl_jax.experiment import Experiment
+from ssl_jax.methods.image.inpainting import Inpainting
+from ssl_jax.models.alexnet import AlexNet
+from ssl_jax.models.encoders import ContextEncoder
+from ssl_jax.optim import Optimizer
+
+GAMES = (
+    *("assault", "beam_rider", "berzerk", "enduro", "hero"),
+    *("ms_pacman", "phoenix", "riverraid", "seaquest", "space_invaders"),
+)
+
+
+def get_config(variant: str = ""):
+    """The authors' inpainting run, or a variant's."""
+    variant_of(variant, ("features", "arcade", "fashion", "tiny"))
+    runs = {"": inpainting, "features": features, "arcade": arcade, "fashion": fashion}
+    return {**runs, "tiny": tiny}[variant]()
+
+
+def inpainting():
+    train = call(TfdsSource, name="imagenet2012", split="train")
+    test = call(TfdsSource, name="imagenet2012", split="validation")
+    epoch = 1_281_167 // 64
+    return call(
+        Experiment,
+        source=train,
+        method=call(Inpainting, vision=call(ContextEncoder)),
+        optimizer=call(Optimizer, name="adam", learning_rate=2e-4, beta1=0.5),
+        steps=500 * epoch,
+        batch_size=64,
+        evaluators={"pretext": call(Pretext, source=test, every=epoch)},
+    )
+
+
+def features():
+    train = call(TfdsSource, name="imagenet2012", split="train")
+    test = call(TfdsSource, name="imagenet2012", split="validation")
+    return call(
+        Experiment,
+        source=train,
+        method=call(
+            Inpainting,
+            vision=call(AlexNet, normed=(), fc6=0, fc7=0),
+            holes="region",
+            size=227,
+            stored=256,
+            decoder=(256, 128, 64, 64, 32),
+            critic=(),
+            fill=(123.0, 117.0, 104.0),
+        ),
+        optimizer=call(Optimizer, name="adam", learning_rate=1e-3, schedule="cosine"),
+        steps=100_000,
+        batch_size=256,
+        evaluators={
+            "pretext": call(Pretext, source=test, every=5000),
+            "linear": call(
+                Linear,
+                train=train,
+                test=test,
+                layers=("conv1", "conv2", "conv3", "conv4", "conv5"),
+            ),
+        },
+    )
+
+
+def arcade():
+    # One play a game gives all of its clips: playing costs as much as training.
+    films = {"games": GAMES, "seconds": 0.4, "frame_skip": 6}
+    train = call(ArcadeSource, clips_per_game=48, clips_per_play=48, **films)
+    test = call(ArcadeSource, clips_per_game=16, clips_per_play=16, split="test", **films)
+    return call(
+        Experiment,
+        source=train,
+        method=call(
+            Inpainting,
+            vision=call(ContextEncoder, channels=(64, 64, 128, 256), code=1000, width=0.25),
+            size=64,
+            stored=64,
+            overlap=2,
+            decoder=(64, 48, 32),
+            critic=(16, 32, 64),
+            fill=(64.0, 64.0, 64.0),
+        ),
+        optimizer=call(Optimizer, name="adam", learning_rate=2e-3, beta1=0.5, schedule="cosine"),
+        steps=400,
+        batch_size=32,
+        # No probe: which game it is can be read off the pixels.
+        evaluators={"pretext": call(Pretext, source=test, batch_size=32)},
+    )
+
+
+def fashion():
+    train = call(IdxSource, path="data/fashion_mnist", split="train")
+    probe = call(IdxSource, path="data/fashion_mnist", split="train", limit=2000)
+    test = call(IdxSource, path="data/fashion_mnist", split="test", limit=2000)
+    return call(
+        Experiment,
+        source=train,
+        method=call(
+            Inpainting,
+            vision=call(ContextEncoder, channels=(64, 128), code=256, width=0.5),
+            holes="region",
+            size=28,
+            stored=28,
+            decoder=(64, 32, 16),
+            critic=(),
+            fill=(73.0, 73.0, 73.0),
+        ),
+        optimizer=call(
+            Optimizer, name="adam", learning_rate=2e-3, schedule="cosine", warmup_steps=50
+        ),
+        steps=600,
+        batch_size=64,
+        evaluators={
+            "pretext": call(Pretext, source=test),
+            "linear": call(Linear, train=probe, test=test, labels_per_class=10),
+        },
+    )
+
+
+def tiny():
+    train = call(SyntheticSource, size=24, frames=1, height=32, width=32)
+    test = call(SyntheticSource, size=16, frames=1, height=32, width=32, seed=1)
+    return call(
+        Experiment,
+        source=train,
+        method=call(
+            Inpainting,
+            vision=call(ContextEncoder, channels=(64, 64, 128), code=256, width=0.125),
+            size=32,
+            stored=32,
+            overlap=1,
+            decoder=(16, 8),
+            critic=(8, 16),
+        ),
+        optimizer=call(Optimizer, name="adam", learning_rate=2e-4, beta1=0.5),
+        steps=4,
+        batch_size=8,
+        eval_batch_size=8,
+        evaluators={
+            "pretext": call(Pretext, source=test, batch_size=8),
+            "ridge": call(Ridge, train=train, test=test),
+        },
+    )

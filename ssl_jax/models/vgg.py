@@ -1,0 +1,82 @@
+"""The dilated VGG-style network that colours pictures (Zhang, Isola and Efros 2016)."""
+
+import flax.linen as nn
+import jax
+from jaxtyping import Array, Float
+
+# Channels, number of convolutions, stride of the last one, and dilation of each block.
+BLOCKS = (
+    (64, 2, 2, 1),
+    (128, 2, 2, 1),
+    (256, 3, 2, 1),
+    (512, 3, 1, 1),
+    (512, 3, 1, 2),
+    (512, 3, 1, 2),
+    (512, 3, 1, 1),
+)
+
+
+class DilatedVGG(nn.Module):
+    """Seven blocks of 3x3 convolutions down to 1/8, an eighth that goes back up to 1/4.
+
+    Strides stand in place of pooling, and dilation in place of the last two of VGG's. Each
+    convolution is followed by ReLU, each of the first seven blocks then by BN without scale and
+    offset. 176 pixels end as 44x44. With the classifier of 313 colours it has the published
+    32,230,393 parameters.
+
+    Called with pictures of any number of channels (b h w c), returns the last layer of every
+    block, maps (b h w c): conv1_2, conv2_2, conv3_3, conv4_3, conv5_3, conv6_3, conv7_3, conv8_3.
+
+    Attributes:
+      bn_momentum: share of the past in the running statistics.
+      width: multiplies all widths.
+      dtype: of the computation.
+    """
+
+    bn_momentum: float = 0.9
+    width: float = 1.0
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], train: bool) -> dict[str, Array]:
+        layers = {}
+        for number, (channels, count, stride, dilation) in enumerate(BLOCKS, start=1):
+            for index in range(1, count + 1):
+                name = f"conv{number}_{index}"
+                x = self._conv(x, name, channels, stride if index == count else 1, dilation)
+            x = layers[name] = nn.BatchNorm(
+                use_running_average=not train,
+                momentum=self.bn_momentum,
+                epsilon=1e-5,
+                use_scale=False,
+                use_bias=False,
+                dtype=self.dtype,
+                name=f"{name}_bn",
+            )(x)
+        up = nn.ConvTranspose(
+            self._features(256),
+            (4, 4),
+            (2, 2),
+            kernel_init=nn.initializers.he_normal(),
+            dtype=self.dtype,
+            name="conv8_1",
+        )(x)
+        x = self._conv(jax.nn.relu(up), "conv8_2", 256, 1, 1)
+        layers["conv8_3"] = self._conv(x, "conv8_3", 256, 1, 1)
+        return layers
+
+    def _features(self, channels: int) -> int:
+        return max(1, round(channels * self.width))
+
+    def _conv(self, x, name: str, channels: int, stride: int, dilation: int):
+        x = nn.Conv(
+            self._features(channels),
+            (3, 3),
+            stride,
+            padding=dilation,
+            kernel_dilation=dilation,
+            kernel_init=nn.initializers.he_normal(),
+            dtype=self.dtype,
+            name=name,
+        )(x)
+        return jax.nn.relu(x)

@@ -1,0 +1,101 @@
+"""Sets of permutations that a jigsaw puzzle's solver tells apart.
+
+Two random permutations of nine tiles differ in exactly 8 places on average, so an average of 8 says
+nothing about a set: how far its closest two are apart does.
+"""
+
+import functools
+import itertools
+import os
+
+import numpy as np
+from jaxtyping import Int, Int8
+
+RULES = ("min", "mean")
+
+
+@functools.lru_cache(maxsize=8)
+def greedy_permutations(items: int, count: int, rule: str = "min") -> Int8[np.ndarray, "n items"]:
+    """`count` permutations of 0 .. items - 1 that differ in many places, always the same.
+
+    Begins with the identity and adds, again and again, the permutation whose Hamming distance to
+    those chosen is greatest: to the nearest of them ('min'; of equals the one with the greatest
+    sum of distances), or on average ('mean', the rule of Noroozi & Favaro 2016, which leaves pairs
+    that differ in two places). Then the first in lexicographic order. A thousand of nine take
+    seconds: distances are whole numbers, so no rounding decides.
+
+    Raises:
+      ValueError: unknown rule, more permutations than there are, or too many items to list all.
+    """
+    if rule not in RULES:
+        raise ValueError(f"the rule of a permutation set is one of {RULES}, not {rule!r}")
+    if not 2 <= items <= 9:
+        raise ValueError(
+            f"permutations of {items} tiles cannot all be listed: take 2 to 9 tiles or a file"
+        )
+    every = np.array(list(itertools.permutations(range(items))), np.int8)
+    if not 1 <= count <= len(every):
+        raise ValueError(f"{items} tiles have {len(every)} permutations, {count} were asked for")
+    columns = np.ascontiguousarray(every.T)  # much faster to compare along
+    nearest = np.full(len(every), items, np.int8)
+    total = np.zeros(len(every), np.int32)
+    chosen = [0]
+    for _ in range(count - 1):
+        distance = np.zeros(len(every), np.int8)
+        for column, own in zip(columns, every[chosen[-1]], strict=True):
+            distance += column != own
+        total += distance
+        np.minimum(nearest, distance, out=nearest)
+        # A permutation chosen before is at distance 0 from the set. By the mean it has to be kept
+        # out; by the minimum it never wins before all are taken.
+        if rule == "min":
+            candidates = np.flatnonzero(nearest == nearest.max())
+        else:
+            candidates = np.flatnonzero(nearest > 0)
+        chosen.append(int(candidates[np.argmax(total[candidates])]))
+    found = every[chosen]
+    found.flags.writeable = False  # it is kept for the next call
+    return found
+
+
+def read_permutations(path: str) -> Int8[np.ndarray, "n items"]:
+    """A published set: .npy (n, items), .txt of one permutation a line, or .bin.
+
+    Counted from 0 or from 1. A .bin is of little-endian int32: n, items, then the permutations, as
+    the authors of Jigsaw and Jigsaw++ gave theirs.
+
+    Raises:
+      ValueError: no such file, or a row that is no permutation, or one that stands there twice.
+    """
+    ending = os.path.splitext(path)[1]
+    if not os.path.isfile(path):
+        raise ValueError(f"there is no file of permutations {path!r}")
+    try:
+        if ending == ".npy":
+            table = np.load(path, allow_pickle=False)
+        elif ending == ".txt":
+            with open(path) as file:
+                lines = [line.replace(",", " ").split() for line in file if line.strip()]
+            table = np.array([[int(entry) for entry in line] for line in lines])
+        elif ending == ".bin":
+            values = np.fromfile(path, "<i4")
+            table = values[2:].reshape(values[0], values[1])
+        else:
+            raise ValueError("it should end in .npy, .txt or .bin")
+        if table.ndim != 2 or not table.size or not np.issubdtype(table.dtype, np.integer):
+            raise ValueError("it holds no table of whole numbers, one permutation a row")
+        table = table - (1 if table.min() == 1 else 0)
+        wrong = np.any(np.sort(table, axis=1) != np.arange(table.shape[1]), axis=1)
+        if wrong.any():
+            number = int(np.argmax(wrong))
+            raise ValueError(f"row {number}, {table[number].tolist()}, is no permutation")
+        if len(np.unique(table, axis=0)) < len(table):
+            raise ValueError("a permutation stands there twice")
+    except (ValueError, IndexError) as error:
+        raise ValueError(f"{path}: cannot be read as permutations: {error}") from error
+    return table.astype(np.int8)
+
+
+def permutation_distances(table: Int[np.ndarray, "n items"]) -> Int[np.ndarray, "n n"]:
+    """In how many places each permutation differs from each (Hamming distance)."""
+    return np.sum(table[:, None] != table[None], axis=-1)

@@ -1,0 +1,123 @@
+"""Pictures of puzzles: every config's can be drawn, and they show what the networks see."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+from PIL import Image
+
+import ssl_jax
+from ssl_jax import command, puzzles
+from ssl_jax.method import Method
+from ssl_jax.ops.spectrogram import log_spectrogram
+from ssl_jax.puzzles import puzzle_picture
+
+ROOT = pathlib.Path(__file__).parent.parent
+CONFIGS = sorted(str(f.relative_to(ROOT)) for f in (ROOT / "configs").rglob("*.py"))
+TOP, PITCH, TILE = 22, 100, 96  # of the layout, in pixels
+
+
+@pytest.mark.parametrize("path", CONFIGS)
+def test_every_config_can_be_shown(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    picture = ssl_jax.show(f"{path}:tiny", rows=2)
+    pixels = np.asarray(picture)
+    assert pixels.dtype == np.uint8
+    assert picture.mode == "RGB"
+    assert pixels.shape[0] >= TOP + 2 * PITCH
+    rows = pixels[TOP : TOP + TILE], pixels[TOP + PITCH : TOP + PITCH + TILE]
+    assert all(np.ptp(row.astype(int)) > 50 for row in rows)
+    assert not np.array_equal(*rows)
+
+
+def test_rotations_are_drawn_turned_beside_their_targets(tmp_path):
+    path = tmp_path / "puzzles.png"
+    picture = ssl_jax.show(f"{ROOT}/configs/image/rotation_cifar10.py:tiny", path, rows=4)
+    pixels = np.asarray(picture)
+    with Image.open(path) as file:
+        np.testing.assert_array_equal(np.asarray(file), pixels)
+    left = pixels.shape[1] - TILE - 10
+    tiles = [pixels[y : y + TILE, left : left + TILE] for y in range(TOP, TOP + 4 * PITCH, PITCH)]
+    for turns, tile in enumerate(tiles):
+        np.testing.assert_array_equal(tile, np.rot90(tiles[0], turns))
+    words = [pixels[y : y + TILE, :left] for y in range(TOP, TOP + 4 * PITCH, PITCH)]
+    assert all(np.sum(word < 128) > 50 for word in words)
+    assert len({word.tobytes() for word in words}) == 4  # 0, 1, 2, 3
+
+
+def test_another_batch_shows_other_puzzles_and_the_same_batch_the_same():
+    config = tiny.experiment()
+    first, again, other = (np.asarray(ssl_jax.show(config, number=n)) for n in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stub(Method):
+    """What drawing asks of a method."""
+
+    modality: str
+    made: Callable
+
+    @property
+    def modalities(self):
+        return (self.modality,)
+
+    def prepare(self, modality, raw):
+        return self.made(raw)
+
+    net = views = objective = None
+
+
+def test_sound_is_a_spectrogram_with_low_pitches_below():
+    t = np.arange(4000) / 8000
+    waves = np.stack([np.sin(2 * np.pi * pitch * t) for pitch in (400, 3600)]).astype(np.float32)
+    spectrogram = lambda wave: log_spectrogram(wave, 256, 128, 256)  # noqa: E731
+    for prepare in (spectrogram, lambda wave: wave):
+        pixels = puzzle_picture(Stub("audio", prepare), {"audio": waves})
+        low, high = (pixels[y : y + TILE, 10:30, 0].mean(1) for y in (TOP, TOP + PITCH))
+        assert low.argmax() > 0.8 * TILE
+        assert high.argmax() < 0.2 * TILE
+
+
+def test_what_prepare_does_more_than_rescaling_is_drawn_beside():
+    images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
+    batch = {"vision": images}
+    scaled = puzzle_picture(Stub("vision", lambda x: x / 255.0 - jnp.array([0.4, 0.5, 0.6])), batch)
+    grey = puzzle_picture(Stub("vision", lambda x: x.mean(-1, keepdims=True)), batch)
+    same_shape = Stub("vision", lambda x: jnp.repeat(x.mean(-1, keepdims=True), 3, axis=-1))
+    assert scaled.shape[1] * 2 <= grey.shape[1]
+    np.testing.assert_array_equal(puzzle_picture(same_shape, batch), grey)
+    np.testing.assert_array_equal(grey[TOP:, : scaled.shape[1]], scaled[TOP:])
+    shown = grey[TOP : TOP + TILE : 12, scaled.shape[1] : scaled.shape[1] + TILE : 12]
+    np.testing.assert_allclose(shown[..., 0], images[0].mean(-1), atol=1)
+    # A row of tiles is drawn once: as the network gets it.
+    tiles = np.repeat(images[:, None], 3, axis=1)
+    assert puzzle_picture(same_shape, {"vision": tiles}).shape[1] == 3 * (TILE + 2) + 8
+
+
+def test_clips_are_strips_of_frames_and_long_ones_are_thinned_out():
+    clips = np.zeros((2, 3, 16, 4, 4, 3), np.uint8) + 10 * np.arange(16)[:, None, None, None]
+    pixels = puzzle_picture(Stub("none", jnp.square), {"clips": clips.astype(np.uint8)})
+    starts = [i * (4 * (TILE + 2) + 6) + k * (TILE + 2) for i in range(3) for k in range(4)]
+    assert [pixels[TOP + 5, x + 5, 0] for x in starts] == [0, 50, 100, 150] * 3
+
+
+def test_few_numbers_are_written_and_do_not_need_a_picture_of_their_own():
+    batch = {"vision": np.zeros((2, 4, 4, 3), np.uint8), "score": np.array([0.25, 0.5], np.float32)}
+    with_score = puzzle_picture(Stub("vision", lambda x: x), batch)
+    without = puzzle_picture(Stub("vision", lambda x: x), {"vision": batch["vision"]})
+    assert 40 < with_score.shape[1] - without.shape[1] < 120
+
+
+def test_the_command_writes_a_file(tmp_path, capsys):
+    config = pathlib.Path(__file__).parent / "tiny_config.py"
+    puzzles.main(command.parse("puzzles", [f"--config={config}", f"--workdir={tmp_path}/run"]))
+    path = f"{tmp_path}/run/pictures/puzzles.png"
+    assert path in capsys.readouterr().out
+    with Image.open(path) as file:
+        assert file.width > TILE
