@@ -76,7 +76,14 @@ def arcade():
         batch_size=32,
         evaluators={
             "pretext": call(Pretext, source=test, batch_size=32),
-            "linear": call(Linear, train=train, test=test, labels_per_class=2),
+            "linear": call(
+                Linear,
+                train=train,
+                test=test,
+                layers=("input", "conv1", "conv2", "conv3", "conv5"),
+                l2=(1e-2, 1e-1, 1.0),
+                labels_per_class=2,
+            ),
         },
     )
 

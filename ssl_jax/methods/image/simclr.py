@@ -134,16 +134,17 @@ class SimCLR(Method):
         if not self.embedding:
             return layers
         own = {name: tree["head"] for name, tree in variables.items() if "head" in tree}
-        # The head gives its output alone; those of its norms are what stands before each ReLU.
+        h = pooled(layers)
+        # The head returns its last layer alone; what its norms return is what stands before ReLUs.
         _, seen = MLPHead(hidden=self.hidden, out=self.embedding).apply(
             own,
-            pooled(layers),
+            h,
             train=False,
             capture_intermediates=lambda module, _: isinstance(module, nn.BatchNorm),
             mutable=["intermediates"],
         )
-        outputs = seen["intermediates"]
         for number in range(1, len(self.hidden) + 2):
-            (x,) = outputs[f"bn{number}"]["__call__"]
-            layers[f"head{number}"] = jax.nn.relu(x) if number <= len(self.hidden) else x
+            (x,) = seen["intermediates"][f"bn{number}"]["__call__"]
+            x = jax.nn.relu(x) if number <= len(self.hidden) else x
+            layers[f"head{number}"] = x.astype(h.dtype)
         return layers
