@@ -133,7 +133,9 @@ def _only_rescaled(raw: np.ndarray, ready: np.ndarray) -> bool:
     if raw.shape != ready.shape:
         return False
     channels = raw.shape[-1]
-    x, y = (v.reshape(-1, channels).astype(np.float64) for v in (raw, ready))
+    # A run that is about to stop for what is not finite shall still be drawn.
+    finite = (np.nan_to_num(v.astype(np.float64), posinf=0, neginf=0) for v in (raw, ready))
+    x, y = (v.reshape(-1, channels) for v in finite)
     x, y = x - x.mean(0), y - y.mean(0)
     return bool(np.all((x * y).sum(0) ** 2 >= 0.999 * (x * x).sum(0) * (y * y).sum(0)))
 
