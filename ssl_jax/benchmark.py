@@ -16,8 +16,9 @@ from fractions import Fraction
 
 import numpy as np
 
-from ssl_jax.data import decode
+from ssl_jax.data import decode, films
 from ssl_jax.data.image import resize
+from ssl_jax.data.media import Pictures
 from ssl_jax.data.pipeline import Loading, train_batches, train_dataset
 from ssl_jax.data.record import Record
 from ssl_jax.data.sources.folder import FolderSource
@@ -106,7 +107,7 @@ def _films(source: FolderSource, sizes: Sizes) -> Rows:
 
 def count_decoded(record: Record, numbers: np.ndarray) -> int:
     """How many packets reach the decoder for these frames."""
-    count, original = 0, decode._decode
+    count, original = 0, films.decode
 
     def counting(packets, stream, wanted):
         def counted():
@@ -117,15 +118,15 @@ def count_decoded(record: Record, numbers: np.ndarray) -> int:
 
         return original(counted(), stream, wanted)
 
-    decode._decode = counting
+    films.decode = counting
     try:
         record.frames(numbers)
     finally:
-        decode._decode = original
+        films.decode = original
     return count
 
 
-def demanded(pictures: decode.Pictures, numbers: np.ndarray) -> int:
+def demanded(pictures: Pictures, numbers: np.ndarray) -> int:
     """Frames from the key frame before each wanted frame on, shared ones counted once."""
     pts = pictures.pts[numbers]
     keys = np.searchsorted(pictures.keys, pts, side="right") - 1

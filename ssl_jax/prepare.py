@@ -1,7 +1,8 @@
 """A folder of films, pictures and sounds -> shards that any frame can be read from at once.
 
     python -m ssl_jax.prepare --input=DIR --output=DIR2 [--manifest=list.csv] [--short_side=128]
-        [--quality=90] [--sample_rate=16000] [--flow] [--whole] [--shards=N] [--runner=...]
+        [--quality=90] [--sample_rate=16000] [--sound=flac] [--flow] [--whole] [--shards=N]
+        [--max_pixels=N] [--max_seconds=N] [--max_bytes=N] [--runner=...]
 
 The input is what `FolderSource` takes, with or without its manifest. Films are cut into their
 shots; frames become small JPEGs; `ssl_jax/data/shards.py` says what is stored and how, and
@@ -23,7 +24,8 @@ import os
 import sys
 import threading
 
-from ssl_jax.data import shards
+from ssl_jax.data import paths, shards
+from ssl_jax.data.media import Limits
 from ssl_jax.data.sources.folder import FolderSource
 
 FILES_A_SHARD = 64  # if no number of shards is asked for
@@ -39,32 +41,34 @@ def prepare(
     num_shards: int = 0,
     runner: str = "DirectRunner",
     beam_flags: tuple[str, ...] = (),
+    limits: Limits | None = None,
 ) -> dict:
     """Writes the shards and `manifest.json`; returns what is in the latter.
 
     Args:
-      input: folder of media.
-      output: folder for the shards, made if it is not there.
+      input: folder of media, or a URL that fsspec opens.
+      output: folder for the shards, made if it is not there; or such a URL.
       manifest: csv as `FolderSource` takes it, a path from `input`; '' for none.
       options: see `shards.Options`.
       num_shards: 0 for one for every 64 records.
       runner: Beam's name of what runs it; 'DirectRunner' is this machine, a thread a core.
       beam_flags: further flags of Beam or of the runner: ('--flink_master=host:8081', ...).
+      limits: what a file may ask of the machine; those beyond are rejected.
 
     Raises:
       ValueError: nothing usable in the input, a bad knob, or other shards in the output.
     """
     options = options or shards.Options()
-    source = FolderSource(input, manifest=manifest)
+    source = FolderSource(input, manifest=manifest, limits=limits or Limits())
     jobs = _jobs(source, output, options, num_shards)
-    os.makedirs(output, exist_ok=True)
-    ours = {os.path.basename(job.file) for job in jobs}
-    others = [f for f in os.listdir(output) if f.endswith(".array_record") and f not in ours]
+    paths.make_folder(output)
+    ours = {job.file.rpartition("/")[2] for job in jobs}
+    others = [f for f in paths.names(output) if f.endswith(".array_record") and f not in ours]
     if others:
         raise ValueError(f"{output}: holds {others[0]} of another run; give an empty folder")
-    result = os.path.join(output, "manifest.json")
-    if os.path.exists(result):  # while shards are made anew, nobody shall take the old for whole
-        os.remove(result)
+    result = paths.join(output, "manifest.json")
+    if paths.exists(result):  # while shards are made anew, nobody shall take the old for whole
+        paths.remove(result)
     _run(jobs, runner, beam_flags)
     content = _content([_report(job) for job in jobs], source, options)
     if content["records"] == 0:
@@ -77,16 +81,16 @@ def _jobs(
     source: FolderSource, output: str, options: shards.Options, num_shards: int
 ) -> list[shards.Job]:
     """The items in their order, in parts as equal as can be; no shard is empty."""
-    items = source._items
+    items = source.items
     count = min(num_shards or -(-len(items) // FILES_A_SHARD), len(items))
     if count < 1:
         raise ValueError(f"shards={num_shards} must be at least 1, or 0 to choose by the input")
     edges = [number * len(items) // count for number in range(count + 1)]
     jobs = []
     for number in range(count):
-        file = os.path.join(output, f"shard-{number:05d}-of-{count:05d}.array_record")
+        file = paths.join(output, f"shard-{number:05d}-of-{count:05d}.array_record")
         chosen = tuple(items[edges[number] : edges[number + 1]])
-        jobs.append(shards.Job(source.path, chosen, options, file))
+        jobs.append(shards.Job(source.path, chosen, options, source.limits, file))
     return jobs
 
 
@@ -135,8 +139,7 @@ def _show_progress(jobs: list[shards.Job], stop: threading.Event) -> None:
 
 def _report(job: shards.Job) -> dict | None:
     try:
-        with open(shards.report_file(job.file), encoding="utf-8") as stream:
-            return json.load(stream)
+        return json.load(paths.read_text(shards.report_file(job.file)))
     except (OSError, ValueError):
         return None
 
@@ -151,7 +154,7 @@ def _content(reports: list[dict], source: FolderSource, options: shards.Options)
         "format": shards.FORMAT,
         "options": dataclasses.asdict(options),
         "label_names": source.label_names,
-        "files": len({item.path for item in source._items}),
+        "files": len({item.path for item in source.items}),
         **{name: round(sum(report[name] for report in reports), 6) for name in counts},
         "records_by_split": dict(sorted(splits.items())),
         "rejected": [line for report in reports for line in report["rejected"]],
@@ -179,9 +182,13 @@ def _arguments(argv: list[str]) -> tuple[argparse.Namespace, tuple[str, ...]]:
     add("--short_side", type=int, default=knobs.short_side, help="pixels; 0 keeps the size")
     add("--quality", type=int, default=knobs.quality, help="of the JPEGs, 1 to 100")
     add("--sample_rate", type=int, default=knobs.sample_rate, help="Hz; 0 keeps each file's")
+    add("--sound", choices=shards.SOUNDS, default=knobs.sound, help="how samples are stored")
     add("--whole", action="store_true", help="do not cut films into their shots")
     add("--flow", action="store_true", help="store optical flow")
     add("--flow_bound", type=float, default=knobs.flow_bound, help="pixels; more is cut to it")
+    add("--max_pixels", type=int, default=Limits.pixels, help="of a frame; more is rejected")
+    add("--max_seconds", type=float, default=Limits.seconds, help="of a file")
+    add("--max_bytes", type=int, default=Limits.bytes, help="of a file")
     add("--shards", type=int, default=0, help=f"0: one for every {FILES_A_SHARD} records")
     add("--runner", default="DirectRunner", help="of Beam; the default is this machine")
     try:
@@ -200,7 +207,6 @@ def _arguments(argv: list[str]) -> tuple[argparse.Namespace, tuple[str, ...]]:
 
 def main(argv: list[str]) -> int:
     """Exit codes: 0 done; 2 a mistake in the arguments or nothing usable; 130 stopped."""
-    logging.getLogger().setLevel(logging.ERROR)  # Beam tells of its missing extras
     try:
         known, beam_flags = _arguments(argv)
         knobs = {f.name: getattr(known, f.name) for f in dataclasses.fields(shards.Options)}
@@ -212,8 +218,9 @@ def main(argv: list[str]) -> int:
             num_shards=known.shards,
             runner=known.runner,
             beam_flags=beam_flags,
+            limits=Limits(known.max_pixels, known.max_seconds, known.max_bytes),
         )
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"ssl_jax: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -228,4 +235,5 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    logging.getLogger().setLevel(logging.ERROR)  # Beam tells of its missing extras
     sys.exit(main(sys.argv[1:]))

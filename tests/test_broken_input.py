@@ -15,12 +15,13 @@ import tiny
 from PIL import Image
 
 from ssl_jax import config as configs
-from ssl_jax import train
+from ssl_jax import prepare, train
 from ssl_jax.config import call
-from ssl_jax.data import pipeline
+from ssl_jax.data import pipeline, shards
 from ssl_jax.data.decode import Limits, probe, read_audio, read_frames
 from ssl_jax.data.pipeline import Loading, record_batches, train_batches, train_dataset
 from ssl_jax.data.record import MediaError
+from ssl_jax.data.sources.array_record import ArrayRecordSource
 from ssl_jax.data.sources.folder import FolderSource
 from ssl_jax.frozen import load
 
@@ -29,7 +30,7 @@ RATE = 8000
 
 @pytest.fixture(autouse=True)
 def nothing_named_yet(monkeypatch):
-    monkeypatch.setattr(pipeline, "_named", set())
+    monkeypatch.setattr(pipeline, "_told", set())
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +127,7 @@ def test_a_good_record_is_read_the_same_beside_broken_ones(folder, tmp_path):
 
 
 def source_number(source, name):
-    return next(i for i, item in enumerate(source._items) if item.path == name)
+    return next(i for i, item in enumerate(source.items) if item.path == name)
 
 
 def test_worker_processes_skip_and_count_as_threads_do(folder, caplog):
@@ -234,7 +235,7 @@ def test_evaluation_leaves_broken_records_out(folder, caplog, processes):
 def test_training_and_features_go_on_without_the_broken_files(folder, tmp_path, caplog):
     source = call(FolderSource, path=str(folder))
     config = tiny.experiment(source=source, steps=4)
-    assert FolderSource(str(folder))._items[0].path == "away.mp4"  # even the first is broken
+    assert FolderSource(str(folder)).items[0].path == "away.mp4"  # even the first is broken
     train.fit(config, str(tmp_path))
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     last = [row for row in rows if "input/failed" in row][-1]
@@ -295,10 +296,10 @@ def test_no_frames_and_no_sound(folder, tmp_path):
         ].need_audio()
 
 
-def float_wav(path, wave):
+def float_wav(path, wave, rate=RATE):
     data = np.asarray(wave, "<f4").tobytes()
     head = b"RIFF" + struct.pack("<I", 36 + len(data)) + b"WAVE"
-    head += b"fmt " + struct.pack("<IHHIIHH", 16, 3, 1, RATE, 4 * RATE, 4, 32)
+    head += b"fmt " + struct.pack("<IHHIIHH", 16, 3, 1, rate, 4 * rate % 2**32, 4, 32)
     path.write_bytes(head + b"data" + struct.pack("<I", len(data)) + data)
     return path
 
@@ -314,6 +315,12 @@ def test_samples_that_are_no_sound(tmp_path, bad):
         with pytest.raises(MediaError, match=r"bad\.wav: holds samples that are no sound"):
             read_audio(path, 0.0, 1.0, rate)
     assert (read_audio(path, 0.0, 0.25, RATE) == 0.25).all()  # what is good of it
+
+
+@pytest.mark.parametrize("rate", [2**31 - 1, 2_700_000])
+def test_a_sample_rate_that_no_machine_could_hold(tmp_path, rate):
+    path = float_wav(tmp_path / "fast.wav", np.full(RATE, 0.25), rate)
+    assert f"claims {rate} samples of sound a second" in refusals(path)[0]
 
 
 def test_limits_are_knobs_and_hold_before_anything_is_decoded(folder, tmp_path):
@@ -332,6 +339,9 @@ def test_limits_are_knobs_and_hold_before_anything_is_decoded(folder, tmp_path):
     Image.new("1", (9000, 9000)).save(tmp_path / "wide.png")
     with pytest.raises(MediaError, match=r"wide\.png: 9000x9000"):
         probe(tmp_path / "wide.png", Limits(pixels=10**6))
+    for knob, none in (("pixels", 0), ("seconds", 0.0), ("bytes", 0)):
+        with pytest.raises(ValueError, match=rf"limits\.{knob}={none} must be more than 0"):
+            Limits(**{knob: none})
     config = call(FolderSource, path=str(folder), limits=call(Limits, pixels=10))
     configs.override(config, "limits.seconds", 2.0)
     assert configs.build(config).limits == Limits(pixels=10, seconds=2.0)
@@ -348,9 +358,10 @@ def test_a_manifest_cannot_reach_outside_its_folder(tmp_path, path):
 
 
 def mutated(data: bytes, rng: np.random.Generator) -> bytes:
-    """Some bytes flipped, a piece cut out, doubled or overwritten, or the end lost."""
+    """Some bytes flipped, a piece cut out, doubled or overwritten, numbers in the head made huge,
+    or the end lost."""
     data = bytearray(data)
-    kind = rng.integers(5)
+    kind = rng.integers(6)
     begin, length = int(rng.integers(len(data))), int(rng.integers(1, 400))
     if kind == 0:
         for place in rng.integers(len(data), size=int(rng.integers(1, 40))):
@@ -361,6 +372,9 @@ def mutated(data: bytes, rng: np.random.Generator) -> bytes:
         del data[begin : begin + length]
     elif kind == 3:
         data[begin:begin] = data[begin : begin + length]
+    elif kind == 4:
+        for place in rng.integers(min(len(data) - 4, 1000), size=3):
+            data[place : place + 4] = b"\x7f\xff\xff\xff"
     else:
         del data[begin:]
     return bytes(data)
@@ -405,3 +419,31 @@ def test_mutated_files_decode_or_are_refused_by_name(tmp_path, name):
             wrong += [] if named else [refused[-1]]
     assert not wrong
     assert len(refused) < 20
+
+
+@pytest.mark.timeout(300)
+def test_prepare_rejects_mutated_files_one_by_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(prepare, "_run", lambda jobs, *_: [shards.make(job) for job in jobs])
+    (tmp_path / "in").mkdir()
+    wave = media.noise(1.2, 16000)
+    whole = media.write(tmp_path / "film.mkv", 30, wave=wave, options={"g": "8", "bf": "2"})
+    sound = media.write(tmp_path / "sound.wav", 0, wave=wave)
+    rng = np.random.default_rng(3)
+    for number in range(24):
+        for file in (whole, sound):
+            path = tmp_path / "in" / f"{number:02d}_{Path(file).name}"
+            path.write_bytes(mutated(Path(file).read_bytes(), rng))
+    knobs = shards.Options(short_side=16, sound="flac")
+    done = prepare.prepare(str(tmp_path / "in"), str(tmp_path / "out"), options=knobs)
+    reasons = {line["path"]: line["reason"] for line in done["rejected"]}
+    assert 0 < len(reasons) < 48
+    assert all(reason and "\n" not in reason for reason in reasons.values())
+    source = ArrayRecordSource((str(tmp_path / "out"),))
+    assert {record.extra["path"] for record in source} | reasons.keys() == set(
+        os.listdir(tmp_path / "in")
+    )
+    for record in source:
+        if record.frames:
+            record.frames([0, record.num_frames - 1])
+        if record.audio:
+            record.audio(0.0, record.duration)

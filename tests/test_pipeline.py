@@ -11,6 +11,7 @@ import time
 import numpy as np
 import pytest
 
+from ssl_jax.data import pipeline
 from ssl_jax.data.pipeline import Loading, record_batches, train_batches, train_dataset
 from ssl_jax.data.record import MediaError, Record
 
@@ -163,3 +164,25 @@ def test_a_row_does_not_depend_on_what_the_rows_before_it_drew():
     )
     order = take(train_dataset(Numbers(10), hungry, 5, seed=0), 4)
     assert all(np.array_equal(a["number"], b["number"]) for a, b in zip(plain, order, strict=True))
+
+
+def test_a_generator_that_keeps_its_state_elsewhere_draws_the_same(monkeypatch):
+    def drawn(record, rng):
+        rng.integers(5, dtype=np.uint32)  # leaves half a number over
+        return {"draw": rng.random(3), "number": np.int64(record.index)}
+
+    dataset = train_dataset(Numbers(10), drawn, 8, seed=4)
+    fast = dataset[3]
+    monkeypatch.setattr(pipeline, "_keeps_plain_bytes", lambda: False)
+    assert same(dataset[3], fast)
+    assert len(np.unique(fast["draw"])) == 24
+
+
+def test_an_error_of_the_source_itself_is_no_broken_record():
+    class Misled(Numbers):
+        def __getitem__(self, index):
+            raise ValueError("the set is not what it should be")
+
+    with pytest.raises(ValueError, match="the set is not") as caught:
+        train_dataset(Misled(4), views, 4, seed=0)[0]
+    assert not isinstance(caught.value, MediaError)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ssl_jax import prepare
-from ssl_jax.data import image, motion, sampling, shards, shots
+from ssl_jax.data import flac, image, motion, sampling, shards, shots
 from ssl_jax.data.record import Caption, MediaError
 from ssl_jax.data.sources.array_record import ArrayRecordSource
 from ssl_jax.data.sources.folder import FolderSource
@@ -299,6 +299,66 @@ def test_a_damaged_shard_is_named(whole, tmp_path):
         record.frames(range(record.num_frames))
 
 
+# Sound as FLAC, limits
+
+
+def test_flac_is_the_same_sound_in_less_room(tmp_path, serial):
+    (tmp_path / "in").mkdir()
+    time = np.arange(5 * 22050) / 22050
+    tone = np.stack([0.4 * np.sin(440 * 6.2832 * time), np.round(time % 1) - 0.5])
+    media.write(tmp_path / "in" / "a.wav", 0, wave=tone, rate=22050)
+    media.write(tmp_path / "in" / "b.mov", 30, wave=media.noise(1.2, RATE), rate=RATE)
+    for sound in ("pcm", "flac"):
+        knobs = shards.Options(sample_rate=0, sound=sound)
+        made = prepare.prepare(str(tmp_path / "in"), str(tmp_path / sound), options=knobs)
+        assert made["records_with_sound"] == 2
+    pcm, coded = (ArrayRecordSource((str(tmp_path / sound),)) for sound in ("pcm", "flac"))
+    for plain, packed in zip(pcm, coded, strict=True):
+        assert plain.duration == packed.duration
+        for start, stop in ((0.0, plain.duration), (-1.5, 0.7), (0.9, 1.1), (0.25, 0.25)):
+            np.testing.assert_array_equal(plain.audio(start, stop), packed.audio(start, stop))
+    np.testing.assert_allclose(coded[0].audio(1.0, 2.0), tone.mean(0)[22050:44100], atol=2e-4)
+    plain, packed = (os.path.getsize(next((tmp_path / s).glob("*.array_record"))) for s in SOUNDS)
+    assert packed < 0.8 * plain
+
+
+SOUNDS = ("pcm", "flac")
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10000), st.integers(0, 2**32 - 1), st.sampled_from([3, 900, 32767]))
+def test_flac_gives_back_every_sample(count, seed, loudest):
+    samples = np.random.default_rng(seed).integers(-loudest - 1, loudest + 1, count).astype("<i2")
+    parts = flac.encode(samples)
+    np.testing.assert_array_equal(flac.decode(parts), samples)
+
+
+def test_damaged_flac_is_an_error_not_a_noise(tmp_path, serial):
+    samples = np.random.default_rng(0).integers(-9000, 9000, RATE).astype("<i2")
+    parts = flac.encode(samples)
+    for place in (20, 500, -3):
+        damaged = bytearray(parts[2])
+        damaged[place] ^= 4
+        with pytest.raises(ValueError, match="Invalid data"):
+            flac.decode([*parts[:2], bytes(damaged), *parts[3:]])
+
+
+@pytest.mark.parametrize(
+    ("flag", "path", "reason"),
+    [
+        ("--max_pixels=4000", "a/letterbox.mp4", "80x64 pixels are more than limits.pixels"),
+        ("--max_seconds=2.5", "a/cut.mov", r"lasts 2.8 s, limits.seconds=2.5"),
+        ("--max_bytes=100000", "b/uneven.mkv", "bytes are more than limits.bytes"),
+    ],
+)
+def test_limits_reject_by_name(flag, path, reason, films, tmp_path, serial):
+    out = tmp_path / "out"
+    assert prepare.main([f"--input={films}", f"--output={out}", "--short_side=32", flag]) == 0
+    with open(out / "manifest.json") as stream:
+        rejected = {line["path"]: line["reason"] for line in json.load(stream)["rejected"]}
+    assert reason in rejected[path]
+
+
 def contents(folder):
     return {
         name: (folder / name).read_bytes()
@@ -364,6 +424,9 @@ def test_changed_files_and_knobs_and_damage_are_made_anew(films, tmp_path, seria
         (["--input={films}", "--output={out}", "--short_side=-1"], "short_side=-1"),
         (["--input={films}", "--output={out}", "--sample_rate=5"], "sample_rate=5"),
         (["--input={films}", "--output={out}", "--flow_bound=nan"], "flow_bound=nan"),
+        (["--input={films}", "--output={out}", "--sound=mp3"], "invalid choice: 'mp3'"),
+        (["--input={films}", "--output={out}", "--max_pixels=0"], "limits.pixels=0 must be"),
+        (["--input=nostore://x", "--output={out}"], "nostore://x: Protocol not known"),
         (["--input={films}", "--output={out}", "--shards=-2"], "shards=-2 must be"),
         (["--input={films}", "--output={out}", "--manifest=x.csv"], "x.csv: cannot be read"),
         (["--input={films}", "--output={out}", "--runner=Walker"], "runner='Walker'"),

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssl_jax.data import sampling
-from ssl_jax.data.record import Record
+from ssl_jax.data.record import Caption, Record
 
 quick = settings(deadline=None, max_examples=60)
 
@@ -260,3 +260,313 @@ def test_the_same_seed_gives_the_same_numbers():
     first, again, other = (everything(np.random.default_rng(seed)) for seed in (5, 5, 6))
     assert first == again
     assert first != other
+
+
+# Sets of clips
+
+
+@quick
+@given(st.integers(1, 5), st.integers(1, 9), st.integers(0, 20), seeds, st.data())
+def test_clips_in_cells_stay_in_their_own(cells, cell, spare, rng, data):
+    length = data.draw(st.integers(1, cell))
+    clips = sampling.clips_in_cells(cells * cell + spare, rng, cells, cell, length)
+    assert clips.shape == (cells, length)
+    assert (np.diff(clips, axis=1) == 1).all()
+    assert 0 <= clips.min() <= clips.max() < cells * cell + spare
+    begin = clips[:, 0] - cell * np.arange(cells)
+    assert np.ptp(begin) <= cell - length
+    assert (np.diff(clips, axis=0) > 0).all()  # no two overlap
+
+
+def test_the_space_time_puzzle_spans_128_frames():
+    assert sampling.clips_in_cells(128, np.random.default_rng(0)).shape == (4, 16)
+    with pytest.raises(ValueError, match="4 cells of 32 frames: 128 frames needed, 127 there"):
+        sampling.clips_in_cells(127, np.random.default_rng(0))
+    with pytest.raises(ValueError, match="33 frames does not fit a cell of 32"):
+        sampling.clips_in_cells(500, np.random.default_rng(0), length=33)
+
+
+@quick
+@given(st.integers(2, 7), st.integers(3, 7), st.integers(0, 5), st.integers(0, 9), seeds)
+def test_only_the_odd_clip_is_out_of_order(count, length, slack, spare, rng):
+    window = length + slack
+    clips, odd = sampling.odd_one_out(window + spare, rng, count, length, window)
+    assert clips.shape == (count, length)
+    assert 0 <= clips.min() <= clips.max() < window + spare
+    assert (np.ptp(clips, axis=1) < window).all()
+    for number, clip in enumerate(clips):
+        steps = np.diff(clip)
+        assert (number == odd) == (not (steps > 0).all())
+        assert len(set(clip.tolist())) == length
+    assert not (np.diff(clips[odd]) < 0).all()  # nor is it the others backwards
+
+
+def test_odd_ones_are_in_any_slot_and_every_order_comes_up():
+    slots = draws(lambda rng: sampling.odd_one_out(30, rng)[1], 600)
+    assert np.bincount(slots, minlength=6) / 600 == pytest.approx([1 / 6] * 6, abs=0.06)
+    orders = set(draws(lambda rng: tuple(sampling.odd_order(4, rng).tolist()), 1000))
+    assert len(orders) == 22
+    assert not {(0, 1, 2, 3), (3, 2, 1, 0)} & orders
+    moved = set(draws(lambda rng: tuple(sampling.odd_order(4, rng, True).tolist()), 1000))
+    assert moved == {o for o in orders if {o[0], o[-1]} != {0, 3}}
+    whole, _ = sampling.odd_one_out(500, np.random.default_rng(0), window=0)
+    assert np.ptp(whole, axis=1).min() > 9
+    in_a_row, _ = sampling.odd_one_out(50, np.random.default_rng(0), window=6)
+    assert (np.sort(in_a_row, axis=1) == in_a_row.min(1)[:, None] + np.arange(6)).all()
+    for wrong in (2, 12):
+        with pytest.raises(ValueError, match="3 frames or more"):
+            sampling.odd_one_out(50, np.random.default_rng(0), length=wrong)
+    with pytest.raises(ValueError, match="window of 9 frames: 9 frames needed, 8 there"):
+        sampling.odd_one_out(8, np.random.default_rng(0))
+
+
+@quick
+@given(st.integers(1, 12), st.integers(0, 9), st.sampled_from([(1.0, 1.2), (1.7, 2.2)]), seeds)
+def test_sped_up_frames_ascend_inside_their_window(length, spare, rates, rng):
+    frames = sampling.sped_up(3 * length + spare, length, rng, rates)
+    assert len(frames) == length
+    assert (np.diff(frames) >= 1).all()
+    assert 0 <= frames[0] <= frames[-1] < 3 * length + spare
+    assert frames[-1] - frames[0] < 3 * length
+
+
+def test_sped_up_films_play_at_their_rate():
+    for rates, mean in (((1.0, 1.0), 1.0), ((1.0, 1.2), 1.1), ((2.0, 2.0), 2.0)):
+        films = draws(lambda rng, rates=rates: sampling.sped_up(200, 64, rng, rates), 60)
+        steps = np.mean([np.diff(film).mean() for film in films])
+        assert steps == pytest.approx(mean, abs=0.06)
+    with pytest.raises(ValueError, match="of 192 frames 64 are left"):
+        sampling.sped_up(300, 64, np.random.default_rng(0), (2.0, 4.0))
+    with pytest.raises(ValueError, match="192 frames needed, 191 there"):
+        sampling.sped_up(191, 64, np.random.default_rng(0))
+
+
+@quick
+@given(st.booleans(), st.integers(0, 40), seeds)
+def test_the_narrow_view_lies_in_the_broad_one(aligned, spare, rng):
+    narrow, broad = sampling.narrow_and_broad(253 + spare, rng, aligned=aligned)
+    assert (len(narrow), len(broad)) == (16, 64)
+    assert set(np.diff(narrow)) == {2}
+    assert set(np.diff(broad)) == {4}
+    assert broad[0] <= narrow[0] <= narrow[-1] <= broad[-1] < 253 + spare
+    assert not aligned or narrow[0] == broad[0]
+
+
+@quick
+@given(st.floats(0.2, 30), st.integers(1, 12), st.sampled_from([5.0, 6.0, 29.97]), seeds)
+def test_clips_by_time_keep_their_rate_and_end_with_the_film(duration, length, rate, rng):
+    if length / rate > duration:
+        with pytest.raises(ValueError, match="lower their number or raise the rate"):
+            sampling.timed_clip(duration, length, rate, rng)
+        return
+    times = sampling.timed_clip(duration, length, rate, rng)
+    assert np.diff(times) == pytest.approx(np.full(length - 1, 1 / rate))
+    assert times[0] >= 0
+    assert times[-1] + 1 / rate <= duration + 1e-5
+
+
+@quick
+@given(st.integers(1, 40), st.floats(0.1, 5), st.floats(0, 10), seeds)
+def test_a_clip_and_its_sound_share_their_middle(length, seconds, spare, rng):
+    duration = max(length / 30, seconds) + spare
+    times, start = sampling.clip_with_sound(duration, length, 30.0, seconds, rng)
+    assert times[0] + length / 60 == pytest.approx(start + seconds / 2, abs=1e-5)
+    assert start >= 0
+    assert start + seconds <= duration + 1e-5
+    assert times[0] >= 0
+    assert times[-1] + 1 / 30 <= duration + 1e-5
+
+
+def test_mmv_sound_begins_with_its_frames():
+    times, start = sampling.clip_with_sound(60.0, 32, 10.0, 3.2, np.random.default_rng(0))
+    assert start == pytest.approx(times[0])
+    with pytest.raises(ValueError, match="the film has 1 s"):
+        sampling.clip_with_sound(1.0, 8, 30.0, 2.0, np.random.default_rng(0))
+
+
+# By motion
+
+
+@quick
+@given(st.integers(2, 12), st.integers(1, 5), st.integers(0, 40), st.booleans(), seeds)
+def test_tuples_to_verify_are_spaced(longest, apart, spare, weighed, rng):
+    frames = 2 * apart + 3 + spare
+    magnitudes = rng.random(frames) if weighed else None
+    a, b, c, d, e = sampling.verified_tuple(frames, rng, longest, apart, magnitudes).tolist()
+    assert 0 <= a <= b - apart
+    assert b < c < d <= e - apart
+    assert e < frames
+    assert d - b <= longest
+    assert d - b == min(longest, frames - 1 - 2 * apart)
+
+
+def test_tuples_to_verify_prefer_motion():
+    moving = np.zeros(1000)
+    moving[700:800] = 1
+    tuples = draws(lambda rng: sampling.verified_tuple(1000, rng, magnitudes=moving), 40)
+    assert all(t[0] > 700 - 121 and t[-1] < 800 + 121 for t in tuples)  # of 121 frames, some move
+    with pytest.raises(ValueError, match="33 frames needed, 32 there"):
+        sampling.verified_tuple(32, np.random.default_rng(0))
+
+
+@quick
+@given(st.integers(2, 9), st.integers(0, 9), seeds)
+def test_tracks_are_frames_in_a_row(length, spare, rng):
+    magnitudes = rng.random(length + spare)
+    frames = sampling.tracked_frames(magnitudes, rng, length)
+    assert len(frames) == length
+    assert (np.diff(frames) == 1).all()
+    assert 0 <= frames[0] <= frames[-1] <= length + spare
+
+
+def test_a_film_that_just_holds_a_track():
+    frames = sampling.tracked_frames(np.ones(29), np.random.default_rng(0))
+    assert frames.tolist() == list(range(30))
+    with pytest.raises(ValueError, match="a track of 30 frames: 30 frames needed, 29 there"):
+        sampling.tracked_frames(np.ones(28), np.random.default_rng(0))
+
+
+# Sound that fits and that does not
+
+
+@quick
+@given(st.floats(0, 9), seeds)
+def test_hard_negatives_never_overlap(start, rng):
+    other = sampling.hard_negative(10.0, 1.0, start, rng)
+    assert abs(other - start) >= 1.5 - 1e-5
+    assert 0 <= other <= 9 + 1e-5
+    assert other / 0.04 == pytest.approx(round(other / 0.04), abs=1e-6)
+
+
+def test_windows_and_hard_negatives_start_alike_on_the_grid():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        start = sampling.audio_window(10.0, 1.0, rng, 0.04)
+        for time in (start, sampling.hard_negative(10.0, 1.0, start, rng)):
+            assert abs((time + 0.02) % 0.04 - 0.02) < 1e-6
+
+
+@quick
+@given(st.integers(2, 20), st.integers(0, 40), st.integers(0, 10), seeds, st.data())
+def test_misaligned_sound_shares_few_frames(length, spare, more, rng, data):
+    shared = data.draw(st.integers(0, length - 1))
+    nearest = length - shared
+    frames = length + nearest + spare
+    a, b = sampling.misaligned_starts(frames, rng, length, shared, nearest + more)
+    assert nearest <= abs(a - b) <= nearest + more
+    assert min(a, b) >= 0
+    assert max(a, b) + length <= frames
+    assert length - abs(a - b) <= shared
+
+
+def test_misaligned_pairs_are_all_equally_likely():
+    pairs = draws(lambda rng: sampling.misaligned_starts(7, rng, 3, 1, 3), 4000)
+    allowed = [(a, b) for a in range(5) for b in range(5) if 2 <= abs(a - b) <= 3]
+    counts = [pairs.count(pair) for pair in allowed]
+    assert sum(counts) == 4000
+    assert np.array(counts) / 4000 == pytest.approx([1 / len(allowed)] * len(allowed), abs=0.02)
+    far = draws(lambda rng: sampling.misaligned_starts(302, rng), 300)
+    apart = [abs(a - b) for a, b in far]
+    assert min(apart) >= 65
+    assert max(apart) <= 176
+    with pytest.raises(ValueError, match="190 frames needed, 189 there"):
+        sampling.misaligned_starts(189, np.random.default_rng(0))
+    with pytest.raises(ValueError, match="are 65 apart or more, farthest=60"):
+        sampling.misaligned_starts(302, np.random.default_rng(0), farthest=60)
+
+
+@quick
+@given(st.integers(20, 80), st.integers(0, 60), st.integers(1, 9), st.integers(0, 30), seeds)
+def test_shifted_sound_lies_inside_and_within_its_range(frames, start, nearest, more, rng):
+    farthest = nearest + more
+    fits = [s for s in range(frames - 4) if nearest <= abs(s - start) <= farthest]
+    if not fits:
+        with pytest.raises(ValueError, match="lower nearest"):
+            sampling.shifted_start(frames, start, rng, 5, nearest, farthest)
+        return
+    assert sampling.shifted_start(frames, start, rng, 5, nearest, farthest) in fits
+
+
+def test_shifted_sound_comes_early_and_late():
+    starts = draws(lambda rng: sampling.shifted_start(200, 100, rng), 1000)
+    assert {abs(s - 100) for s in starts} == set(range(5, 51))
+    assert np.mean(np.array(starts) < 100) == pytest.approx(0.5, abs=0.06)
+
+
+@quick
+@given(st.integers(1, 600_000), seeds)
+def test_speech_is_cut_to_the_papers_lengths(samples, rng):
+    if samples < 32_000:
+        with pytest.raises(ValueError, match="32000 are needed; lower shortest"):
+            sampling.speech_window(samples, rng)
+        return
+    first, length = sampling.speech_window(samples, rng)
+    assert length == min(samples, 250_000)
+    assert 0 <= first <= samples - length
+
+
+# Captions
+
+
+def talk(*ends):
+    """Captions of one second each that end at these times."""
+    return [Caption(f"c{i}", end - 1.0, float(end)) for i, end in enumerate(ends)]
+
+
+def test_the_nearest_captions_span_the_least_time():
+    captions = talk(1, 10, 12, 13, 20, 21, 40)
+    assert sampling.nearest_captions(captions, 3, 1).tolist() == [3]
+    assert sampling.nearest_captions(captions, 3, 3).tolist() == [1, 2, 3]
+    assert sampling.nearest_captions(captions, 4, 3).tolist() == [3, 4, 5]
+    assert sampling.nearest_captions(captions, 0, 3).tolist() == [0, 1, 2]
+    assert sampling.nearest_captions(captions, 6, 2).tolist() == [5, 6]
+    assert sampling.nearest_captions(captions[:2], 1, 4).tolist() == [0, 1, 1, 1]
+    with pytest.raises(ValueError, match="caption 2 and 3 more of 2"):
+        sampling.nearest_captions(captions[:2], 2, 4)
+
+
+@quick
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=9), st.integers(1, 6), st.data())
+def test_nearest_captions_are_neighbours_with_the_chosen_one(gaps, count, data):
+    captions = talk(*np.cumsum(gaps))
+    chosen = data.draw(st.integers(0, len(captions) - 1))
+    numbers = sampling.nearest_captions(captions, chosen, count).tolist()
+    assert len(numbers) == count
+    assert chosen in numbers
+    assert numbers == [min(numbers[0] + i, numbers[-1]) for i in range(count)]
+    assert 0 <= numbers[0] <= numbers[-1] < len(captions)
+    assert len(set(numbers)) == min(count, len(captions))
+
+
+@quick
+@given(st.floats(0, 30), st.floats(0.1, 9), st.floats(0.5, 6), st.floats(6, 25), seeds)
+def test_the_window_of_a_caption_is_near_it_and_inside(start, length, seconds, duration, rng):
+    caption = Caption("said", start, start + length)
+    begin = sampling.caption_window(caption, duration, rng, seconds)
+    assert 0 <= begin <= duration - seconds + 1e-9
+    if start + length <= duration:  # it meets the caption, which was widened to at most this
+        assert begin < start + length + 5 + seconds
+        assert begin + seconds > start - 5 - seconds
+
+
+def test_short_captions_are_widened_to_five_seconds():
+    said = Caption("said", 10.0, 11.0)
+    starts = draws(lambda rng: sampling.caption_window(said, 60.0, rng, 3.2), 400)
+    assert min(starts) == pytest.approx(8.0, abs=0.1)
+    assert max(starts) == pytest.approx(13.0 - 3.2, abs=0.1)
+    with pytest.raises(ValueError, match=r"a film of 3 s is shorter than 3\.2 s"):
+        sampling.caption_window(said, 3.0, np.random.default_rng(0), 3.2)
+
+
+def test_languages_are_joined_by_time():
+    captions = [Caption("a", 0.0, 2.0), Caption("un", 0.0, 3.0, "fr"), Caption("b", 2.0, 4.0)]
+    captions.append(Caption("deux", 3.0, 4.0, "fr"))
+    assert sampling.captions_at(captions, 2.0, 4.0, "fr") == [1, 3]
+    assert sampling.captions_at(captions, 0.0, 2.0) == [0, 1]
+    assert sampling.captions_at(captions, 9.0, 10.0) == []
+
+
+def test_short_captions_are_joined_to_their_neighbours():
+    merged = sampling.merged_captions(talk(1, 3, 7, 9, 20))
+    assert [(c.text, c.start, c.end) for c in merged] == [("c0 c1 c2", 0, 7), ("c3 c4", 8, 20)]
+    assert sampling.merged_captions([]) == []

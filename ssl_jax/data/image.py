@@ -33,6 +33,9 @@ def resize(
     small = (min(width, frames.shape[2]), min(height, frames.shape[1]))
     resized = np.empty((len(frames), height, width, frames.shape[3]), np.uint8)
     for target, frame in zip(resized, frames, strict=True):
+        if small == (width, height) and frame.shape[2] > 1:
+            cv2.resize(frame, small, target, interpolation=cv2.INTER_AREA)
+            continue
         frame = cv2.resize(frame, small, interpolation=cv2.INTER_AREA)
         if small != (width, height):
             frame = cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR)

@@ -6,6 +6,7 @@ be made again by its number. A batch is made in one go, because passing its reco
 through a pipeline costs more than reading small pictures does.
 """
 
+import ctypes
 import dataclasses
 import functools
 import itertools
@@ -14,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+from jaxtyping import UInt64
 
 from ssl_jax.data.record import MediaError, Record, Source
 
@@ -80,27 +82,29 @@ class TrainDataset:
         rest of the batch stays what it is. MediaError if not `skip`, or too many fail in a row.
         """
         begin, size = number * self.batch_size, len(self.source)
-        order = shuffled(np.arange(begin, begin + self.batch_size), size, self.seed).tolist()
+        count = self.batch_size // self.processes
+        own = slice(self.process * count, (self.process + 1) * count)
+        order = shuffled(np.arange(begin, begin + self.batch_size), size, self.seed)[own].tolist()
         states = np.random.default_rng([self.seed, 1, number]).integers(
             2**64, size=(self.batch_size, 4), dtype=np.uint64
-        )
-        # One generator for all rows, each of which begins in a state of its own: making a
-        # generator takes longer than copying a small picture.
-        bits = np.random.SFC64(0)
-        rng, state = np.random.Generator(bits), bits.state
-        words, source, views = state["state"], self.source, self.views
-        count = self.batch_size // self.processes
+        )[own]
+        rng, begin_row = _rows_generator(states)
+        source, views = self.source, self.views
         examples, failed = [], []
-        for row in range(self.process * count, (self.process + 1) * count):
-            words["state"] = states[row]
-            bits.state = state
-            try:
-                examples.append(_made(source, order[row], views, rng))
-            except MediaError as error:
-                if not skip:
+        for row, index in enumerate(order):
+            begin_row(row)
+            record = None
+            try:  # as _made does; a call a row more would be felt
+                record = source[index]
+                examples.append(views(record, rng))
+            except ValueError as error:
+                if record is None and not isinstance(error, MediaError):
                     raise
+                error = _named(error, record)
+                if not skip:
+                    raise error from error.__cause__
                 failed.append(str(error))
-                examples.append(self._replacement(begin + row, failed))
+                examples.append(self._replacement(begin + own.start + row, failed))
         return stack(examples), tuple(failed), len(examples) + len(failed)
 
     def _replacement(self, position: int, failed: list[str]) -> dict:
@@ -112,6 +116,51 @@ class TrainDataset:
             except MediaError as error:
                 failed.append(str(error))
         raise MediaError(f"{failed[-1]} ({ATTEMPTS + 1} records drawn one after another failed)")
+
+
+def _rows_generator(
+    states: UInt64[np.ndarray, "b 4"],
+) -> tuple[np.random.Generator, Callable[[int], None]]:
+    """One generator for all rows, and what sets it to the state that a row begins in.
+
+    Making a generator takes longer than copying a small picture, and so does setting its `state`.
+    So its bytes are written where it keeps them, if it keeps them as numpy has done so far.
+    """
+    bits = np.random.SFC64(0)
+    rng = np.random.Generator(bits)
+    if not _keeps_plain_bytes():
+        return rng, lambda row: setattr(bits, "state", _state(states[row]))
+    memory, size = _memory(bits), SFC64_BYTES
+    unused = np.zeros((len(states), 1), np.uint64)  # half a number that may be left over
+    data = np.concatenate([states, unused], axis=1).tobytes()
+
+    def begin_row(row: int) -> None:
+        memory[:] = data[row * size : (row + 1) * size]
+
+    return rng, begin_row
+
+
+SFC64_BYTES = 40
+
+
+@functools.cache
+def _keeps_plain_bytes() -> bool:
+    """Whether a generator's memory is its four words, then whether half a number is left over."""
+    bits, words = np.random.SFC64(0), np.arange(5, 9, dtype=np.uint64)
+    bits.state = {**_state(words), "has_uint32": 1, "uinteger": 3}
+    return np.frombuffer(_memory(bits), np.uint64).tolist() == [5, 6, 7, 8, 1 + (3 << 32)]
+
+
+def _memory(bits: np.random.BitGenerator) -> memoryview:
+    """What is valid as long as `bits` lives."""
+    return memoryview((ctypes.c_char * SFC64_BYTES).from_address(bits.ctypes.state_address)).cast(
+        "B"
+    )
+
+
+def _state(words: UInt64[np.ndarray, "4"]) -> dict:
+    state = {"state": words}
+    return {"bit_generator": "SFC64", "state": state, "has_uint32": 0, "uinteger": 0}
 
 
 def train_dataset(
@@ -169,10 +218,18 @@ def _made(source: Source, number: int, make: Callable, *arguments) -> dict:
     record = source[number]
     try:
         return make(record, *arguments)
-    except MediaError:
-        raise
-    except ValueError as error:  # say, a film too short for the clips asked for
-        raise MediaError(f"{record.name}: {_one_line(error)}") from error
+    except ValueError as error:
+        error = _named(error, record)
+        raise error from error.__cause__
+
+
+def _named(error: ValueError, record: Record | None) -> MediaError:
+    """An error that names the record: say, of a film too short for the clips asked for."""
+    if isinstance(error, MediaError):
+        return error
+    named = MediaError(f"{record.name}: {_one_line(error)}")
+    named.__cause__ = error
+    return named
 
 
 def _one_line(error: Exception) -> str:
@@ -266,9 +323,8 @@ def _options(threads: int, ahead: int):
 
 # Broken records -----------------------------------------------------------------------------------
 
-_named: set[str] = (
-    set()
-)  # evaluators read the same records again and again; one line a file will do
+# Evaluators read the same records again and again; one line a file will do.
+_told: set[str] = set()
 
 
 class Failures:
@@ -292,8 +348,8 @@ class Failures:
         for line in failed:
             file = line.partition(": ")[0]
             self._files.add(file)
-            if file not in _named:
-                _named.add(file)
+            if file not in _told:
+                _told.add(file)
                 logging.getLogger(__name__).warning("skipped: %s", line)
 
         if self._failed > self._loading.max_failed * max(self._read, self._enough):

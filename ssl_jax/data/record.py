@@ -55,6 +55,38 @@ class Record:
     label: int = -1
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
+    def __init__(
+        self,
+        name: str,
+        index: int,
+        num_frames: int,
+        fps: float,
+        times: np.ndarray | None = None,
+        frames: Callable | None = None,
+        audio: Callable | None = None,
+        sample_rate: int = 0,
+        duration: float = 0.0,
+        captions: tuple[Caption, ...] = (),
+        label: int = -1,
+        extra: Mapping[str, Any] | None = None,
+    ):
+        # What dataclasses would write for a frozen class sets each field by a call of its own: it
+        # takes three times as long, more than copying a small picture does.
+        self.__dict__.update(
+            name=name,
+            index=index,
+            num_frames=num_frames,
+            fps=fps,
+            times=times,
+            frames=frames,
+            audio=audio,
+            sample_rate=sample_rate,
+            duration=duration,
+            captions=captions,
+            label=label,
+            extra={} if extra is None else extra,
+        )
+
     def frame_at(self, seconds: float) -> int:
         """The frame that is seen at a time; the first before it, the last after the end."""
         if self.times is None:

@@ -4,7 +4,8 @@ A shard is an ArrayRecord file. For every film (or part of one that the manifest
 one after another and each an entry of its own:
   1. blocks of FRAMES frames, each frame a JPEG; with flow, after each a block of flow that leads
      to these frames, each frame's a grey JPEG, u above v (the film's first frame has none);
-  2. blocks of one second of sound, 16-bit PCM, reaching MARGIN seconds beyond the pictures;
+  2. blocks of one second of sound, 16-bit PCM or the same as FLAC, reaching MARGIN seconds beyond
+     the pictures;
   3. for every shot of it a header: what `Record` says of it and where its blocks begin.
 The last entry of a shard is its index: the headers' places and what is needed to choose among them.
 
@@ -23,16 +24,17 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import UInt8
 
-from ssl_jax.data import decode, image, motion, shots
+from ssl_jax.data import decode, flac, image, motion, paths, shots
+from ssl_jax.data.media import Limits
 from ssl_jax.data.record import Caption, MediaError
 from ssl_jax.data.sampling import frame_motion
 from ssl_jax.data.sources import folder
 
-FORMAT = 1
+FORMAT = 2
 FRAMES = 8  # in a block: a clip of 16 touches three of them, a single frame drags few along
 MARGIN = 2.0  # seconds of sound kept before and after the pictures, for windows around a frame
 FLOW_QUALITY = 95  # of its JPEGs: their error is then about one of the 255 levels
-CHUNK_BYTES = 128 << 20  # of frames decoded at once where they cannot be streamed
+SOUNDS = ("pcm", "flac")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Options:
       short_side: pixels of the shorter side of stored frames; smaller ones stay; 0 keeps all.
       quality: of the JPEGs, 1 to 100.
       sample_rate: of the stored sound in Hz; 0 keeps each file's own.
+      sound: 'pcm'; or 'flac', the same samples in about half of the room (noise does not shrink).
       whole: films are not cut into their shots.
       flow: store optical flow.
       flow_bound: pixels (of stored frames) of motion that still can be told from more.
@@ -51,6 +54,7 @@ class Options:
     short_side: int = 128
     quality: int = 90
     sample_rate: int = 16000
+    sound: str = "pcm"
     whole: bool = False
     flow: bool = False
     flow_bound: float = 20.0
@@ -62,6 +66,8 @@ class Options:
             raise ValueError(f"quality={self.quality} must be 1 to 100")
         if self.sample_rate != 0 and not 1000 <= self.sample_rate <= 384000:
             raise ValueError(f"sample_rate={self.sample_rate} must be 0 or 1000 to 384000 Hz")
+        if self.sound not in SOUNDS:
+            raise ValueError(f"sound={self.sound!r} is none of {SOUNDS}")
         if not 0 < self.flow_bound < math.inf:
             raise ValueError(f"flow_bound={self.flow_bound} must be a positive number of pixels")
 
@@ -73,6 +79,7 @@ class Job:
     folder: str
     items: tuple[folder.Item, ...]
     options: Options
+    limits: Limits
     file: str
 
 
@@ -104,10 +111,10 @@ def make(job: Job) -> dict:
     report = _finished(job.file, plan)
     if report is not None:
         return report
-    unfinished = job.file + ".unfinished"
-    report = {"file": os.path.basename(job.file), "plan": plan, **_write(job, unfinished)}
-    report |= {"sha256": _sha256(unfinished), "bytes": os.path.getsize(unfinished)}
-    os.replace(unfinished, job.file)
+    draft = paths.draft(job.file)
+    report = {"file": job.file.rpartition("/")[2], "plan": plan, **_write(job, draft)}
+    report |= {"sha256": _sha256(draft), "bytes": os.path.getsize(draft)}
+    paths.put(draft, job.file)
     write_json(report_file(job.file), report)
     return report
 
@@ -118,10 +125,11 @@ def report_file(shard: str) -> str:
 
 def write_json(file: str, content: dict) -> None:
     """All of it or nothing."""
-    with open(file + ".unfinished", "w", encoding="utf-8") as stream:
+    draft = paths.draft(file)
+    with open(draft, "w", encoding="utf-8") as stream:
         json.dump(content, stream, indent=1, ensure_ascii=False)
         stream.write("\n")
-    os.replace(file + ".unfinished", file)
+    paths.put(draft, file)
 
 
 def plan_of(job: Job) -> str:
@@ -129,20 +137,23 @@ def plan_of(job: Job) -> str:
     states = []
     for item in job.items:
         try:
-            stat = os.stat(os.path.join(job.folder, item.path))
-            states.append([stat.st_size, stat.st_mtime_ns])
+            states.append(paths.state(paths.join(job.folder, item.path)))
         except OSError:
             states.append([])
     items = [dataclasses.asdict(item) for item in job.items]
-    plan = [FORMAT, dataclasses.asdict(job.options), items, states]
+    knobs = [dataclasses.asdict(job.options), dataclasses.asdict(job.limits)]
+    plan = [FORMAT, knobs, items, states]
     return hashlib.sha256(json.dumps(plan).encode()).hexdigest()
 
 
 def _finished(file: str, plan: str) -> dict | None:
     try:
-        with open(report_file(file), encoding="utf-8") as stream:
-            report = json.load(stream)
-        return report if report["plan"] == plan and report["sha256"] == _sha256(file) else None
+        report = json.load(paths.read_text(report_file(file)))
+        if report["plan"] != plan:
+            return None
+        if paths.is_url(file):  # was put there whole or not at all; reading it would take long
+            return report if report["bytes"] == paths.state(file)[0] else None
+        return report if report["sha256"] == _sha256(file) else None
     except (OSError, ValueError, KeyError):
         return None
 
@@ -176,10 +187,10 @@ def _write(job: Job, file: str) -> dict:
     rejected = []
     for item in job.items:
         try:
-            headers = _write_item(shard, job.folder, item, job.options)
+            headers = _write_item(shard, job, item)
         except MediaError as error:
             # Blocks written before the damage was met stay behind; nothing points at them.
-            reason = str(error).removeprefix(os.path.join(job.folder, item.path)).lstrip(": ")
+            reason = str(error).removeprefix(paths.join(job.folder, item.path)).lstrip(": ")
             rejected.append({"path": item.path, "reason": reason})
             continue
         for info, arrays in headers:
@@ -206,14 +217,13 @@ def _write(job: Job, file: str) -> dict:
     }
 
 
-def _write_item(
-    shard: _Shard, root: str, item: folder.Item, options: Options
-) -> list[tuple[dict, list[bytes]]]:
+def _write_item(shard: _Shard, job: Job, item: folder.Item) -> list[tuple[dict, list[bytes]]]:
     """Writes the blocks of one item; returns the headers of its shots, not yet written."""
-    media = decode.probe(os.path.join(root, item.path))
-    first, last, start, duration = folder._segment(item, media)
+    options = job.options
+    media = decode.probe(paths.join(job.folder, item.path), job.limits)
+    first, last, start, duration = folder.segment(item, media)
     times = np.append(media.times[first:last] - start, duration)
-    film = _Film(media, first, last, start, duration)
+    film = _Film(media, job.limits, first, last, start, duration)
     pictures, cuts = _write_frames(shard, film, options) if last > first else ({}, [])
     sound = _write_sound(shard, film, options)
     headers = []
@@ -225,7 +235,7 @@ def _write_item(
         info = {
             "name": name,
             "path": item.path,
-            "kind": folder._kind(item.path),
+            "kind": folder.kind(item.path),
             "label": item.label,
             "split": item.split,
             "extra": dict(item.extra),
@@ -255,6 +265,7 @@ class _Film:
     """The frames from `first` to before `last` of a file, from `start`, for `duration` seconds."""
 
     media: decode.Media
+    limits: Limits
     first: int
     last: int
     start: float
@@ -323,7 +334,7 @@ def _jpeg(picture: np.ndarray, quality: list[int]) -> bytes:
 def _blocks(film: _Film, short_side: int) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
     """The film's frames, small, FRAMES at a time."""
     block, shape = [], None
-    for frame in _frames_in_order(film.media, film.first, film.last):
+    for frame in decode.frames_in_order(film.media, film.first, film.last, film.limits):
         frame = frame[None]
         if short_side and min(frame.shape[1:3]) > short_side:
             frame = image.resize_short(frame, short_side)
@@ -338,34 +349,6 @@ def _blocks(film: _Film, short_side: int) -> Iterator[UInt8[np.ndarray, "t h w 3
         yield np.concatenate(block)
 
 
-def _frames_in_order(media: decode.Media, first: int, last: int) -> Iterator[np.ndarray]:
-    """What `decode.read_frames` gives of first..last - 1, but decoding every frame just once."""
-    pictures = media.pictures
-    if pictures is None or pictures.counted:
-        step = max(FRAMES, CHUNK_BYTES // (3 * media.height * media.width))
-        for begin in range(first, last, step):
-            yield from decode.read_frames(media.path, range(begin, min(begin + step, last)))
-        return
-    number = first
-    with decode._errors_name(media.path), decode._opened(media.path) as container:
-        stream = container.streams[pictures.stream]
-        stream.codec_context.thread_count = 1
-        decode._limit_decoder(stream, decode.Limits())
-        key = int(np.searchsorted(pictures.keys, pictures.pts[first], side="right")) - 1
-        for packet in decode._packets_from(container, stream, pictures, key):
-            for frame in packet.decode():
-                while number < last and frame.pts > pictures.pts[number]:
-                    yield decode.read_frames(media.path, [number])[0]  # or an error that says why
-                    number += 1
-                if number < last and frame.pts == pictures.pts[number] and not frame.is_corrupt:
-                    yield decode._upright(frame)
-                    number += 1
-            if number == last:
-                return
-    for missing in range(number, last):
-        yield decode.read_frames(media.path, [missing])[0]
-
-
 def _write_sound(shard: _Shard, film: _Film, options: Options) -> dict:
     """Writes the blocks of sound; samples are counted from the film's zero, as in its file."""
     media = film.media
@@ -377,13 +360,13 @@ def _write_sound(shard: _Shard, film: _Film, options: Options) -> dict:
     first_block = shard.entries
     for begin in range(first, last, 60 * rate):  # a file is opened anew for each of these
         end = min(begin + 60 * rate, last)
-        wave = decode.read_audio(media.path, begin / rate, end / rate, rate)
-        if not np.isfinite(wave).all():
-            raise MediaError(f"{media.path}: its sound holds values that are no numbers")
+        wave = decode.audio_of(media, begin / rate, end / rate, rate, film.limits)
         samples = np.rint(wave * 32768).clip(-32768, 32767).astype("<i2")
         for place in range(0, len(samples), rate):
-            shard.write([samples[place : place + rate].tobytes()])
+            second = samples[place : place + rate]
+            shard.write(flac.encode(second) if options.sound == "flac" else [second.tobytes()])
     return {
+        "sound": options.sound,
         "sample_rate": rate,
         "first_sound_block": first_block,
         "first_sample": first,

@@ -5,13 +5,13 @@ import dataclasses
 import functools
 import json
 import logging
-import os
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from ssl_jax.data import motion, shards
+from ssl_jax.data import flac, motion, paths, shards
+from ssl_jax.data.media import errors_name
 from ssl_jax.data.record import Caption, MediaError, Record
 
 KINDS = ("video", "image", "sound")
@@ -37,7 +37,7 @@ class ArrayRecordSource:
       flow_motion: float32 (t - 1), `motion.flow_magnitude` of it.
 
     Attributes:
-      paths: the prepared folders.
+      paths: the prepared folders, of this machine or gs://bucket/folder (with gcsfs installed).
       split: keep the records of this split; '' keeps all.
       kinds: which to take: 'video', 'image', 'sound'.
       need: leave out what has no 'frames' or no 'sound'.
@@ -156,7 +156,11 @@ class _Stored:
         first, last = begin // rate, -(-(begin + count) // rate)
         entries = range(first, last)
         blocks = self.shard.read([self.info["first_sound_block"] + e for e in entries])
-        wave = np.frombuffer(b"".join(block[0] for block in blocks), "<i2")
+        if self.info["sound"] == "flac":
+            with errors_name(self.name):
+                wave = np.concatenate([np.zeros(0, "<i2"), *(flac.decode(b) for b in blocks)])
+        else:
+            wave = np.frombuffer(b"".join(block[0] for block in blocks), "<i2")
         wave = wave[begin - first * rate :][:count]
         return wave.astype(np.float32) * np.float32(1 / 32768)
 
@@ -212,16 +216,16 @@ class _Opened:
 
 
 @functools.lru_cache(maxsize=16)
-def _open(paths: tuple[str, ...]) -> _Opened:
+def _open(folders: tuple[str, ...]) -> _Opened:
     from array_record.python.array_record_data_source import ArrayRecordDataSource
 
     entries, names = [], {}
-    for path in paths:
+    for path in folders:
         manifest = _manifest(path)
         names[path] = tuple(manifest["label_names"])
-        described = [(os.path.join(path, s["file"]), s["entries"]) for s in manifest["shards"]]
+        described = [(paths.join(path, s["file"]), s["entries"]) for s in manifest["shards"]]
         for file, _ in described:
-            if not os.path.isfile(file):
+            if not paths.exists(file):
                 raise ValueError(f"{file} is missing; run ssl_jax.prepare again, it is soon done")
         # With their lengths given no file is opened before something is read from it.
         reader = ArrayRecordDataSource([f"{file}[0:{count}]" for file, count in described])
@@ -237,19 +241,25 @@ def _open(paths: tuple[str, ...]) -> _Opened:
                 entries.append((shard, line["entry"], line))
     if len(set(names.values())) > 1:
         raise ValueError(
-            f"the labels of {' and '.join(paths)} differ, so the same number would mean different "
-            "things; prepare them with manifests of the same labels, or give a source to each"
+            f"the labels of {' and '.join(folders)} differ, so the same number would mean "
+            "different things; prepare them with manifests of the same labels, or give a source "
+            "to each"
         )
-    return _Opened(names[paths[0]], entries)
+    return _Opened(names[folders[0]], entries)
 
 
 def _manifest(path: str) -> dict:
+    # array_record opens shards itself, and of all stores it knows Google's only.
+    if paths.is_url(path) and not path.startswith("gs://"):
+        raise ValueError(
+            f"{path}: shards are read from this machine's folders or from gs://; copy them here or "
+            "mount what they lie in"
+        )
     try:
-        with open(os.path.join(path, "manifest.json"), encoding="utf-8") as stream:
-            return json.load(stream)
+        return json.load(paths.read_text(paths.join(path, "manifest.json")))
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"{path}: has no manifest.json of a finished ssl_jax.prepare; run it (again)"
+            f"{path}: has no manifest.json of a finished ssl_jax.prepare; run it (again) ({error})"
         ) from error
 
 

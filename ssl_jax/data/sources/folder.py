@@ -10,7 +10,7 @@ import os
 
 import numpy as np
 
-from ssl_jax.data import decode
+from ssl_jax.data import decode, paths
 from ssl_jax.data.record import Caption, MediaError, Record
 
 ENDINGS = {
@@ -61,7 +61,7 @@ class FolderSource:
     A segment's sound outside of the segment is the film's, not silence.
 
     Attributes:
-      path: the folder.
+      path: the folder; or a URL that fsspec opens, as gs://bucket/films (with gcsfs installed).
       manifest: the csv, as a path from the folder; '' for none.
       split: keep the manifest's rows of this split; '' keeps all.
       kinds: which files to take, by their ending: 'video', 'image', 'sound'.
@@ -85,7 +85,11 @@ class FolderSource:
     limits: decode.Limits = decode.Limits()
 
     def __post_init__(self):
-        if not os.path.isdir(self.path):
+        try:
+            there = paths.is_folder(self.path)
+        except OSError as error:  # a URL of no store that can be read
+            raise ValueError(str(error)) from error
+        if not there:
             raise ValueError(f"there is no folder {self.path!r}; give the path of your data")
         for name, allowed in (("kinds", tuple(ENDINGS)), ("need", ("frames", "sound"))):
             wrong = [value for value in getattr(self, name) if value not in allowed]
@@ -98,14 +102,14 @@ class FolderSource:
             )
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self.items)
 
     def __getitem__(self, index: int) -> Record:
-        if not 0 <= index < len(self._items):
+        if not 0 <= index < len(self.items):
             raise IndexError(index)
-        item = self._items[index]
-        media = decode.probe(os.path.join(self.path, item.path), self.limits)
-        first, last, start, duration = _segment(item, media)
+        item = self.items[index]
+        media = decode.probe(paths.join(self.path, item.path), self.limits)
+        first, last, start, duration = segment(item, media)
         extra = {"path": media.path, "split": item.split, **dict(item.extra)}
         rate = (self.sample_rate or media.sample_rate) if media.has_sound else 0
 
@@ -138,10 +142,10 @@ class FolderSource:
     @functools.cached_property
     def _listing(self) -> tuple[list[Item], tuple[str, ...]]:
         if self.manifest:
-            items, names = _read_manifest(os.path.join(self.path, self.manifest))
+            items, names = _read_manifest(paths.join(self.path, self.manifest))
         else:
             items, names = _walk(self.path)
-        chosen = [i for i in items if _kind(i.path) in self.kinds]
+        chosen = [i for i in items if kind(i.path) in self.kinds]
         if self.split:
             splits = sorted({item.split for item in items})
             chosen = [i for i in chosen if i.split == self.split]
@@ -155,7 +159,8 @@ class FolderSource:
         return chosen, names
 
     @functools.cached_property
-    def _items(self) -> list[Item]:
+    def items(self) -> list[Item]:
+        """What the records are made of, in their order."""
         items = self._listing[0]
         if self.need or self.min_seconds > 0 or self.min_frames > 0:
             # Opening files is waiting for the disk, so more threads than cores.
@@ -181,8 +186,8 @@ class FolderSource:
     def _lack(self, item: Item) -> str:
         """Why a record is left out, '' if it is not."""
         try:
-            media = decode.probe(os.path.join(self.path, item.path), self.limits)
-            first, last, _, duration = _segment(item, media)
+            media = decode.probe(paths.join(self.path, item.path), self.limits)
+            first, last, _, duration = segment(item, media)
         except MediaError:
             return "unreadable"
         if "frames" in self.need and last == first:
@@ -193,8 +198,10 @@ class FolderSource:
         return "too short" if short else ""
 
 
-def _segment(item: Item, media: decode.Media) -> tuple[int, int, float, float]:
+def segment(item: Item, media: decode.Media) -> tuple[int, int, float, float]:
     """First frame, frame after the last, time of the zero and duration of a record."""
+    if item.start == 0 and item.end >= media.duration:
+        return 0, media.num_frames, 0.0, media.duration
     end = min(item.end, media.duration)
     if item.start >= end:
         raise MediaError(
@@ -214,11 +221,11 @@ def _segment(item: Item, media: decode.Media) -> tuple[int, int, float, float]:
 def _frames(
     media: decode.Media, first: int, last: int, indices, limits: decode.Limits
 ) -> np.ndarray:
-    indices = np.asarray(indices, np.int64).reshape(-1)
-    wrong = indices[(indices < 0) | (indices >= last - first)]
-    if len(wrong):
-        raise MediaError(f"{media.path}: frame {wrong[0]} was asked for, it has {last - first}")
-    return decode.read_frames(media.path, indices + first, limits)
+    numbers = np.asarray(indices, np.int64).reshape(-1).tolist()
+    for number in numbers:
+        if not 0 <= number < last - first:
+            raise MediaError(f"{media.path}: frame {number} was asked for, it has {last - first}")
+    return decode.frames_of(media, [first + number for number in numbers], limits)
 
 
 def _audio(
@@ -227,33 +234,27 @@ def _audio(
     # Exactly this many samples: two roundings of moved times could give one more.
     count = round((stop - start) * rate)
     begin = round((zero + start) * rate)
-    return decode.read_audio(media.path, begin / rate, (begin + count) / rate, rate, limits)
+    return decode.audio_of(media, begin / rate, (begin + count) / rate, rate, limits)
 
 
-def _kind(path: str) -> str:
+def kind(path: str) -> str:
+    """'video', 'image' or 'sound' by a file's ending; '' for another."""
     return KIND.get(os.path.splitext(path)[1].lower(), "")
 
 
 def _walk(folder: str) -> tuple[list[Item], tuple[str, ...]]:
-    paths = []
-    for where, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        inside = os.path.relpath(where, folder)
-        for name in files:
-            if not name.startswith(".") and _kind(name):
-                paths.append(os.path.normpath(os.path.join(inside, name)).replace(os.sep, "/"))
-    names = sorted({path.split("/")[0] for path in paths if "/" in path})
+    found = [path for path in paths.below(folder) if kind(path)]
+    names = sorted({path.split("/")[0] for path in found if "/" in path})
     numbers = {name: number for number, name in enumerate(names)}
-    items = [Item(p, label=numbers.get(p.split("/")[0], -1)) for p in sorted(paths)]
+    items = [Item(p, label=numbers.get(p.split("/")[0], -1)) for p in found]
     return items, tuple(names)
 
 
 def _read_manifest(file: str) -> tuple[list[Item], tuple[str, ...]]:
     try:
-        with open(file, encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream, strict=True)
-            columns = reader.fieldnames or []
-            rows = [(reader.line_num, row) for row in reader]
+        reader = csv.DictReader(paths.read_text(file), strict=True)
+        columns = reader.fieldnames or []
+        rows = [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{file}: cannot be read as a csv in UTF-8 ({error})") from error
     if "path" not in columns:
@@ -297,7 +298,7 @@ def _item(where: str, row: dict[str, str], label: int) -> Item:
     path = row["path"].replace("\\", "/")
     if not path or os.path.isabs(path) or ".." in path.split("/"):
         raise ValueError(f"{where}: path {path!r} must lie inside the folder of the source")
-    if not _kind(path):
+    if not kind(path):
         raise ValueError(
             f"{where}: path {path!r} has no known ending; known are {' '.join(sorted(KIND))}"
         )

@@ -1,0 +1,268 @@
+"""Frames of films by their time stamps, found by one pass over a file's packets."""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from fractions import Fraction
+
+import numpy as np
+
+from ssl_jax.data.media import (
+    Limits,
+    Media,
+    Pictures,
+    Sound,
+    check_size,
+    limit_decoder,
+    opened,
+    streams,
+)
+from ssl_jax.data.record import MediaError
+
+HIGHEST_RATE = 1_000_000  # Hz; a damaged head can claim any, and a second of it take all memory
+# Containers that give correct time stamps after a seek; of others sound is read from its start.
+SEEKABLE_SOUND = (
+    "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "wav", "w64", "aiff", "flac", "mpegts",
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class _Track:
+    """One stream after a single pass over its packets.
+
+    `packets` are (pts, duration, is key, is discarded); `head` are the first decoded frames.
+    """
+
+    number: int
+    base: Fraction
+    packets: list
+    head: list
+
+
+def probe_film(path: str, size: int, limits: Limits) -> Media:
+    """What a file of `size` bytes holds, by one pass over its packets."""
+    tracks = {}
+    with opened(path) as container:
+        video, audio = streams(container)
+        for stream in filter(None, (video, audio)):
+            base = Fraction(stream.time_base.numerator, stream.time_base.denominator)
+            tracks[stream.index] = _Track(stream.index, base, [], [])
+            index = stream.index_entries
+            if len(index) and index[-1].pos + index[-1].size > size:
+                raise MediaError(f"{path}: is cut off, its index points beyond its end")
+        if not tracks:
+            raise MediaError(f"{path}: holds neither pictures nor sound")
+        if video:
+            check_size(path, video.codec_context.width, video.codec_context.height, limits)
+            limit_decoder(video, limits)
+        for packet in container.demux([s for s in (video, audio) if s]):
+            track = tracks[packet.stream.index]
+            if packet.is_corrupt:
+                raise MediaError(f"{path}: is damaged or cut off")
+            if packet.size:
+                track.packets.append(
+                    (packet.pts, packet.duration or 0, packet.is_keyframe, packet.is_discard)
+                )
+            if len(track.head) < 3:
+                track.head.extend(packet.decode())
+        # Nothing of a stream may be touched once its container is closed: its memory is gone.
+        video_track = tracks[video.index] if video else None
+        audio_track = tracks[audio.index] if audio else None
+        rate = video.average_rate if video else None
+        seekable = container.format.name in SEEKABLE_SOUND
+    media, zero = Media(path=path), None
+    if video_track and video_track.packets:
+        media, zero = _with_pictures(media, video_track, float(rate or 25), limits)
+    if audio_track and audio_track.packets:
+        media = _with_sound(media, audio_track, zero, seekable)
+    if not media.has_frames and not media.has_sound:
+        raise MediaError(f"{path}: its tracks are empty")
+    return media
+
+
+def _with_pictures(
+    media: Media, track: _Track, rate: float, limits: Limits
+) -> tuple[Media, Fraction]:
+    """Adds the pictures; returns also the time of the first on the container's clock."""
+    if not track.head:
+        raise MediaError(f"{media.path}: no picture can be decoded")
+    base = track.base
+    known = [packet for packet in track.packets if packet[0] is not None]
+    keys = np.unique([pts for pts, _, key, _ in known if key] or [p[0] for p in known[:1]])
+    # What is shown before the first key frame lacks what it was predicted from.
+    pts = np.unique([p[0] for p in known if not p[3] and p[0] >= keys[0]])
+    head = [frame.pts for frame in track.head[:3]]
+    counted = len(known) < len(track.packets) or pts[: len(head)].tolist() != head
+    if counted:
+        with opened(media.path) as container:
+            stream = streams(container)[0]
+            limit_decoder(stream, limits)
+            decoded = [frame.pts for frame in container.decode(stream)]
+        if None in decoded or (np.diff(decoded) <= 0).any():
+            decoded, base = range(len(decoded)), 1 / Fraction(rate)
+        pts = np.array(decoded, np.int64)
+    times = (pts - pts[0]) * float(base)
+    last = {p[0]: p[1] for p in known}.get(int(pts[-1]), 0) * float(base)
+    if last == 0:  # not stated
+        last = times[-1] / (len(times) - 1) if len(times) > 1 else 1 / rate
+    duration = float(times[-1] + last)
+    height, width = upright(track.head[0]).shape[:2]
+    media = dataclasses.replace(
+        media,
+        num_frames=len(pts),
+        fps=len(pts) / duration,
+        duration=duration,
+        height=height,
+        width=width,
+        rotation=int(track.head[0].rotation),
+        times=times,
+        pictures=Pictures(track.number, pts, keys, counted),
+    )
+    return media, int(pts[0]) * base
+
+
+def _with_sound(media: Media, track: _Track, zero: Fraction | None, seekable: bool) -> Media:
+    """Adds the sound; `zero` is the film's on the container's clock, None without pictures."""
+    if not track.head or not track.head[0].sample_rate:
+        raise MediaError(f"{media.path}: no sound can be decoded")
+    rate, start = track.head[0].sample_rate, track.head[0].pts or 0
+    if rate > HIGHEST_RATE:
+        raise MediaError(f"{media.path}: claims {rate} samples of sound a second")
+    tick = track.base * rate
+    if zero is None:
+        zero = start * track.base
+    first = round(start * tick) - round(zero * rate)
+    times = [packet[0] for packet in track.packets]
+    block = 0
+    if track.head[0].pts is None or None in times:
+        seekable = False
+    elif tick > 1:
+        # Milliseconds cannot tell a sample, but the number of the packet can if all are alike.
+        block = track.head[-1].samples
+        strays = (np.array(times) - times[0]) * float(tick) - np.arange(len(times)) * block
+        seekable &= len(track.head) >= 3 and bool(np.ptp(strays) <= min(2 * tick, block / 2))
+        block = block if seekable else 0
+    media = dataclasses.replace(
+        media,
+        sample_rate=rate,
+        sound=Sound(
+            stream=track.number,
+            rate=rate,
+            tick=tick,
+            zero=round(zero * rate),
+            first=first,
+            block=block,
+            second=first + track.head[0].samples,
+            seekable=seekable,
+        ),
+    )
+    if media.has_frames:
+        return media
+    end = max((pts or 0) + length for pts, length, _, _ in track.packets) * track.base
+    if sum(packet[1] for packet in track.packets) * track.base < (end - zero) / 2:
+        raise MediaError(
+            f"{media.path}: more than half of its {float(end - zero):.0f} s is missing"
+        )
+    return dataclasses.replace(media, duration=float(end - zero))
+
+
+def read_film(media: Media, numbers: list[int], limits: Limits) -> dict[int, np.ndarray]:
+    """Frame number -> picture, for ascending numbers."""
+    pictures = media.pictures
+    with opened(media.path) as container:
+        stream = container.streams[pictures.stream]
+        stream.codec_context.thread_count = 1
+        limit_decoder(stream, limits)
+        if pictures.counted:
+            found = {}
+            for number, frame in enumerate(container.decode(stream)):
+                if number in numbers:
+                    found[number] = upright(frame)
+                if number == numbers[-1]:
+                    break
+        else:
+            number_of = dict(zip(pictures.pts[numbers].tolist(), numbers, strict=True))
+            by_pts = _decode_film(container, stream, pictures, list(number_of))
+            found = {number_of[pts]: picture for pts, picture in by_pts.items()}
+    missing = [number for number in numbers if number not in found]
+    if missing:
+        raise MediaError(f"{media.path}: frame {missing[0]} cannot be decoded")
+    return found
+
+
+def _decode_film(container, stream, pictures: Pictures, pts: list[int]) -> dict[int, np.ndarray]:
+    """Time stamp -> picture, for ascending time stamps; what cannot be decoded is missing."""
+    found = {}
+    keys = (np.searchsorted(pictures.keys, pts, side="right") - 1).tolist()
+    for key in sorted(set(keys)):
+        wanted = {p for p, own in zip(pts, keys, strict=True) if own == key}
+        # A key frame of a film refreshed stripe by stripe is not whole: then begin earlier.
+        for begin in (key, max(key - 1, 0), 0):
+            packets = packets_from(container, stream, pictures, begin)
+            found |= decode(packets, stream, wanted - found.keys())
+            if wanted <= found.keys():
+                break
+    return found
+
+
+def packets_from(container, stream, pictures: Pictures, key: int) -> Iterator:
+    """Packets in decoding order from key frame number `key` on."""
+    pts = int(pictures.keys[key])
+    second = math.ceil(1 / stream.time_base)
+    # Containers search by decoding times or roughly, so a seek may land behind: then further back.
+    for target in (pts, pts - second, int(pictures.keys[0]) - second):
+        container.seek(target, stream=stream)
+        started = False
+        for packet in container.demux(stream):
+            if not started and packet.is_keyframe and packet.pts is not None:
+                if packet.pts > pts:
+                    break
+                started = packet.pts == pts
+            if started:
+                yield packet
+        if started:
+            return
+
+
+def decode(packets: Iterator, stream, wanted: set[int]) -> dict[int, np.ndarray]:
+    """Decodes until the last wanted frame, in decoding order, and not one packet more."""
+    pictures = {}
+    left = set(wanted)
+    for packet in packets:
+        frames = packet.decode()
+        left.discard(packet.pts)
+        if not left:  # the decoder holds frames back for their order; no need to feed it more
+            frames = [*frames, *stream.codec_context.decode(None)]
+        for frame in frames:
+            if frame.pts in wanted and not frame.is_corrupt:
+                pictures[frame.pts] = upright(frame)
+        if not left:
+            break
+    return pictures
+
+
+def upright(frame) -> np.ndarray:
+    """A decoded frame as uint8 RGB, turned as its display matrix says."""
+    return _turned(frame.to_ndarray(format="rgb24", threads=1), _display_matrix(frame))
+
+
+def _display_matrix(frame) -> tuple[int, int, int, int]:
+    """(a, b, c, d) of x' = ax + cy, y' = bx + dy as the camera stored it; else the identity."""
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is not None:
+        a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].tolist()
+        return a, b, c, d
+    return 1, 0, 0, 1
+
+
+def _turned(picture: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:
+    """Turns by quarters and mirrors, as cameras do; free angles are left as they are."""
+    a, b, c, d = matrix
+    across, down = a, d
+    if abs(b) > abs(a):
+        picture, across, down = picture.swapaxes(0, 1), c, b
+    if across < 0:
+        picture = picture[:, ::-1]
+    if down < 0:
+        picture = picture[::-1]
+    return picture

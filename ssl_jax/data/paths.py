@@ -1,0 +1,148 @@
+"""Paths of this machine and URLs (gs://, s3://, memory://, ...), read and written alike.
+
+What has '://' in it is a URL and goes through fsspec, which needs a package for each kind of store
+(gcsfs for gs://, s3fs for s3://). Everything else is a path.
+"""
+
+import contextlib
+import io
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from typing import BinaryIO
+
+
+def is_url(path: str) -> bool:
+    return "://" in path
+
+
+def join(folder: str, inside: str) -> str:
+    """A path below a folder, where `inside` is written with '/'; an absolute one stays itself."""
+    if is_url(folder) and not is_url(inside):
+        return f"{folder.rstrip('/')}/{inside.lstrip('/')}"
+    return inside if is_url(inside) else os.path.join(folder, inside)
+
+
+def state(path: str) -> tuple[int, str]:
+    """(bytes, what changes when the file is written anew). OSError unless it is a plain file."""
+    if not is_url(path):
+        found = os.stat(path)
+        if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for, for ever
+            raise OSError("is no file")
+        return found.st_size, str(found.st_mtime_ns)
+    system, inside = _store(path)
+    found = system.info(inside)
+    if found["type"] != "file":
+        raise OSError("is no file")
+    return int(found["size"]), str(found)
+
+
+@contextlib.contextmanager
+def opened(path: str) -> Iterator[BinaryIO]:
+    """The file's bytes, to read and to seek in."""
+    if is_url(path):
+        system, inside = _store(path)
+        with system.open(inside, "rb") as file:
+            yield file
+    else:
+        with open(path, "rb") as file:
+            yield file
+
+
+def read(path: str) -> bytes:
+    with opened(path) if is_url(path) else open(path, "rb") as file:
+        return file.read()
+
+
+def read_text(path: str) -> io.StringIO:
+    """A text file in UTF-8, with or without a byte order mark, its line ends as they are."""
+    return io.StringIO(read(path).decode("utf-8-sig"), newline="")
+
+
+def is_folder(path: str) -> bool:
+    if is_url(path):
+        system, inside = _store(path)
+        return system.isdir(inside)
+    return os.path.isdir(path)
+
+
+def exists(path: str) -> bool:
+    if is_url(path):
+        system, inside = _store(path)
+        return system.exists(inside)
+    return os.path.exists(path)
+
+
+def names(folder: str) -> list[str]:
+    """What lies in a folder, sorted."""
+    if not is_url(folder):
+        return sorted(os.listdir(folder))
+    system, inside = _store(folder)
+    found = system.ls(inside, detail=False, refresh=True) if system.exists(inside) else []
+    return sorted(path.rstrip("/").rpartition("/")[2] for path in found)
+
+
+def below(folder: str) -> list[str]:
+    """All files below a folder, as sorted paths from it with '/'; none that is hidden."""
+    if is_url(folder):
+        system, inside = _store(folder)
+        inside = inside.rstrip("/")
+        found = [path[len(inside) :].lstrip("/") for path in system.find(inside)]
+        hidden = [any(part.startswith(".") for part in path.split("/")) for path in found]
+        return sorted(path for path, hide in zip(found, hidden, strict=True) if not hide)
+    found = []
+    for where, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        inside = os.path.relpath(where, folder)
+        for name in files:
+            if not name.startswith("."):
+                found.append(os.path.normpath(os.path.join(inside, name)).replace(os.sep, "/"))
+    return sorted(found)
+
+
+def make_folder(path: str) -> None:
+    if is_url(path):
+        system, inside = _store(path)
+        system.makedirs(inside, exist_ok=True)  # nothing, where a store has no folders
+    else:
+        os.makedirs(path, exist_ok=True)
+
+
+def remove(path: str) -> None:
+    if is_url(path):
+        system, inside = _store(path)
+        system.rm(inside)
+    else:
+        os.remove(path)
+
+
+def draft(path: str) -> str:
+    """A file of this machine to write in, until `put` moves it to where it belongs."""
+    if not is_url(path):
+        return path + ".unfinished"
+    handle, file = tempfile.mkstemp(suffix=".unfinished")
+    os.close(handle)
+    return file
+
+
+def put(file: str, path: str) -> None:
+    """Moves a `draft` to its place: all of it or nothing."""
+    if is_url(path):
+        system, inside = _store(path)
+        system.put_file(file, inside)
+        os.remove(file)
+    else:
+        os.replace(file, path)
+
+
+def _store(url: str):
+    """(fsspec's file system, the path in it). OSError if a URL of this kind cannot be read."""
+    try:
+        import fsspec
+
+        return fsspec.core.url_to_fs(url)
+    except (ImportError, ValueError) as error:
+        raise OSError(
+            f"{url}: {error}; or copy the files to this machine, or mount them (gcsfuse, ...)"
+        ) from error

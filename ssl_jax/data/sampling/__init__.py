@@ -1,0 +1,73 @@
+"""Which frames, seconds and captions of a film to use: arithmetic on numbers, before any decoding.
+
+Pure functions of the film's length and a random generator. Frames are counted from 0. The defaults
+follow the papers.
+"""
+
+from ssl_jax.data.sampling.by_motion import (
+    frame_motion,
+    high_motion_patch,
+    ordered_tuple,
+    tracked_frames,
+    verified_tuple,
+    window_by_motion,
+)
+from ssl_jax.data.sampling.captions import (
+    caption_window,
+    captions_at,
+    merged_captions,
+    nearest_captions,
+)
+from ssl_jax.data.sampling.clips import (
+    clip_with_sound,
+    clips_in_cells,
+    even_clips,
+    even_frames,
+    narrow_and_broad,
+    odd_one_out,
+    odd_order,
+    random_clip,
+    random_frame,
+    spaced_clips,
+    sped_up,
+    timed_clip,
+)
+from ssl_jax.data.sampling.sound import (
+    audio_window,
+    even_times,
+    hard_negative,
+    misaligned_starts,
+    shifted_start,
+    speech_window,
+)
+
+__all__ = [
+    "audio_window",
+    "caption_window",
+    "captions_at",
+    "clip_with_sound",
+    "clips_in_cells",
+    "even_clips",
+    "even_frames",
+    "even_times",
+    "frame_motion",
+    "hard_negative",
+    "high_motion_patch",
+    "merged_captions",
+    "misaligned_starts",
+    "narrow_and_broad",
+    "nearest_captions",
+    "odd_one_out",
+    "odd_order",
+    "ordered_tuple",
+    "random_clip",
+    "random_frame",
+    "shifted_start",
+    "spaced_clips",
+    "sped_up",
+    "speech_window",
+    "timed_clip",
+    "tracked_frames",
+    "verified_tuple",
+    "window_by_motion",
+]

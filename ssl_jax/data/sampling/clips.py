@@ -1,0 +1,272 @@
+"""Which frames of a film: clips, tuples of clips, clips by time."""
+
+import numpy as np
+from jaxtyping import Float, Int
+
+Indices = Int[np.ndarray, "t"]
+
+# Seconds that times, being sums of fractions, may be off.
+ROUNDING = 1e-6
+
+
+def random_frame(num_frames: int, rng: np.random.Generator) -> int:
+    """Any frame, all equally likely."""
+    need_any(num_frames)
+    return int(rng.integers(num_frames))
+
+
+def even_frames(num_frames: int, count: int) -> Indices:
+    """`count` frames from the first to the last, evenly spread; the middle one if count is 1.
+
+    Frames repeat where the film has fewer.
+    """
+    need_any(num_frames)
+    return _even(num_frames - 1, count)
+
+
+def random_clip(num_frames: int, length: int, rng: np.random.Generator, stride: int = 1) -> Indices:
+    """`length` frames, each `stride` after the last, from a random start.
+
+    Raises:
+      ValueError: the film is too short.
+    """
+    span = span_of(length, stride)
+    what = f"a clip of {length} frames at stride {stride}"
+    need(num_frames, span, what, "number of frames or the stride")
+    return rng.integers(num_frames - span + 1) + stride * np.arange(length)
+
+
+def even_clips(num_frames: int, count: int, length: int, stride: int = 1) -> Int[np.ndarray, "n t"]:
+    """`count` clips whose starts are evenly spread, the last ending with the film (for testing).
+
+    A single clip is the middle one. No film is left out: where one is shorter than a clip, its last
+    frame is repeated. The starts are those of VCOP (Xu et al. 2019) at test time.
+    """
+    need_any(num_frames)
+    starts = _even(max(0, num_frames - span_of(length, stride)), count)
+    return np.minimum(starts[:, None] + stride * np.arange(length), num_frames - 1)
+
+
+def spaced_clips(
+    num_frames: int,
+    count: int,
+    length: int,
+    gap: int,
+    rng: np.random.Generator,
+    stride: int = 1,
+) -> Int[np.ndarray, "n t"]:
+    """`count` clips in true order from a random start, `gap` frames left out between neighbours.
+
+    VCOP (Xu et al. 2019) takes 3 clips of 16 frames with gaps of 8, which span 64 frames. With a
+    stride, frames of the gaps are counted at that stride too.
+
+    Raises:
+      ValueError: the film is too short.
+    """
+    first = (length + gap) * np.arange(count)[:, None] + np.arange(length)
+    span = span_of(int(first[-1, -1]) + 1, stride)
+    what = f"{count} clips of {length} frames with gaps of {gap} at stride {stride}"
+    need(num_frames, span, what, "number of clips, their frames, the gap or the stride")
+    return rng.integers(num_frames - span + 1) + stride * first
+
+
+def clips_in_cells(
+    num_frames: int, rng: np.random.Generator, cells: int = 4, cell: int = 32, length: int = 16
+) -> Int[np.ndarray, "n t"]:
+    """`cells` neighbouring stretches of `cell` frames from a random start, a clip in each.
+
+    A clip lies anywhere in its own stretch, so the gaps between clips differ. The pieces in time of
+    the space-time puzzle (Kim et al. 2019), whose 128 frames are cut into four.
+
+    Raises:
+      ValueError: the film is too short, or a clip longer than its stretch.
+    """
+    if not 1 <= length <= cell:
+        raise ValueError(f"a clip of {length} frames does not fit a cell of {cell} frames")
+    need(num_frames, cells * cell, f"{cells} cells of {cell} frames", "number of cells or the cell")
+    start = rng.integers(num_frames - cells * cell + 1)
+    inside = rng.integers(cell - length + 1, size=cells)
+    return (start + cell * np.arange(cells) + inside)[:, None] + np.arange(length)
+
+
+def odd_one_out(
+    num_frames: int,
+    rng: np.random.Generator,
+    count: int = 6,
+    length: int = 6,
+    window: int = 9,
+    ends_move: bool = False,
+) -> tuple[Int[np.ndarray, "n t"], int]:
+    """`count` clips of one film, all in true order but one, and which one that is (O3N).
+
+    Each clip is `length` different frames of its own random window of frames. `window` = `length`
+    gives frames in a row, one and a half times that the paper's best ('constrained'), 0 the whole
+    film ('random'). The frames of the odd clip stand in an order that is neither the true one nor
+    its reverse. Fernando et al. 2017: six clips of six frames, so a guess is right in 1 of 6.
+
+    Args:
+      ends_move: the odd clip's first and last frame are not both where they were; without that a
+        sum of differences, which is the last frame minus the first, can not see the odd one.
+
+    Raises:
+      ValueError: the film is too short, or fewer than 3 frames a clip, which have no odd order.
+    """
+    window = window or num_frames
+    if not 3 <= length <= window:
+        raise ValueError(f"odd clips need 3 frames or more, and a window of as many: not {length}")
+    need(num_frames, window, f"a window of {window} frames", "window")
+    starts = rng.integers(num_frames - window + 1, size=count)
+    # The frames with the smallest of random numbers, in their order.
+    chosen = np.sort(np.argsort(rng.random((count, window)), axis=1)[:, :length], axis=1)
+    clips = starts[:, None] + chosen
+    odd = int(rng.integers(count))
+    clips[odd] = clips[odd, odd_order(length, rng, ends_move)]
+    return clips, odd
+
+
+def odd_order(
+    length: int, rng: np.random.Generator, ends_move: bool = False
+) -> Int[np.ndarray, "t"]:
+    """A random order of `length` (3 or more) that is neither the true one nor its reverse.
+
+    With `ends_move` the first and the last do not both keep (or swap) their places.
+    """
+    if length < 3:
+        raise ValueError(f"an order of {length} is the true one or its reverse; 3 are needed")
+    true = np.arange(length)
+    while True:
+        order = rng.permutation(length)
+        ends = {int(order[0]), int(order[-1])} == {0, length - 1}
+        same = np.array_equal(order, true) or np.array_equal(order, true[::-1])
+        if not same and not (ends and ends_move):
+            return order
+
+
+def sped_up(
+    num_frames: int,
+    length: int,
+    rng: np.random.Generator,
+    rates: tuple[float, float] = (1.7, 2.2),
+    window: int = 0,
+) -> Indices:
+    """`length` frames of a window of frames in a row that play at a random rate from `rates`.
+
+    SpeedNet (Benaim et al. 2020): at the rate f each frame is left out with probability 1 - 1/f;
+    of those that stay a random run of `length` is taken. (1, 1.2) is normal speed there.
+
+    Args:
+      window: frames to choose from; 0 for the paper's three times `length`.
+
+    Raises:
+      ValueError: the film is shorter than the window, or rates below 1.
+    """
+    window = window or 3 * length
+    low, high = rates
+    if not 1 <= low <= high or length * high > window:
+        raise ValueError(
+            f"rates={rates} must be from 1 to {window / length:g}, so that of {window} frames "
+            f"{length} are left"
+        )
+    need(num_frames, window, f"a window of {window} frames", "length or the window")
+    start = rng.integers(num_frames - window + 1)
+    rate = rng.uniform(low, high)
+    # The frames that come first in a random order stay: by chance too few may pass a draw each.
+    stay = max(length, rng.binomial(window, 1 / rate))
+    kept = np.sort(rng.permutation(window)[:stay])
+    begin = rng.integers(stay - length + 1)
+    return start + kept[begin : begin + length]
+
+
+def narrow_and_broad(
+    num_frames: int,
+    rng: np.random.Generator,
+    narrow: tuple[int, int] = (16, 2),
+    broad: tuple[int, int] = (64, 4),
+    aligned: bool = True,
+) -> tuple[Int[np.ndarray, "t"], Int[np.ndarray, "t2"]]:
+    """A short clip and a long one around it, each (frames, stride): BraVe's two views.
+
+    Recasens et al. 2021. `aligned`: both begin with the same frame, as in the released code;
+    otherwise the short one lies anywhere in the long one.
+
+    Raises:
+      ValueError: the film is too short, or the short clip is the longer.
+    """
+    inside, around = span_of(*narrow), span_of(*broad)
+    if inside > around:
+        raise ValueError(f"the narrow view spans {inside} frames, the broad one {around}")
+    whole = random_clip(num_frames, broad[0], rng, broad[1])
+    first = whole[0] + (0 if aligned else rng.integers(around - inside + 1))
+    return first + narrow[1] * np.arange(narrow[0]), whole
+
+
+def timed_clip(
+    duration: float, length: int, rate: float, rng: np.random.Generator
+) -> Float[np.ndarray, "t"]:
+    """Seconds of `length` frames at `rate` a second, from a random start.
+
+    `Record.frame_at` gives the frame at a time, whatever the film's own rate, which may vary. Some
+    papers' rates: tracking by colouring 6 (3 references and a target), MIL-NCE 5 or 10, MMV 10,
+    XDC 30.
+
+    Raises:
+      ValueError: the film is too short.
+    """
+    return _timed(duration, length, rate, 0.0, rng)
+
+
+def _timed(
+    duration: float, length: int, rate: float, more: float, rng: np.random.Generator
+) -> Float[np.ndarray, "t"]:
+    """`timed_clip` with `more` seconds before its first and after its last frame's end."""
+    if length < 1 or not rate > 0:
+        raise ValueError(f"a clip needs 1 frame or more and a rate above 0, not {length}, {rate:g}")
+    latest = duration - length / rate - 2 * more
+    if latest < -ROUNDING:
+        raise ValueError(
+            f"{length} frames at {rate:g} a second take {length / rate + 2 * more:g} s, the film "
+            f"has {duration:g} s; lower their number or raise the rate"
+        )
+    return more + rng.uniform(0.0, max(0.0, latest)) + np.arange(length) / rate
+
+
+def clip_with_sound(
+    duration: float, length: int, rate: float, seconds: float, rng: np.random.Generator
+) -> tuple[Float[np.ndarray, "t"], float]:
+    """Seconds of `length` frames at `rate` a second, and the start of sound around their middle.
+
+    The sound of `seconds` and the frames share their middle and lie inside the film. XDC (Alwassel
+    et al. 2020): 8 or 32 frames at 30 a second, 2 s of sound. With seconds = length / rate both
+    begin together, as in MMV (32 frames at 10 a second, 3.2 s).
+
+    Raises:
+      ValueError: the film is too short.
+    """
+    more = max(0.0, (seconds - length / rate) / 2)
+    times = _timed(duration, length, rate, more, rng)
+    middle = times[0] + length / rate / 2
+    return times, float(min(max(0.0, middle - seconds / 2), max(0.0, duration - seconds)))
+
+
+def span_of(length: int, stride: int) -> int:
+    """How many frames of a film `length` frames at a stride reach over."""
+    if length < 1 or stride < 1:
+        raise ValueError(f"a clip needs a length and a stride of 1 or more, not {length}, {stride}")
+    return (length - 1) * stride + 1
+
+
+def need_any(num_frames: int) -> None:
+    if num_frames < 1:
+        raise ValueError("there are no frames; is this a sound without pictures?")
+
+
+def need(there: int, needed: int, what: str, lower: str) -> None:
+    if there < needed:
+        raise ValueError(f"{what}: {needed} frames needed, {there} there; lower the {lower}")
+
+
+def _even(last: int, count: int) -> Indices:
+    """`count` whole numbers from 0 to `last`, evenly spread and rounded down."""
+    if count < 1:
+        raise ValueError(f"at least 1 clip or frame must be asked for, not {count}")
+    return np.arange(count) * last // (count - 1) if count > 1 else np.array([last // 2])

@@ -1,0 +1,171 @@
+"""Which seconds of sound: windows, and sound that does not fit its pictures."""
+
+import math
+
+import numpy as np
+
+from ssl_jax.data.sampling.clips import ROUNDING, need
+
+
+def audio_window(
+    duration: float,
+    seconds: float,
+    rng: np.random.Generator,
+    grid: float | None = None,
+    away: tuple[float, float] | None = None,
+) -> float:
+    """Start in seconds of a random window of sound.
+
+    With frames on a grid of times, sound drawn off that grid would tell that it belongs to no
+    frame (Arandjelovic, Zisserman 2018: 0.04 s at 25 frames per second), so all windows, matching
+    or not, are drawn from one grid.
+
+    Args:
+      duration: of the film.
+      seconds: of the window, which ends before the film does.
+      grid: the start is a multiple of so many seconds; None or 0: any time.
+      away: (start, distance): only starts at least so far from that start, before or after.
+
+    Raises:
+      ValueError: the film is too short.
+    """
+    latest = duration - seconds
+    start, distance = away if away is not None else (math.inf, 0.0)
+    allowed = [(0.0, min(latest, start - distance)), (start + distance, latest)]
+    allowed = [(low, max(low, high)) for low, high in allowed if high >= low - ROUNDING]
+    if grid:
+        starts = [
+            grid * np.arange(math.ceil((low - ROUNDING) / grid), (high + ROUNDING) // grid + 1)
+            for low, high in allowed
+        ]
+        allowed = [(time, time) for time in np.concatenate([[], *starts])]
+    if not allowed:
+        apart = f" {distance:g} s away from another" if away is not None else ""
+        raise ValueError(
+            f"sound of {seconds:g} s{apart} does not fit a film of {duration:g} s; lower seconds"
+            + (" or the distance" if away is not None else "")
+        )
+    lengths = np.array([high - low for low, high in allowed])
+    likely = lengths / lengths.sum() if lengths.sum() > 0 else None
+    low, high = allowed[rng.choice(len(allowed), p=likely)]
+    return float(rng.uniform(low, high))
+
+
+def even_times(
+    duration: float, seconds: float, count: int, grid: float | None = None
+) -> list[float]:
+    """Starts of `count` windows from the first to the last that fits, evenly spread.
+
+    A single window is the middle one. With a grid, each start is moved down to it.
+
+    Raises:
+      ValueError: the film is shorter than a window.
+    """
+    latest = duration - seconds
+    if latest < -ROUNDING:
+        raise ValueError(
+            f"sound of {seconds:g} s does not fit a film of {duration:g} s; lower seconds"
+        )
+    latest = max(0.0, latest)
+    starts = np.linspace(0.0, latest, count) if count > 1 else np.array([latest / 2])
+    if grid:
+        starts = grid * np.floor((starts + ROUNDING) / grid)
+    return starts.tolist()
+
+
+def hard_negative(
+    duration: float,
+    seconds: float,
+    start: float,
+    rng: np.random.Generator,
+    gap: float = 0.5,
+    grid: float | None = 0.04,
+) -> float:
+    """Start of sound of the same film that does not belong to what begins at `start`.
+
+    AVTS (Korbar et al. 2018): at least half a second lies between both, they never overlap. An easy
+    negative is the sound of another film. Both starts on one grid, as `audio_window` says.
+
+    Raises:
+      ValueError: the film is too short.
+    """
+    return audio_window(duration, seconds, rng, grid, away=(start, seconds + gap))
+
+
+def misaligned_starts(
+    num_frames: int,
+    rng: np.random.Generator,
+    length: int = 125,
+    shared: int = 60,
+    farthest: int = 176,
+) -> tuple[int, int]:
+    """First frames of two stretches of a film: of the pictures, and of sound that does not fit.
+
+    They are at most `farthest` frames apart and share at most `shared` of their `length` frames;
+    all such pairs are equally likely. Owens and Efros 2018: 125 of 302 frames at 29.97 a second, so
+    sound is 65 to 176 frames (2.2 to 5.9 s) early or late; sound that fits begins with the first.
+
+    Raises:
+      ValueError: the film is too short.
+    """
+    if not 0 <= shared < length or farthest < length - shared:
+        raise ValueError(
+            f"stretches of {length} frames that share at most {shared} are {length - shared} apart "
+            f"or more, farthest={farthest}"
+        )
+    nearest = length - shared
+    need(
+        num_frames, length + nearest, f"two stretches of {length} frames", "length or the distance"
+    )
+    apart = np.arange(nearest, min(farthest, num_frames - length) + 1)
+    pairs = num_frames - length - apart + 1  # so many are this far apart, either way round
+    distance = int(rng.choice(apart, p=pairs / pairs.sum()))
+    first = int(rng.integers(num_frames - length - distance + 1))
+    return (first, first + distance) if rng.random() < 0.5 else (first + distance, first)
+
+
+def shifted_start(
+    num_frames: int,
+    start: int,
+    rng: np.random.Generator,
+    length: int = 5,
+    nearest: int = 5,
+    farthest: int = 50,
+) -> int:
+    """First frame of `length` frames that begin `nearest` to `farthest` frames from `start`.
+
+    Earlier or later, all that lie inside the film equally likely. The negatives of SyncNet (Chung,
+    Zisserman 2016): sound of the same track up to two seconds off, here of 25 frames a second.
+
+    Raises:
+      ValueError: no such stretch lies inside the film.
+    """
+    if not 1 <= nearest <= farthest:
+        raise ValueError(f"nearest={nearest} and farthest={farthest} must be 1 or more, in order")
+    shifts = np.concatenate([-np.arange(nearest, farthest + 1), np.arange(nearest, farthest + 1)])
+    starts = start + shifts
+    starts = starts[(starts >= 0) & (starts <= num_frames - length)]
+    if len(starts) == 0:
+        raise ValueError(
+            f"no stretch of {length} frames lies {nearest} to {farthest} frames from frame {start} "
+            f"in a film of {num_frames}; lower nearest"
+        )
+    return int(rng.choice(starts))
+
+
+def speech_window(
+    samples: int, rng: np.random.Generator, longest: int = 250_000, shortest: int = 32_000
+) -> tuple[int, int]:
+    """(first sample, number of samples) of a random piece of speech, no longer than `longest`.
+
+    wav2vec 2.0 (Baevski et al. 2020) cuts speech of 16 kHz to 250 000 samples (15.6 s; its large
+    model to 320 000) and leaves out what has fewer than 32 000. CPC (van den Oord et al. 2018)
+    takes 20 480 everywhere: longest = shortest = 20 480.
+
+    Raises:
+      ValueError: fewer than `shortest` samples.
+    """
+    if samples < shortest or samples < 1:
+        raise ValueError(f"{samples} samples of speech, {shortest} are needed; lower shortest")
+    length = min(samples, longest)
+    return int(rng.integers(samples - length + 1)), length

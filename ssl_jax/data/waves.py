@@ -1,0 +1,90 @@
+"""Samples of sound by their position, at the rate of the file."""
+
+import math
+
+import numpy as np
+from jaxtyping import Float32
+
+from ssl_jax.data.media import Sound, errors_name, opened
+from ssl_jax.data.record import MediaError
+
+LOUDEST = 1000.0  # sound lies within -1..1; far beyond, its bits are damaged
+# Sound is decoded from this long before the asked start, until codecs with memory have settled.
+PREROLL = 0.5
+
+
+def read_wave(path: str, sound: Sound, begin: int, end: int) -> np.ndarray:
+    """float32 samples from position `begin` to `end`, at the track's own rate."""
+    wave = None
+    if sound.seekable and begin - sound.first > PREROLL * sound.rate:
+        wave = _decode_wave(path, sound, begin, end, seek=True)
+    if wave is None:
+        wave = _decode_wave(path, sound, begin, end, seek=False)
+    return wave
+
+
+def _decode_wave(path: str, sound: Sound, begin: int, end: int, seek: bool) -> np.ndarray | None:
+    """None if the seek went too far."""
+    wave = np.zeros(max(0, end - begin), np.float32)
+    with opened(path) as container:
+        stream = container.streams[sound.stream]
+        stream.codec_context.thread_count = 1
+        if seek:
+            early = begin + sound.zero - PREROLL * sound.rate
+            container.seek(math.floor(early / sound.tick), stream=stream)
+        position = None
+        for frame in container.decode(stream):
+            if frame.sample_rate != sound.rate:
+                raise MediaError(f"{path}: the sample rate changes within the file")
+            if frame.pts is not None:
+                stated = sound.position(frame.pts)
+                # Samples follow one another; time stamps count only where they tell of a gap.
+                if position is None or abs(stated - position) > 2 * sound.tick + 1:
+                    if position is None and seek and stated > begin:
+                        return None
+                    position = stated
+            position = position or 0
+            if position >= end:
+                break
+            low, high = max(position, begin), min(position + frame.samples, end)
+            if low < high:
+                wave[low - begin : high - begin] = mono(frame)[low - position : high - position]
+            position += frame.samples
+    return _checked(wave, path)
+
+
+def decode_sound(name: str, data: bytes) -> tuple[Float32[np.ndarray, "s"], int]:
+    """An encoded sound (WAV, FLAC, ...) from memory: the mean of its channels, and its rate.
+
+    MediaError with `name` if it is broken.
+    """
+    import io
+
+    import av
+
+    with errors_name(name), av.open(io.BytesIO(data)) as container:
+        if not container.streams.audio:
+            raise MediaError(f"{name}: has no sound")
+        rate = container.streams.audio[0].rate
+        parts = [mono(frame) for frame in container.decode(audio=0)]
+        if not parts:
+            raise MediaError(f"{name}: no sound can be decoded")
+        return _checked(np.concatenate(parts), name), int(rate)
+
+
+def _checked(wave: np.ndarray, name: str) -> np.ndarray:
+    if len(wave) and not -LOUDEST < wave.min() <= wave.max() < LOUDEST:  # as with NaN
+        raise MediaError(f"{name}: holds samples that are no sound (NaN, infinite or huge)")
+    return wave
+
+
+def mono(frame) -> np.ndarray:
+    """float32 (s,) in -1..1: the mean of the channels of a decoded block."""
+    wave = frame.to_ndarray()
+    if not frame.format.is_planar:
+        wave = wave.reshape(-1, frame.layout.nb_channels).T
+    if wave.dtype == np.uint8:
+        wave = (wave.astype(np.float32) - 128) / 128
+    elif wave.dtype.kind == "i":
+        wave = wave / -float(np.iinfo(wave.dtype).min)
+    return wave.mean(axis=0, dtype=np.float64).astype(np.float32)
