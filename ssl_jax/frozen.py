@@ -4,19 +4,21 @@ import dataclasses
 import os
 from collections.abc import Callable
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 from jaxtyping import Float32, Int64
 
 from ssl_jax import config as configs
-from ssl_jax.checkpoint import Checkpoints, Saver
+from ssl_jax.checkpoint import Saver
 from ssl_jax.data.pipeline import Loading, record_batches
 from ssl_jax.data.record import Source
 from ssl_jax.experiment import Experiment
 from ssl_jax.method import Method
 from ssl_jax.ops.pooling import adaptive_pool, reduced_side
-from ssl_jax.sharding import Sharding, put_batch, replicated, run_once
+from ssl_jax.sharding import Sharding, by_rows, put_batch, put_same, replicated, run_once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,13 +61,13 @@ class Frozen:
         def fresh() -> dict:
             return run_once(experiment.initialiser(), replicated(mesh))
 
-        variables = jax.device_put(variables, replicated(mesh)) if variables else fresh()
+        variables = put_same(variables, replicated(mesh)) if variables else fresh()
         method = experiment.method.with_dtype(experiment.dtype)
         return Frozen(method, variables, mesh, experiment.eval_batch_size, experiment.data, fresh)
 
     def with_variables(self, variables: dict) -> "Frozen":
         """The same method with other weights; what is compiled serves both."""
-        placed = jax.device_put(variables, replicated(self.mesh))
+        placed = put_same(variables, replicated(self.mesh))
         return dataclasses.replace(self, variables=placed, _cache={})
 
     def random_init(self) -> "Frozen":
@@ -75,24 +77,55 @@ class Frozen:
         return self.with_variables(self.fresh())
 
     def encode(self, modality: str, raw: np.ndarray) -> dict[str, np.ndarray]:
-        """Features of raw inputs, any number of them: {layer name: array}.
+        """Features of raw inputs, any number of them, the same on every host: {layer name: array}.
 
         `raw` is what the method's `clips` returns: for images uint8 (n, h, w, 3), for clips uint8
         (n, t, h, w, 3), for sound float32 waves (n, s).
         """
         self._check(modality)
-        encode = self._encoder(modality, "")
+        return self._by_chunks(self._encoder(modality, ""), raw)
+
+    def maps(
+        self, modality: str, raw: np.ndarray, layers: tuple[str, ...]
+    ) -> dict[str, np.ndarray]:
+        """As `encode`, of some layers only: nothing beyond them is computed, or copied to the host.
+
+        Pictures may be larger or smaller than the method's: a fully connected layer that they do
+        not fit, and what is above it, is NaN.
+
+        Raises ValueError for an unknown modality or layer.
+        """
+        self._check(modality)
+        if (modality, layers) not in self._compiled:
+
+            def some(variables, raw):
+                with nn.intercept_methods(_nan_where_unfit):
+                    out = _encode(self.method, modality, "", variables, raw)
+                missing = [name for name in layers if name not in out]
+                if missing:
+                    raise ValueError(
+                        f"no layer '{missing[0]}' in {modality}; it has {', '.join(out)}"
+                    )
+                return {name: out[name] for name in layers}
+
+            whole = replicated(self.mesh)
+            shardings = {"in_shardings": (whole, by_rows(self.mesh)), "out_shardings": whole}
+            self._compiled[modality, layers] = jax.jit(some, **shardings)
+        return self._by_chunks(self._compiled[modality, layers], raw)
+
+    def _by_chunks(self, encode: Callable, raw: np.ndarray) -> dict[str, np.ndarray]:
+        """`encode` on batches of raw inputs, of which the last is filled up."""
         rows = -(-self.batch_size // self.mesh.size) * self.mesh.size
         parts = []
         for start in range(0, len(raw), rows):
             chunk = raw[start : start + rows]
             filled = np.concatenate([chunk, np.repeat(chunk[-1:], rows - len(chunk), axis=0)])
-            out = encode(self.variables, put_batch(self.mesh, {"x": filled})["x"])
+            out = encode(self.variables, put_same(filled, by_rows(self.mesh)))
             parts.append({k: jax.device_get(v)[: len(chunk)] for k, v in out.items()})
         return {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
 
     def puzzle(self, batch: dict[str, np.ndarray], key: jax.Array) -> dict[str, float]:
-        """The method's loss and metrics on one host batch, nothing being trained."""
+        """The method's loss and metrics on one batch (whole on every host), nothing trained."""
         if "puzzle" not in self._compiled:
 
             def loss(variables, batch, key):
@@ -104,7 +137,7 @@ class Frozen:
                 return {"loss": value, **metrics}
 
             self._compiled["puzzle"] = jax.jit(loss, out_shardings=replicated(self.mesh))
-        placed = put_batch(self.mesh, batch)
+        placed = put_same(batch, by_rows(self.mesh))
         numbers = jax.device_get(self._compiled["puzzle"](self.variables, placed, key))
         return {name: float(value) for name, value in numbers.items()}
 
@@ -183,8 +216,10 @@ class Frozen:
                 order[:] = out
                 return out
 
-            rows = NamedSharding(self.mesh, PartitionSpec("data"))
-            jitted = jax.jit(layers, in_shardings=(replicated(self.mesh), rows), out_shardings=rows)
+            rows, whole = by_rows(self.mesh), replicated(self.mesh)
+            # Maps that are not pooled are few, and wanted whole on every host.
+            to = rows if pool else whole
+            jitted = jax.jit(layers, in_shardings=(whole, rows), out_shardings=to)
 
             def encode(variables, raw):
                 out = jitted(variables, raw)
@@ -202,6 +237,16 @@ class Frozen:
 def _encode(method: Method, modality: str, pool: str, variables: dict, raw) -> dict:
     layers = {"input": method.prepare(modality, raw), **method.encode(variables, modality, raw)}
     return {name: _reduced(x, pool) for name, x in layers.items()} if pool else layers
+
+
+def _nan_where_unfit(call: Callable, args: tuple, kwargs: dict, context):
+    """In place of a dense layer whose weights are for another number of inputs: NaN."""
+    module = context.module
+    if isinstance(module, nn.Dense) and context.method_name == "__call__":
+        x, kernel = args[0], module.get_variable("params", "kernel")
+        if kernel.shape[0] != x.shape[-1]:
+            return jnp.full((*x.shape[:-1], kernel.shape[1]), jnp.nan, x.dtype)
+    return call(*args, **kwargs)
 
 
 def _reduced(x: jax.Array, pool: str) -> jax.Array:
@@ -238,8 +283,8 @@ def _all_hosts(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     }
 
 
-def load(workdir: str | os.PathLike) -> Frozen:
-    """The method that was trained in `workdir`, with its newest checkpoint.
+def load(workdir: str | os.PathLike, step: int | None = None) -> Frozen:
+    """The method that was trained in `workdir`, with its newest checkpoint or that of `step`.
 
     Raises ConfigError if there is none.
     """
@@ -248,18 +293,19 @@ def load(workdir: str | os.PathLike) -> Frozen:
     if not os.path.isfile(path):
         raise configs.ConfigError(f"no trained run in {workdir} (there is no config.json)")
     recorded = configs.read(path)
-    variables = saved_variables(workdir)
+    variables = saved_variables(workdir, step)
     mesh = Sharding().mesh()
     method = configs.build(recorded.method).with_dtype(recorded.dtype)
-    return Frozen(
-        method, jax.device_put(variables, replicated(mesh)), mesh, recorded.eval_batch_size
-    )
+    return Frozen(method, put_same(variables, replicated(mesh)), mesh, recorded.eval_batch_size)
 
 
-def saved_variables(workdir: str) -> dict:
-    """{'params': ..., **state} of a run's newest checkpoint; ConfigError if there is none."""
+def saved_variables(workdir: str, step: int | None = None) -> dict:
+    """{'params': ..., **state} of a run's newest checkpoint, or of a step's, on the host.
+
+    Raises ConfigError if there is none.
+    """
     if not os.path.isdir(os.path.join(workdir, "checkpoints")):
         raise configs.ConfigError(f"no checkpoint in {workdir}: train first")
-    with Saver(workdir, Checkpoints()) as saver:
-        saved = saver.restore_variables()
+    with Saver(workdir) as saver:
+        saved = saver.restore_variables(step)
     return {"params": saved["params"], **saved["state"]}

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from jax.sharding import Mesh
 
 from ssl_jax.evals import knn
 from ssl_jax.evals.knn import Knn, nearest, unit, votes
@@ -17,6 +18,7 @@ class Computed:
 
     train: Features
     test: Features
+    mesh: Mesh | None = None
 
     def features(self, source, modality, layers, clips, pool):
         full = getattr(self, source)

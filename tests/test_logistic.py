@@ -6,11 +6,12 @@ import warnings
 import jax
 import numpy as np
 import pytest
+from jax.sharding import Mesh
 from sklearn.linear_model import LogisticRegression
 
-from ssl_jax.evals import logistic
+from ssl_jax.evals import logistic, newton
 from ssl_jax.evals.linear import Linear
-from ssl_jax.evals.probe import class_ranks, held_out, standardise
+from ssl_jax.evals.probe import class_ranks, held_folds, held_out, standardise
 from ssl_jax.frozen import Features
 
 
@@ -20,6 +21,7 @@ class Computed:
 
     train: Features
     test: Features
+    mesh: Mesh | None = None
 
     def features(self, source, modality, layers, clips, pool):
         full = getattr(self, source)
@@ -53,39 +55,74 @@ def objective(x, y, weight, bias, l2):
     return -log[np.arange(len(y)), y].mean() + l2 / 2 * np.sum(weight**2)
 
 
-def test_same_optimum_as_scikit_learn():
+def everything(n):
+    return np.ones((1, n), bool)
+
+
+def test_same_optimum_as_scikit_learn_for_every_strength_and_choice_of_rows():
     x, y = blobs(120, 4, 3, spread=1.5, seed=0)
     l2 = (1e-3, 1e-1, 10.0)
+    use = np.stack([np.ones(120, bool), np.arange(120) % 4 > 0])
     with jax.enable_x64(True):
-        weight, bias = map(np.asarray, logistic.fit(x, y, np.array(l2), 3, tolerance=1e-10))
-    for i, strength in enumerate(l2):
-        model = reference(x, y, 1 / (len(x) * strength))
-        # Adding a number to all biases changes nothing, so compare them centred.
-        np.testing.assert_allclose(weight[i], model.coef_.T, atol=1e-6)
-        centred = model.intercept_ - model.intercept_.mean()
-        np.testing.assert_allclose(bias[i] - bias[i].mean(), centred, atol=1e-6)
+        weight, bias = logistic.fit(x, y, use, l2, 3, tolerance=1e-15)
+    for fold, rows in enumerate(use):
+        for i, strength in enumerate(l2):
+            model = reference(x[rows], y[rows], 1 / (rows.sum() * strength))
+            # Adding a number to all biases changes nothing, so compare them centred.
+            np.testing.assert_allclose(weight[fold, i], model.coef_.T, atol=1e-6)
+            centred = model.intercept_ - model.intercept_.mean()
+            np.testing.assert_allclose(bias[fold, i] - bias[fold, i].mean(), centred, atol=1e-6)
 
 
 def test_with_fewer_rows_than_features_the_optimum_is_still_the_whole_problems():
     x, y = blobs(30, 200, 3, spread=8.0, seed=0)
-    new, _ = blobs(20, 200, 3, spread=8.0, seed=1)
     l2 = (1.0, 10.0)
     with jax.enable_x64(True):
-        scores = logistic.logits(x, y, new, 3, l2)
-    for strength, ours in zip(l2, scores, strict=True):
-        wanted = reference(x, y, 1 / (len(x) * strength)).decision_function(new)
-        # A gradient of 1e-5 leaves weights within 1e-5 / l2, and rows are about 100 long.
-        np.testing.assert_allclose(ours - ours.mean(1, keepdims=True), wanted, atol=2e-3)
+        weight, _ = logistic.fit(x, y, everything(30), l2, 3, tolerance=1e-15)
+    single, _ = logistic.fit(np.float32(x), y, everything(30), l2, 3)
+    for i, strength in enumerate(l2):
+        model = reference(x, y, 1 / (len(x) * strength))
+        np.testing.assert_allclose(weight[0, i], model.coef_.T, atol=1e-6)
+        np.testing.assert_allclose(single[0, i], model.coef_.T, atol=1e-5)
+
+
+def test_features_of_very_different_variance_and_more_than_the_scaled_directions():
+    rng = np.random.default_rng(5)
+    size = 160
+    assert size > newton.DIRECTIONS
+    y = np.arange(400) % 4
+    x = (rng.normal(size=(400, size)) + np.eye(4)[y] @ rng.normal(size=(4, size))) @ np.diag(
+        10.0 ** rng.uniform(-2, 2, size)
+    )
+    l2 = 1e-3
+    with jax.enable_x64(True):
+        weight, bias = logistic.fit(x, y, everything(400), (l2,), 4, tolerance=1e-13)
+    single, offset = logistic.fit(np.float32(x), y, everything(400), (l2,), 4)
+    model = reference(x, y, 1 / (len(x) * l2))
+    lowest = objective(x, y, model.coef_.T, model.intercept_, l2)
+    assert objective(x, y, weight[0, 0], bias[0, 0], l2) <= lowest + 1e-10
+    found = objective(x, y, np.float64(single[0, 0]), np.float64(offset[0, 0]), l2)
+    assert found == pytest.approx(lowest, abs=1e-7)
+
+
+def test_rows_split_over_devices_give_the_same_weights():
+    x, y = blobs(30, 3, 3, spread=1.5, seed=0)  # 30 rows do not divide by 4
+    mesh = jax.make_mesh((4,), ("data",), (jax.sharding.AxisType.Auto,), devices=jax.devices()[:4])
+    use = np.stack([np.ones(30, bool), np.arange(30) % 3 > 0])
+    alone, split = (logistic.fit(np.float32(x), y, use, (0.1,), 3, mesh=m) for m in (None, mesh))
+    for one, other in zip(alone, split, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
 
 
 def test_two_separable_classes():
     x, y = blobs(40, 2, 2, spread=0.1, seed=1)
     l2 = 0.01
     with jax.enable_x64(True):
-        weight, bias = map(np.asarray, logistic.fit(x, y, np.array([l2]), 2, tolerance=1e-10))
+        weight, bias = logistic.fit(x, y, everything(40), (l2,), 2, tolerance=1e-15)
+    weight, bias = weight[0, 0], bias[0, 0]
     model = reference(x, y, 2 / (len(x) * l2))
-    np.testing.assert_allclose(weight[0, :, 1] - weight[0, :, 0], model.coef_[0], atol=1e-6)
-    np.testing.assert_allclose(bias[0, 1] - bias[0, 0], model.intercept_[0], atol=1e-6)
+    np.testing.assert_allclose(weight[:, 1] - weight[:, 0], model.coef_[0], atol=1e-6)
+    np.testing.assert_allclose(bias[1] - bias[0], model.intercept_[0], atol=1e-6)
 
 
 def test_linear_reports_every_layer_with_the_strength_chosen_on_train():
@@ -99,12 +136,12 @@ def test_linear_reports_every_layer_with_the_strength_chosen_on_train():
     results = dict(Linear("train", "test", l2=grid).run(Computed(train, test)))
 
     # The same protocol, step by step, with scikit-learn.
-    held = held_out(y, seed=0)
     inner, outer = standardise(x, new)
-    accuracy = []
-    for l2 in grid:
-        model = reference(inner[~held], y[~held], 1 / ((~held).sum() * l2))
-        accuracy.append(model.score(inner[held], y[held]))
+    accuracy = np.zeros(len(grid))
+    for held in held_folds(y, 5, seed=0):
+        for i, l2 in enumerate(grid):
+            model = reference(inner[~held], y[~held], 1 / ((~held).sum() * l2))
+            accuracy[i] += np.sum(model.predict(inner[held]) == y[held])
     best = max(zip(accuracy, grid, strict=True))[1]
     model = reference(inner, y, 1 / (len(y) * best))
     assert results["good/l2"] == best
@@ -115,8 +152,8 @@ def test_linear_reports_every_layer_with_the_strength_chosen_on_train():
     assert results["chance"] == np.mean(truth == np.bincount(y).argmax())
 
     # Single precision, which the evaluator uses, finds the lowest loss too.
-    weight, bias = logistic.fit(inner, y, np.float32([best]), k)
-    found = objective(inner, y, np.float64(weight[0]), np.float64(bias[0]), best)
+    weight, bias = logistic.fit(inner, y, everything(len(y)), (best,), k)
+    found = objective(inner, y, np.float64(weight[0, 0]), np.float64(bias[0, 0]), best)
     lowest = objective(inner, y, model.coef_.T, model.intercept_, best)
     assert found == pytest.approx(lowest, abs=1e-7)
 
@@ -140,6 +177,33 @@ def test_bad_features_are_refused_by_name():
         dict(linear.run(Computed(broken, good)))
     with pytest.raises(ValueError, match="same label"):
         dict(linear.run(Computed(features([1, 1], conv1=np.eye(2)), good)))
+
+
+def test_impossible_knobs_are_refused_in_one_line():
+    x = np.eye(4)
+    table = Computed(features([0, 1, 0, 1], conv1=x), features([0, 1, 0, 1], conv1=x))
+    for knobs, message in (
+        ({"l2": (-1.0,)}, r"l2=\(-1.0,\): strengths must be finite and at least 0"),
+        ({"l2": ()}, "l2 is empty"),
+        ({"folds": 5}, "folds=5, but there are only 4 labelled records: choose fewer folds"),
+        ({"folds": 0}, "folds=0: at least one is needed"),
+        ({"labels_per_class": 3}, "class 0 has only 2 records"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            dict(Linear("train", "test", **knobs).run(table))
+
+
+def test_folds_deal_every_class_evenly_and_hold_every_row_out_once():
+    labels = np.array([0] * 10 + [1] * 5 + [2] * 2 + [3])
+    held = held_folds(labels, 5, seed=0)
+    assert held.shape == (5, 18)
+    assert held.sum(axis=0).tolist() == [1] * 17 + [0]  # the only row of its class is needed
+    counts = np.array([np.bincount(labels[one], minlength=4) for one in held])
+    assert (counts[:, 0] == 2).all()
+    assert (counts[:, 1] == 1).all()
+    assert counts[:, 2].max() == 1
+    assert (held != held_folds(labels, 5, seed=1)).any()
+    assert (held_folds(labels, 1, seed=0) == held_out(labels, seed=0)).all()
 
 
 def test_held_out_takes_a_share_of_every_class():

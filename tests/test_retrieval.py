@@ -8,18 +8,26 @@ import pytest
 from sklearn.linear_model import Ridge as Reference
 from sklearn.metrics import ndcg_score
 
+from ssl_jax.data.record import Caption, Record
+from ssl_jax.evals.clip_retrieval import ClassRetrieval, nearest_by_distance
+from ssl_jax.evals.cross_modal_retrieval import (
+    CrossModalRetrieval,
+    GradedRetrieval,
+    predict_features,
+)
 from ssl_jax.evals.knn import nearest
 from ssl_jax.evals.probe import standardise
 from ssl_jax.evals.retrieval import (
-    ClassRetrieval,
-    CrossModalRetrieval,
+    first_ranks,
     matching_ranks,
     median_rank,
     ndcg,
-    predict_features,
+    ndcg_by_chance,
     ranks,
     recall_at,
+    recall_by_chance,
 )
+from ssl_jax.evals.text_video_retrieval import CaptionSource, TextVideoRetrieval
 from ssl_jax.frozen import Features
 
 
@@ -29,9 +37,25 @@ class Computed:
 
     tables: dict[str, Features]  # 'source modality' -> features
 
-    def features(self, source, modality, layers, clips, pool):
-        full = self.tables[f"{source} {modality}"]
+    def features(self, source, modality, layers=(), clips=1, pool="max"):
+        name = "films" if isinstance(source, Films) else source
+        name = "captions" if isinstance(source, CaptionSource) else name
+        full = self.tables[f"{name} {modality}"]
         return dataclasses.replace(full, layers={k: full.layers[k] for k in layers or full.layers})
+
+
+@dataclasses.dataclass(frozen=True)
+class Films:
+    """Films with so many captions each."""
+
+    captions: tuple[int, ...]
+
+    def __len__(self):
+        return len(self.captions)
+
+    def __getitem__(self, index):
+        captions = tuple(Caption(f"{index} {n}") for n in range(self.captions[index]))
+        return Record(f"film {index}", index, num_frames=1, fps=1.0, captions=captions)
 
 
 def features(labels, groups=None, **layers):
@@ -62,6 +86,39 @@ def test_names_of_ties():
         ranks(np.where(similarity > 0.8, np.nan, similarity), right)
 
 
+@pytest.mark.parametrize(
+    ("ties", "recall", "median"), [("optimistic", 0.75, 1), ("mean", 0.5, 1.75)]
+)
+def test_a_row_of_equals_decides_between_policies(ties, recall, median):
+    similarity = np.array([[9, 1, 2, 3], [5, 4, 6, 1], [2, 2, 2, 2], [1, 8, 7, 9]]) / 10
+    found = ranks(similarity, np.arange(4), ties)
+    assert (recall_at(found, 1), median_rank(found)) == (recall, median)
+
+
+def test_ranks_of_nothing_and_of_the_infinite():
+    with pytest.raises(ValueError, match="no queries"):
+        ranks(np.zeros((0, 3)), np.zeros(0, int))
+    with pytest.raises(ValueError, match="query 1 has no right answer"):
+        first_ranks(np.zeros((2, 3)), np.eye(2, 3, 1, bool) & [[True], [False]])
+    similarity = np.array([[np.inf, np.inf, 1.0], [-np.inf, 0.0, -np.inf]])
+    right = np.array([1, 0])
+    assert ranks(similarity, right, "pessimistic").tolist() == [1, 2]
+    assert ranks(similarity, right, "mean").tolist() == [0.5, 1.5]
+
+
+def test_the_best_of_several_right_answers_counts():
+    similarity = np.array([[5, 4, 4, 3, 9], [1, 1, 1, 1, 1]])
+    right = np.array([[0, 1, 0, 1, 0], [0, 1, 1, 0, 0]], bool)
+    # Before the 4 at place 1 stand 5 and 9, and the 4 at place 2 is as good.
+    for ties, expected in (
+        ("optimistic", [2, 0]),
+        ("mean", [2.5, 1.5]),
+        ("pessimistic", [3, 3]),
+        ("index", [2, 1]),
+    ):
+        assert first_ranks(similarity, right, ties).tolist() == expected
+
+
 def test_ranks_count_what_a_sort_finds():
     rng = np.random.default_rng(0)
     similarity, right = rng.normal(size=(20, 9)), rng.integers(0, 9, 20)
@@ -82,6 +139,37 @@ def test_ndcg():
         each = ndcg(relevance, similarity, k)
         assert each[2] == 0
         assert each.mean() == pytest.approx(ndcg_score(relevance, similarity, k=k))
+
+
+def test_ndcg_of_three_places_and_of_shifted_relevance():
+    order = np.arange(4, 0, -1.0)[None]
+    for gain, expected in (("linear", 0.894999), ("exponential", 0.946768)):
+        value = ndcg(np.array([[3, 2, 0, 1]]), order, 3, gain)[0]
+        assert value == pytest.approx(expected, abs=1e-6)
+    shifted, order = np.array([[20, 15, 18, 20, 17]]), np.arange(5, 0, -1.0)[None]
+    for gain, expected in (("linear", 0.924201), ("exponential", 0.651914)):
+        assert ndcg(shifted, order, 3, gain)[0] == pytest.approx(expected, abs=1e-6)
+
+
+def test_ndcg_of_ties_and_of_chance():
+    rng = np.random.default_rng(11)
+    relevance, similarity = rng.integers(0, 4, (20, 9)), rng.integers(0, 3, (20, 9)).astype(float)
+    for k in (1, 4, 9):
+        assert ndcg(relevance, similarity, k).mean() == pytest.approx(
+            ndcg_score(relevance, similarity, k=k)
+        )
+        assert ndcg(relevance, similarity, k, ties="index").mean() == pytest.approx(
+            ndcg_score(relevance, similarity - 1e-6 * np.arange(9), k=k, ignore_ties=True)
+        )
+        constant = np.zeros((20, 9))
+        np.testing.assert_allclose(
+            ndcg_by_chance(relevance, k, "exponential"),
+            ndcg(relevance, constant, k, "exponential"),
+        )
+    with pytest.raises(ValueError, match="NaN"):
+        ndcg(relevance, np.where(similarity == 2, np.nan, similarity), 3)
+    with pytest.raises(ValueError, match="must not be negative"):
+        ndcg(relevance - 1, similarity, 3)
 
 
 def test_collapsed_features_score_chance():
@@ -218,3 +306,152 @@ def test_centring_before_cosine(centre):
             cosine = [row @ g / np.linalg.norm(g) for g in gallery - of_gallery]
             hits.append(label in y[np.argsort(cosine)[::-1][:k]])
         assert results[f"a/hit@{k}"] == pytest.approx(np.mean(hits))
+
+
+def test_euclidean_neighbours_count_length():
+    rng = np.random.default_rng(8)
+    gallery = np.float32(rng.normal(size=(40, 5)) * rng.uniform(0.2, 5, (40, 1)) + 100)
+    gallery[7], gallery[30] = gallery[3], gallery[3]  # ties go to the earlier
+    queries = np.float32(np.concatenate([gallery[3:4], rng.normal(size=(11, 5)) * 2 + 100]))
+    exact = np.linalg.norm(np.float64(queries)[:, None] - np.float64(gallery), axis=2)
+    distances, rows = nearest_by_distance(queries, gallery, 6)
+    np.testing.assert_array_equal(rows, np.argsort(exact, axis=1, kind="stable")[:, :6])
+    np.testing.assert_allclose(distances, np.sort(exact, axis=1)[:, :6], atol=1e-4)
+    labels = np.arange(40) % 4
+    frozen = Computed(
+        {
+            "train vision": features(labels, a=gallery),
+            "test vision": features(np.arange(12) % 4, a=queries),
+        }
+    )
+    results = dict(ClassRetrieval("train", "test", ks=(1, 6), distance="euclidean").run(frozen))
+    hits = labels[np.argsort(exact, axis=1, kind="stable")] == (np.arange(12) % 4)[:, None]
+    for k in (1, 6):
+        assert results[f"a/hit@{k}"] == hits[:, :k].any(axis=1).mean()
+    assert (nearest(queries, gallery, 6)[1] != rows).any()
+    with pytest.raises(ValueError, match="distance='city'"):
+        dict(ClassRetrieval("train", "test", distance="city").run(frozen))
+    with pytest.raises(ValueError, match="50 neighbours asked of 40 records"):
+        dict(ClassRetrieval("train", "test", distance="euclidean").run(frozen))
+
+
+def test_a_hit_is_neither_recall_nor_precision():
+    gallery = np.array([[1, 0], [0.99, 0.1], [0.98, 0.2], [0, 1], [0.1, 0.99]], np.float32)
+    frozen = Computed(
+        {
+            "train vision": features([1, 0, 1, 0, 0], a=gallery),
+            "test vision": features([0, 5], a=[[1, 0.0], [0, 1.0]]),  # class 5 is not in train
+        }
+    )
+    results = dict(ClassRetrieval("train", "test", ks=(1, 2, 3)).run(frozen))
+    # Of the first query's three nearest one is right (precision 1/3), of three that are (recall
+    # 1/3): a hit. The second query can never hit.
+    assert [results[f"a/hit@{k}"] for k in (1, 2, 3)] == [0, 0.5, 0.5]
+    assert results["chance/hit@1"] == pytest.approx(0.5 * 3 / 5)
+
+
+def test_recall_by_chance_counts_all_draws():
+    right, wrong = np.array([1, 2, 3, 0]), np.array([4, 3, 0, 2])
+    for k in (1, 2, 3, 6):
+        for r, w, share in zip(right, wrong, recall_by_chance(right, wrong, k), strict=True):
+            draws = list(combinations(range(r + w), min(k, r + w)))
+            assert share == pytest.approx(np.mean([min(draw) < r for draw in draws]))
+
+
+def test_graded_retrieval_leaves_the_query_out(tmp_path):
+    rng = np.random.default_rng(9)
+    labels = rng.integers(0, 3, 12)
+    vision, audio = rng.normal(size=(12, 4)), rng.normal(size=(12, 4))
+    vision[5] = vision[2]
+    frozen = Computed(
+        {
+            "test vision": features(labels, embedding=vision),
+            "test audio": features(labels, embedding=audio),
+        }
+    )
+    table = np.array([[20, 17, 12], [17, 20, 15], [12, 15, 20]])
+    np.savetxt(tmp_path / "tree.txt", table)
+    for gallery, values in (("audio", audio), ("vision", vision)):
+        for path, relevance in ((str(tmp_path / "tree.txt"), table), ("", np.eye(3))):
+            graded = GradedRetrieval("test", gallery=gallery, k=5, relevance=path)
+            results = dict(graded.run(frozen))
+            scores = []
+            for i in range(12):
+                others = np.delete(np.arange(12), i)
+                cosine = np.array(
+                    [
+                        np.float32(vision[i])
+                        @ np.float32(values[j])
+                        / np.linalg.norm(vision[i])
+                        / np.linalg.norm(values[j])
+                        for j in others
+                    ]
+                ).round(5)
+                gain = 2.0 ** relevance[labels[i]][labels[others]] - 1
+                scores.append(ndcg_score([gain], [cosine], k=5))
+            assert results["embedding/nDCG@5"] == pytest.approx(np.mean(scores))
+            assert 0.1 < results["chance/nDCG@5"] < 1
+    np.savetxt(tmp_path / "small.txt", table[:2, :2])
+    with pytest.raises(ValueError, match="2x2 does not cover 3 classes"):
+        dict(GradedRetrieval("test", relevance=str(tmp_path / "small.txt")).run(frozen))
+    frozen.tables["test vision"] = unlabelled(embedding=vision)
+    with pytest.raises(ValueError, match="without a label"):
+        dict(GradedRetrieval("test").run(frozen))
+
+
+@pytest.mark.parametrize("similarity", ["dot", "cosine"])
+def test_texts_and_films_with_several_captions(similarity):
+    rng = np.random.default_rng(10)
+    films = Films((2, 1, 0, 3, 1))  # one without captions
+    owner = np.repeat(np.arange(5), films.captions)
+    video = rng.normal(size=(5, 6)) * rng.uniform(0.5, 3, (5, 1))
+    text = video[owner] + 2 * rng.normal(size=(7, 6))
+    frozen = Computed(
+        {
+            "captions text": unlabelled(owner, embedding=text),
+            "films vision": unlabelled(embedding=video),
+        }
+    )
+    results = dict(TextVideoRetrieval(films, similarity=similarity, ks=(1, 2)).run(frozen))
+    table = text @ video[[0, 1, 3, 4]].T
+    if similarity == "cosine":
+        lengths = np.linalg.norm(text, axis=1)[:, None], np.linalg.norm(video[[0, 1, 3, 4]], axis=1)
+        table = table / lengths[0] / lengths[1]
+    right = owner[:, None] == np.array([0, 1, 3, 4])
+    to_video = [np.sum(row > row[own][0]) for row, own in zip(table, right, strict=True)]
+    to_text = [
+        np.sum(column[~own] > column[own].max())
+        for column, own in zip(table.T, right.T, strict=True)
+    ]
+    for name, found in (("text to video", to_video), ("video to text", to_text)):
+        for k in (1, 2):
+            assert results[f"{name}/R@{k}"] == np.mean(np.array(found) < k)
+        assert results[f"{name}/median_rank"] == np.median(found) + 1
+    assert results["chance text to video/R@2"] == pytest.approx(2 / 4)
+    assert results["chance video to text/R@1"] == pytest.approx(np.mean([2, 1, 3, 1]) / 7)
+
+
+def test_equal_embeddings_rank_in_the_middle():
+    films = Films((1,) * 9)
+    same = np.full((9, 4), 0.3) + 1e-9 * np.arange(9)[:, None]
+    frozen = Computed(
+        {
+            "captions text": unlabelled(np.arange(9), embedding=same),
+            "films vision": unlabelled(embedding=same),
+        }
+    )
+    results = dict(TextVideoRetrieval(films).run(frozen))
+    assert results["text to video/median_rank"] == results["video to text/median_rank"] == 5
+    assert results["text to video/R@1"] == 0
+
+
+def test_captions_as_records():
+    films = Films((2, 0, 3))
+    found = CaptionSource(films)
+    assert [r.captions[0].text for r in map(found.__getitem__, range(len(found)))] == [
+        *("0 0", "0 1", "2 0", "2 1", "2 2")
+    ]
+    assert [found[i].extra["group"] for i in range(5)] == [0, 0, 2, 2, 2]
+    assert len(CaptionSource(films, most=1)) == 2
+    with pytest.raises(ValueError, match="no film has a caption"):
+        dict(TextVideoRetrieval(Films((0, 0))).run(Computed({})))

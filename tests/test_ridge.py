@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from jax.sharding import Mesh
 from sklearn.linear_model import Ridge as Reference
 
 from ssl_jax.evals import ridge
@@ -19,6 +20,7 @@ class Computed:
 
     train: Features
     test: Features
+    mesh: Mesh | None = None
 
     def features(self, source, modality, layers, clips, pool):
         full = getattr(self, source)
@@ -36,24 +38,47 @@ def test_same_as_scikit_learn_with_more_or_fewer_rows_than_features(n, d):
     rng = np.random.default_rng(0)
     x, y, new = rng.normal(2, 1, (n, d)), rng.normal(1, 1, (n, 3)), rng.normal(2, 1, (5, d))
     l2 = (0.01, 1.0, 100.0)
-    single = ridge.predict(*(np.float32(array) for array in (x, y, new, l2)))
+    use = np.stack([np.ones(n), np.arange(n) % 3 > 0])
+
+    def answers(dtype):
+        data = (np.asarray(array, dtype) for array in (x, y, use, l2))
+        weight, bias = map(np.asarray, ridge.solve(*data))
+        return new @ weight + bias[:, :, None]
+
+    single = answers(np.float32)
     with jax.enable_x64(True):
-        double = np.asarray(ridge.predict(x, y, new, np.array(l2)))
-    for i, strength in enumerate(l2):
-        expected = Reference(alpha=strength).fit(x, y).predict(new)
-        np.testing.assert_allclose(double[i], expected, atol=1e-10)
-        np.testing.assert_allclose(single[i], expected, atol=2e-4)
+        double = answers(np.float64)
+    for fold, rows in enumerate(use > 0):
+        for i, strength in enumerate(l2):
+            expected = Reference(alpha=strength).fit(x[rows], y[rows]).predict(new)
+            np.testing.assert_allclose(double[fold, i], expected, atol=1e-10)
+            np.testing.assert_allclose(single[fold, i], expected, atol=2e-4)
+
+
+def test_normal_equations_summed_over_devices_give_the_same_weights():
+    rng = np.random.default_rng(4)
+    x, y = rng.normal(size=(30, 3)).astype(np.float32), np.arange(30) % 3
+    mesh = jax.make_mesh((4,), ("data",), (jax.sharding.AxisType.Auto,), devices=jax.devices()[:4])
+    use = np.stack([np.ones(30, bool), y < 2])
+    alone, split = (ridge.fit(x, y, use, (0.5, 5.0), 3, m) for m in (None, mesh))
+    for one, other in zip(alone, split, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def scores(x, y, classes, l2):
+    weight, bias = ridge.fit(x, y, np.ones((1, len(x)), bool), l2, classes)
+    return x @ weight[0] + bias[0][:, None]
 
 
 def test_two_points():
     x, y = np.array([[0.0], [1.0]], np.float32), np.array([0, 1])
-    scores = ridge.scores(x, y, x, 2, (0.0, 1.0))
+    found = scores(x, y, 2, (0.0, 1.0))
     # No penalty: both points are met. With it: the normal equations, constant of 100 and all.
-    np.testing.assert_allclose(scores[0], [[1, -1], [-1, 1]], atol=1e-5)
+    np.testing.assert_allclose(found[0], [[1, -1], [-1, 1]], atol=1e-5)
     constant = np.concatenate([x - x.mean(), np.full((2, 1), 100.0)], axis=1)
     target = np.array([[1.0, -1.0], [-1.0, 1.0]])
     weight = np.linalg.solve(constant.T @ constant + np.eye(2), constant.T @ target)
-    np.testing.assert_allclose(scores[1], constant @ weight, atol=1e-6)
+    np.testing.assert_allclose(found[1], constant @ weight, atol=1e-6)
 
 
 def test_square_and_repeated_features_stay_finite_in_single_precision():
@@ -61,13 +86,13 @@ def test_square_and_repeated_features_stay_finite_in_single_precision():
     x = rng.normal(size=(20, 20)).astype(np.float32)
     x[:, 10:] = x[:, :10]
     y = np.arange(20) % 2
-    scores = ridge.scores(x, y, x, 2, (0.0, 1e-3))
-    assert np.abs(scores).max() < 10
+    found = scores(x, y, 2, (0.0, 1e-3))
+    assert np.abs(found).max() < 10
     # The float64 answer without the ten copies, which share their original's weight.
     centred, target = x[:, :10] - x[:, :10].mean(axis=0), 2 * np.eye(2)[y] - 1
     gram = centred.T.astype(np.float64) @ centred + 0.5e-3 * np.eye(10)
     expected = centred @ np.linalg.solve(gram, centred.T @ (target - target.mean(axis=0)))
-    np.testing.assert_allclose(scores[1], expected + target.mean(axis=0), atol=1e-3)
+    np.testing.assert_allclose(found[1], expected + target.mean(axis=0), atol=1e-3)
 
 
 def accuracy(strength, x, y, new, truth):

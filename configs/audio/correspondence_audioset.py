@@ -14,9 +14,9 @@ from ssl_jax.config import call, variant_of
 from ssl_jax.data.sources.arcade import ArcadeSource
 from ssl_jax.data.sources.folder import FolderSource
 from ssl_jax.data.sources.synthetic import SyntheticSource
+from ssl_jax.evals.cross_modal_retrieval import CrossModalRetrieval
 from ssl_jax.evals.linear import Linear
 from ssl_jax.evals.pretext import Pretext
-from ssl_jax.evals.retrieval import CrossModalRetrieval
 from ssl_jax.evals.ridge import Ridge
 from ssl_jax.experiment import Experiment
 from ssl_jax.methods.audio.correspondence import Correspondence

@@ -13,8 +13,12 @@ from ssl_jax.config import call, variant_of
 from ssl_jax.data.sources.idx import IdxSource
 from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.data.sources.tfds import TfdsSource
+from ssl_jax.evals.clustering import Clustering
+from ssl_jax.evals.filters import Filters
+from ssl_jax.evals.geometry import Geometry
 from ssl_jax.evals.knn import Knn
 from ssl_jax.evals.linear import Linear
+from ssl_jax.evals.nearest import Nearest
 from ssl_jax.evals.pretext import Pretext
 from ssl_jax.evals.ridge import Ridge
 from ssl_jax.experiment import Experiment
@@ -122,5 +126,9 @@ def tiny():
         evaluators={
             "pretext": call(Pretext, source=test, batch_size=8),
             "ridge": call(Ridge, train=train, test=test),
+            "clustering": call(Clustering, source=test, layers=("pool",)),
+            "geometry": call(Geometry, source=test, every=2),
+            "nearest": call(Nearest, source=test, layers=("pool",), queries=4, neighbours=3),
+            "filters": call(Filters),
         },
     )

@@ -1,35 +1,42 @@
-"""Linear probe: logistic regression on every frozen layer.
+"""Linear probe: a linear classifier on every frozen layer.
 
 The protocol of Zhang, Isola & Efros 2016 (Colorful Image Colorization) and those after it: each
-layer's maps are pooled to about 9000 numbers and a linear classifier is trained on them. Theirs is
-trained by SGD for tens of epochs with colour and crop augmentation; ours is the exact optimum on
-fixed features (`logistic.py`), so numbers are close to, but not the same as, those of the papers.
+layer's maps are pooled to about 9000 numbers and a linear classifier is trained on them. By default
+that is logistic regression at its exact optimum (`logistic.py`), with nothing to tune; or SGD with
+the pooling, normalisation and schedule of a paper, by its name (`sgd_probe.py`). Features are fixed
+where the papers crop and flip anew in every epoch, so numbers are close to, but not the same as,
+theirs.
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 
+import numpy as np
+
 from ssl_jax.data.record import Source
-from ssl_jax.evals import logistic
-from ssl_jax.evals.probe import probe
+from ssl_jax.evals import logistic, sgd_probe
+from ssl_jax.evals.probe import check, class_ranks, classes_of, drawn, probe, results, rows_of
 
 
 @dataclasses.dataclass(frozen=True)
 class Linear:
-    """Accuracy of logistic regression per layer; see `probe.probe` for the names of the results.
-
-    Features are standardised by the training set.
+    """Accuracy of a linear classifier per layer; see `probe.probe` for the names of the results.
 
     Attributes:
       train, test: labelled sources.
       layers: names; () is all of them, and 'input' is the raw input.
       clips: clips of a record whose features are averaged.
-      pool: 'max' or 'avg', how large maps are made smaller.
-      l2: strengths to choose from, on a held-out fifth of train; relative to the mean loss. The
-        whole grid is fitted at once.
+      pool: 'max' or 'avg', how large maps are made smaller; a protocol brings its own.
+      protocol: 'exact', logistic regression on standardised features; or 'fair', 'rotnet',
+        'zhang', 'kolesnikov', 'simclr': `sgd_probe.PROTOCOLS`.
+      l2: strengths to choose from, relative to the mean loss; the whole grid is fitted at once.
+        Of the exact protocol only.
+      folds: of the cross-validation that chooses; 1 holds out a fifth of train once.
       labels_per_class: 0 takes all of train; else few labels, a balanced draw.
       draws: of few labels, seeded by seed, seed + 1, ...
       every: steps between runs during training; 0 is only at the end.
+      settings: what the protocol stands for.
     """
 
     train: Source
@@ -38,18 +45,50 @@ class Linear:
     layers: tuple[str, ...] = ()
     clips: int = 1
     pool: str = "max"
+    protocol: str = "exact"
     l2: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+    folds: int = 5
     labels_per_class: int = 0
     draws: int = 5
     seed: int = 0
     every: int = 0
+    settings: str = dataclasses.field(init=False, default="logistic regression, standardised")
+
+    def __post_init__(self):
+        if self.protocol == "exact":
+            return
+        if self.protocol not in sgd_probe.PROTOCOLS:
+            known = ", ".join(("exact", *sgd_probe.PROTOCOLS))
+            raise ValueError(f"protocol={self.protocol!r}: must be one of {known}")
+        object.__setattr__(self, "settings", str(sgd_probe.PROTOCOLS[self.protocol]))
 
     def run(self, frozen) -> Iterator[tuple[str, float]]:
         """`frozen`: a trained network, `ssl_jax.frozen.Frozen`. ValueError without labels."""
+        exact = self.protocol == "exact"
+        pool = self.pool if exact else sgd_probe.PROTOCOLS[self.protocol].pool
         train, test = (
-            frozen.features(source, self.modality, self.layers, self.clips, self.pool)
+            frozen.features(source, self.modality, self.layers, self.clips, pool)
             for source in (self.train, self.test)
         )
-        yield from probe(
-            train, test, logistic.logits, self.l2, self.labels_per_class, self.draws, self.seed
-        )
+        if not exact:
+            yield from self._by_sgd(train, test)
+            return
+        fit = functools.partial(logistic.fit, mesh=frozen.mesh)
+        few = self.labels_per_class, self.draws, self.seed
+        yield from probe(train, test, fit, self.l2, *few, self.folds)
+
+    def _by_sgd(self, train, test) -> Iterator[tuple[str, float]]:
+        check(self.l2, self.draws)
+        classes, labels, truth = classes_of(train, test)
+        layers = {layer: rows_of(train, test, layer) for layer in train.layers}
+        ranks: dict[str, list[np.ndarray]] = {layer: [] for layer in layers}
+        protocol = sgd_probe.PROTOCOLS[self.protocol]
+        for seed in range(self.seed, self.seed + (self.draws if self.labels_per_class else 1)):
+            rows = drawn(labels, self.labels_per_class, seed)
+            x = {layer: inner[rows] for layer, (inner, _) in layers.items()}
+            heads = sgd_probe.fit(x, labels[rows], len(classes), protocol, seed)
+            for layer, (weight, bias) in heads.items():
+                ranks[layer].append(class_ranks(layers[layer][1] @ weight + bias, truth))
+        for layer in layers:
+            yield from results(layer, ranks[layer], len(classes), bool(self.labels_per_class))
+        yield "chance", float(np.mean(truth == np.bincount(labels).argmax()))

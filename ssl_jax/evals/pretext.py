@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from ssl_jax.data.pipeline import record_batches
-from ssl_jax.data.record import Source
+from ssl_jax.data.record import Record, Source
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +16,8 @@ class Pretext:
 
     Yields 'loss', 'accuracy', ... as the method names them. A method that solves its puzzle in
     training and not here has learnt its films by heart. Records that do not fill a batch at the end
-    are left out: some losses depend on the batch's size.
+    are left out: some losses depend on the batch's size. The order is drawn once, from the seed,
+    because others do on what is in a batch, and sources are often sorted by class.
 
     Attributes:
       source: held-out records.
@@ -43,7 +44,8 @@ class Pretext:
 
         process, processes = jax.process_index(), jax.process_count()
         rows = self.batch_size // processes
-        batches = record_batches(self.source, read, rows, frozen.loading, process, processes)
+        mixed = _Mixed(self.source, self.seed)
+        batches = record_batches(mixed, read, rows, frozen.loading, process, processes)
         key, results = jax.random.key(self.seed), []
         for number, (batch, valid) in enumerate(batches):
             if valid == rows:
@@ -55,3 +57,17 @@ class Pretext:
             )
         for name in results[0]:
             yield name, float(np.mean([result[name] for result in results]))
+
+
+class _Mixed:
+    """A source's records in another order."""
+
+    def __init__(self, source: Source, seed: int):
+        self.source = source
+        self.order = np.random.default_rng(seed).permutation(len(source))
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, place: int) -> Record:
+        return self.source[int(self.order[place])]

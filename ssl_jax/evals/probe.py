@@ -1,20 +1,20 @@
 """What all probes of frozen features share: labels, few labels, held-out rows, scores.
 
 A probe is fitted to the training features and scored once on the test features. Its strength is
-chosen on held-out rows of the *training* set, never on test labels. Features are standardised by
-all training rows; where labels are few the rest still counts, as features need none. Classes are
-those of the training set; a test record of another class counts as a miss.
+chosen by cross-validation within the *training* set, never on test labels. Features are
+standardised by all training rows; where labels are few the rest still counts, as features need
+none. Classes are those of the training set; a test record of another class counts as a miss.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-# Fits (x, y) once for every strength and returns what each fit says about new rows:
-# (x "n d", y "n", new "m d", classes, strengths) -> scores "g m k".
-Scores = Callable[
-    [np.ndarray, np.ndarray, np.ndarray, int, tuple[float, ...]], Float[np.ndarray, "g m k"]
+# Fits a linear classifier for every choice of rows and every strength:
+# (x "n d", y "n", use "f n", strengths, classes) -> (weight "f g d k", bias "f g k").
+Fit = Callable[
+    [np.ndarray, np.ndarray, np.ndarray, tuple[float, ...], int], tuple[np.ndarray, np.ndarray]
 ]
 
 
@@ -89,6 +89,34 @@ def held_out(labels: Int[np.ndarray, "n"], seed: int, share: float = 0.2) -> Boo
     return mark
 
 
+def held_folds(labels: Int[np.ndarray, "n"], folds: int, seed: int) -> Bool[np.ndarray, "f n"]:
+    """Marks of the rows that each fold of a cross-validation holds out.
+
+    Every class is dealt evenly and at random, so that a row is held out once; but the only row of
+    its class never is. One fold is a single split, `held_out`. ValueError for more folds than rows,
+    or if every row is the only one of its class.
+    """
+    if folds < 1:
+        raise ValueError(f"folds={folds}: at least one is needed (a fifth held out once)")
+    if folds > len(labels):
+        raise ValueError(
+            f"folds={folds}, but there are only {len(labels)} labelled records: choose fewer folds"
+        )
+    names, counts = np.unique(labels, return_counts=True)
+    if counts.max() == 1:
+        raise ValueError(
+            "one record a class leaves none to choose l2 on: give a single l2, or more labels"
+        )
+    if folds == 1:
+        return held_out(labels, seed)[None]
+    rng = np.random.default_rng(seed)
+    dealt = [rng.permutation(np.flatnonzero(labels == name)) for name in names[counts > 1]]
+    fold = np.full(len(labels), -1)
+    fold[np.concatenate(dealt)] = np.arange(sum(map(len, dealt))) % folds
+    marks = fold == np.arange(folds)[:, None]
+    return marks[marks.any(axis=1)]
+
+
 def class_ranks(
     scores: Float[np.ndarray, "n k"], labels: Int[np.ndarray, "n"]
 ) -> Float[np.ndarray, "n"]:
@@ -99,74 +127,103 @@ def class_ranks(
     return np.where(labels >= 0, rank, np.inf)
 
 
-def fit_and_score(
-    scores: Scores,
+def choose(
+    fit: Fit,
     x: Float[np.ndarray, "n d"],
     y: Int[np.ndarray, "n"],
-    test: Float[np.ndarray, "m d"],
     classes: int,
     l2: tuple[float, ...],
+    folds: int,
     seed: int,
-) -> tuple[Float[np.ndarray, "m k"], float]:
-    """Scores of the test rows, and the strength chosen for them.
+) -> float:
+    """The strength with the best accuracy on held-out rows, the larger of equals."""
+    if len(l2) == 1:
+        return l2[0]
+    held = held_folds(y, folds, seed)
+    weight, bias = fit(x, y, ~held, l2, classes)
+    hits = np.zeros(len(l2))
+    for rows, each_weight, each_bias in zip(held, weight, bias, strict=True):
+        scores = x[rows] @ each_weight + each_bias[:, None]
+        hits += [np.sum(class_ranks(one, y[rows]) < 1) for one in scores]
+    return max(zip(hits, l2, strict=True))[1]
 
-    Features come standardised. The strength with the best held-out accuracy wins, the larger of
-    equals, and is refitted to all training rows. A single strength is taken as it is.
-    """
-    best = max(l2)
-    if len(l2) > 1:
-        held = held_out(y, seed)
-        if not held.any():
-            raise ValueError(
-                "one record a class leaves none to choose l2 on: give a single l2, or more labels"
-            )
-        grid = scores(x[~held], y[~held], x[held], classes, l2)
-        accuracy = [np.mean(class_ranks(each, y[held]) < 1) for each in grid]
-        best = max(zip(accuracy, l2, strict=True))[1]
-    return scores(x, y, test, classes, (best,))[0], best
+
+def scores_of(
+    fit: Fit,
+    x: Float[np.ndarray, "n d"],
+    y: Int[np.ndarray, "n"],
+    new: Float[np.ndarray, "m d"],
+    classes: int,
+    l2: float,
+) -> Float[np.ndarray, "m k"]:
+    """What the classifier fitted to all of (x, y) says about `new`."""
+    weight, bias = fit(x, y, np.ones((1, len(y)), bool), (l2,), classes)
+    return new @ weight[0, 0] + bias[0, 0]
+
+
+def check(l2: tuple[float, ...], draws: int) -> None:
+    """ValueError for knobs that leave nothing to do."""
+    if not l2:
+        raise ValueError("l2 is empty: give at least one strength")
+    if draws < 1:
+        raise ValueError(f"draws={draws}: at least one draw is needed")
 
 
 def probe(
     train,
     test,
-    scores: Scores,
+    fit: Fit,
     l2: tuple[float, ...],
     labels_per_class: int,
     draws: int,
     seed: int,
+    folds: int,
 ) -> Iterator[tuple[str, float]]:
     """Accuracy of one probe for every layer of two `ssl_jax.frozen.Features`.
 
-    Yields 'conv3' (top-1), 'conv3/top5' with more than five classes, and 'conv3/l2' where a grid
-    was searched; with `labels_per_class` these are means over `draws` seeded draws (l2: median),
-    and 'conv3/std' is the deviation of top-1 over draws. 'chance' always answers with the training
-    set's most frequent class.
+    Yields what `results` says, and 'conv3/l2' where a grid was searched (the median over draws).
+    'chance' always answers with the training set's most frequent class.
     """
-    if not l2:
-        raise ValueError("l2 is empty: give at least one strength")
-    if draws < 1:
-        raise ValueError(f"draws={draws}: at least one draw is needed")
+    check(l2, draws)
     classes, labels, truth = classes_of(train, test)
-    for layer, values in train.layers.items():
-        x = finite_rows(f"train, layer {layer}", values, train.indices)
-        new = finite_rows(f"test, layer {layer}", test.layers[layer], test.indices)
+    for layer in train.layers:
+        x, new = rows_of(train, test, layer)
         x, new = standardise(x, new)
         ranks, chosen = [], []
         for draw in range(draws if labels_per_class else 1):
-            rows = np.arange(len(labels))
-            if labels_per_class:
-                rows = few_labels(labels, labels_per_class, seed + draw)
-            answer, best = fit_and_score(
-                scores, x[rows], labels[rows], new, len(classes), l2, seed + draw
-            )
+            rows = drawn(labels, labels_per_class, seed + draw)
+            data = x[rows], labels[rows]
+            best = choose(fit, *data, len(classes), l2, folds, seed + draw)
+            answer = scores_of(fit, *data, new, len(classes), best)
             ranks.append(class_ranks(answer, truth))
             chosen.append(best)
-        top1 = np.mean(np.array(ranks) < 1, axis=1)
-        yield layer, float(top1.mean())
-        if len(classes) > 5:
-            yield f"{layer}/top5", float(np.mean(np.array(ranks) < 5))
-        if labels_per_class:
-            yield f"{layer}/std", float(top1.std(ddof=min(1, draws - 1)))
+        yield from results(layer, ranks, len(classes), bool(labels_per_class))
         if len(l2) > 1:
             yield f"{layer}/l2", float(np.median(chosen))
     yield "chance", float(np.mean(truth == np.bincount(labels).argmax()))
+
+
+def rows_of(train, test, layer: str) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "m d"]]:
+    """A layer's training and test rows. ValueError naming the first that is not finite."""
+    x = finite_rows(f"train, layer {layer}", train.layers[layer], train.indices)
+    return x, finite_rows(f"test, layer {layer}", test.layers[layer], test.indices)
+
+
+def drawn(labels: Int[np.ndarray, "n"], per_class: int, seed: int) -> Int[np.ndarray, "m"] | slice:
+    """Which rows have labels: all if `per_class` is 0, or `few_labels`."""
+    return few_labels(labels, per_class, seed) if per_class else slice(None)
+
+
+def results(
+    name: str, ranks: Sequence[Float[np.ndarray, "m"]], classes: int, several: bool
+) -> Iterator[tuple[str, float]]:
+    """'conv3' (top-1) and, with more than five classes, 'conv3/top5', from ranks of each draw.
+
+    With `several` draws these are means, and 'conv3/std' is the deviation of top-1.
+    """
+    top1 = np.mean(np.array(ranks) < 1, axis=1)
+    yield name, float(top1.mean())
+    if classes > 5:
+        yield f"{name}/top5", float(np.mean(np.array(ranks) < 5))
+    if several:
+        yield f"{name}/std", float(top1.std(ddof=min(1, len(ranks) - 1)))

@@ -29,6 +29,7 @@ class OrderNet(nn.Module):
 
     vision: nn.Module
     hidden: int
+    dropout: float
 
     @nn.compact
     def __call__(self, batch: Batch, train: bool) -> jax.Array:
@@ -37,7 +38,12 @@ class OrderNet(nn.Module):
         last = layers[list(layers)[-1]].reshape(*frames.shape[:2], -1)
         classes = len(ORDERS_UP_TO_REVERSAL)
         head = PairwiseOrderHead(
-            classes=classes, hidden=self.hidden, pair_order="distance", norm=True, name="head"
+            classes=classes,
+            hidden=self.hidden,
+            pair_order="distance",
+            norm=True,
+            dropout=self.dropout,
+            name="head",
         )
         return head(last, train)
 
@@ -60,7 +66,10 @@ class OrderPrediction(Method):
       window: side of the square cut where most moves.
       crop: side of the square that the network sees, cut at random from the window.
       shift: largest shift of a single frame in pixels.
+      splitting: each frame shows one colour channel; off, as in the paper's ablation, for films
+        that went through no lens.
       hidden: width of the comparison of two frames.
+      dropout: rate, on the comparisons.
       mean: grey value subtracted from pixels in 0..255.
     """
 
@@ -71,12 +80,14 @@ class OrderPrediction(Method):
     window: int = 100
     crop: int = 80
     shift: int = 5
+    splitting: bool = True
     hidden: int = 512
+    dropout: float = 0.5
     mean: float = 96.5
 
     @property
     def net(self) -> nn.Module:
-        return OrderNet(self.vision, self.hidden)
+        return OrderNet(self.vision, self.hidden, self.dropout)
 
     def views(self, record: Record, rng: np.random.Generator) -> Example:
         numbers = random_clip(record.num_frames, self.candidates, rng, self.stride)
@@ -91,7 +102,8 @@ class OrderPrediction(Method):
         flip, shift, split, order, reverse = jax.random.split(key, 5)
         frames = random_flip(flip, batch["vision"])
         frames = spatial_jitter(shift, frames, self.crop, self.shift)
-        frames = channel_split(split, frames)
+        if self.splitting:
+            frames = channel_split(split, frames)
         orders = jnp.array(ORDERS_UP_TO_REVERSAL)
         target = jax.random.randint(order, (len(frames),), 0, len(orders))
         shown = orders[target]

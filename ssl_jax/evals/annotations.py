@@ -1,0 +1,55 @@
+"""Masks and joints that a record's `extra` may hold, in one form.
+
+'mask': a function of a frame's number, or an array (t h w), of the object at every pixel: 0 (or
+False) is none, 255 unknown.
+'joints': a function of a frame's number, an array (k 2) or (t k 2), or text, of (x, y) in pixels;
+not a number where a joint is not annotated. Text, as in a csv: 'x y x y ...', frames apart by ';'.
+'xcoords' and 'ycoords' as TFDS' `flic` has them will do as well.
+"""
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from ssl_jax.data.record import MediaError, Record
+
+
+def masks_of(record: Record) -> Int[np.ndarray, "t h w"]:
+    """The objects at the pixels of every frame. MediaError if there are none."""
+    found = record.extra.get("mask")
+    if found is None:
+        raise MediaError(f"{record.name}: has no masks (extra['mask'])")
+    if callable(found):
+        found = np.stack([found(number) for number in range(record.num_frames)])
+    masks = np.asarray(found).astype(np.int64)
+    if masks.ndim != 3 or len(masks) != record.num_frames:
+        raise MediaError(f"{record.name}: masks of shape {masks.shape}, not one a frame")
+    return masks
+
+
+def joints_of(record: Record) -> Float[np.ndarray, "t k 2"]:
+    """The joints in every frame. MediaError if there are none."""
+    if "xcoords" in record.extra:
+        found = np.stack([record.extra["xcoords"], record.extra["ycoords"]], axis=-1)
+    else:
+        found = record.extra.get("joints")
+    if found is None or (isinstance(found, str) and not found.strip()):
+        raise MediaError(f"{record.name}: has no joints (extra['joints'])")
+    if callable(found):
+        found = np.stack([found(number) for number in range(record.num_frames)])
+    if isinstance(found, str):
+        try:
+            found = [np.reshape([float(x) for x in f.split()], (-1, 2)) for f in found.split(";")]
+        except ValueError as error:
+            raise MediaError(f"{record.name}: its joints are no pairs of numbers") from error
+        if len({len(frame) for frame in found}) > 1:
+            raise MediaError(f"{record.name}: its frames have different numbers of joints")
+    joints = np.asarray(found, np.float64)
+    joints = joints[None] if joints.ndim == 2 else joints
+    if joints.ndim != 3 or joints.shape[2] != 2 or len(joints) != record.num_frames:
+        raise MediaError(
+            f"{record.name}: joints of shape {joints.shape}, not (joints, 2) for each of its "
+            f"{record.num_frames} frames"
+        )
+    # Some sets write a coordinate that is missing alone, or infinite.
+    known = np.isfinite(joints).all(axis=2, keepdims=True)
+    return np.where(known, joints, np.nan)

@@ -1,0 +1,114 @@
+"""Clustering of frozen features, scored against the classes: what shows without any training?"""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+import scipy.linalg
+from jaxtyping import Float, Int
+
+from ssl_jax.data.record import Source
+from ssl_jax.evals import cluster_scores as scores
+from ssl_jax.evals.knn import unit
+from ssl_jax.evals.mesh_k_means import k_means
+from ssl_jax.evals.probe import finite_rows, standardise
+
+
+@dataclasses.dataclass(frozen=True)
+class Clustering:
+    """Clusters the features of each layer by k-means and compares the clusters with the classes.
+
+    Labels are looked at only for scoring. Yields for every layer 'nmi' (arithmetic mean of the
+    entropies), 'nmi_geometric', 'nmi_max', 'ami' (adjusted for chance), 'ari', 'purity',
+    'cluster_purity' and 'cluster_entropy' (means over clusters), 'used' (how many clusters of equal
+    size would have the entropy of the clusters' sizes: 1 when everything is in one), and with as
+    many clusters as classes 'accuracy' (Hungarian matching). 'chance/...' are those of random
+    clusters. The protocol of DeepCluster (Caron et al. 2018): whiten=256, scale='unit',
+    restarts=1, iterations=20.
+
+    Attributes:
+      source: labelled records.
+      layers: names; () is all of them, and 'input' is the raw input.
+      clips: clips of a record whose features are averaged.
+      pool: 'max' or 'avg', how large maps are made smaller.
+      clusters: how many; 0: as many as there are classes.
+      whiten: principal components to keep, each scaled to variance 1; 0: features as they are.
+      scale: of each row after it: 'unit' length, or 'none'; 'features': instead each feature is
+        standardised.
+      restarts, iterations, seed: of k-means.
+      every: steps between runs during training; 0 is only at the end.
+    """
+
+    source: Source
+    modality: str = "vision"
+    layers: tuple[str, ...] = ()
+    clips: int = 1
+    pool: str = "max"
+    clusters: int = 0
+    whiten: int = 0
+    scale: str = "unit"
+    restarts: int = 5
+    iterations: int = 100
+    seed: int = 0
+    every: int = 0
+
+    def run(self, frozen) -> Iterator[tuple[str, float]]:
+        """`frozen`: a trained network, `ssl_jax.frozen.Frozen`. ValueError without labels."""
+        if self.scale not in ("unit", "none", "features"):
+            raise ValueError(f"scale={self.scale!r}: must be unit, none or features")
+        found = frozen.features(self.source, self.modality, self.layers, self.clips, self.pool)
+        if (found.labels < 0).any():
+            raise ValueError("source: records without a label cannot score clusters")
+        classes = len(np.unique(found.labels))
+        clusters = self.clusters or classes
+        for layer, values in found.layers.items():
+            x = finite_rows(f"layer {layer}", values, found.indices)
+            if self.whiten:
+                x = whitened(x, self.whiten)
+            if self.scale == "unit":
+                x = unit(x)
+            elif self.scale == "features":
+                (x,) = standardise(x)
+            labels, *_ = k_means(
+                frozen.mesh, x, clusters, self.restarts, self.iterations, self.seed
+            )
+            for name, value in agreement(labels, found.labels, clusters == classes).items():
+                yield f"{layer}/{name}", value
+        random = np.arange(len(found.labels)) % clusters
+        random = np.random.default_rng(self.seed).permutation(random)
+        for name, value in agreement(random, found.labels, clusters == classes).items():
+            yield f"chance/{name}", value
+
+
+def agreement(
+    clusters: Int[np.ndarray, "n"], classes: Int[np.ndarray, "n"], matched: bool
+) -> dict[str, float]:
+    """All scores by name; 'accuracy' only if `matched`."""
+    sizes = scores.contingency(clusters, classes).sum(axis=1)
+    numbers = {
+        "nmi": scores.nmi(clusters, classes),
+        "nmi_geometric": scores.nmi(clusters, classes, "geometric"),
+        "nmi_max": scores.nmi(clusters, classes, "max"),
+        "ami": scores.adjusted_mutual_information(clusters, classes),
+        "ari": scores.adjusted_rand_index(clusters, classes),
+        "purity": scores.purity(clusters, classes),
+        "cluster_purity": scores.mean_cluster_purity(clusters, classes),
+        "cluster_entropy": scores.mean_cluster_entropy(clusters, classes),
+        "used": float(np.exp(scores.entropy(sizes))),
+    }
+    return numbers | ({"accuracy": scores.matched_accuracy(clusters, classes)} if matched else {})
+
+
+def whitened(x: Float[np.ndarray, "n d"], components: int) -> Float[np.ndarray, "n e"]:
+    """The first principal components, each with variance 1; fewer if the rows have not as many."""
+    centred = x - x.mean(axis=0, dtype=np.float64)
+    n, d = centred.shape
+    least = n if n < d else d
+    few = min(components, least)
+    # The smaller of both products has the same eigenvalues.
+    product = centred @ centred.T if n < d else centred.T @ centred
+    values, vectors = scipy.linalg.eigh(product, subset_by_index=[least - few, least - 1])
+    kept = values > 1e-10 * max(values[-1], np.finfo(float).tiny)
+    values, vectors = values[kept][::-1], vectors[:, kept][:, ::-1]
+    projected = vectors * np.sqrt(values) if n < d else centred @ vectors
+    return np.float32(projected * np.sqrt(n / values))

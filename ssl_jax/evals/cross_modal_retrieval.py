@@ -1,0 +1,236 @@
+"""Retrieval across modalities: the right sound for a film, the right film for a sound."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Float
+
+from ssl_jax.data.record import Source
+from ssl_jax.evals.knn import unit
+from ssl_jax.evals.probe import finite_rows, standardise
+from ssl_jax.evals.regression import regress
+from ssl_jax.evals.retrieval import (
+    QUERIES,
+    matching_ranks,
+    median_rank,
+    ndcg,
+    ndcg_by_chance,
+    recall_at,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class CrossModalRetrieval:
+    """Finds record i in one modality, given record i in the other, by cosine.
+
+    Yields for every query layer '<layer>/R@k' and '<layer>/median_rank', and 'chance/R@k', what a
+    random order gives on average with galleries of these sizes.
+
+    map='none' compares `layer` of both modalities: the joint embedding of a method that has one.
+    map='ridge' needs no joint space: on `train` it fits a ridge regression from each query layer to
+    the gallery's `layer`, both standardised by train, and compares predictions with what is there.
+    So any two layers can be compared, and the query's 'input' gives the baseline of raw pixels.
+
+    Attributes:
+      test: source of the pairs. Records lacking either modality cannot be in it.
+      query, gallery: modalities.
+      layer: of the gallery; with map='none' of the query too.
+      ks: places for recall.
+      within_groups: candidates are only the records of the query's group (one game, one film),
+        so that telling the groups apart does not help.
+      ties: see `retrieval`.
+      clips: clips of a record whose features are averaged.
+      pool: 'max' or 'avg', how large maps are made smaller.
+      map: 'none' or 'ridge'.
+      train: source of the pairs that map='ridge' is fitted to.
+      layers: of the query, for map='ridge'; () is all.
+      l2: strengths for map='ridge', chosen by cosine on a held-out fifth of train.
+      seed: of the held-out fifth.
+      every: steps between runs during training; 0 is only at the end.
+    """
+
+    test: Source
+    query: str = "vision"
+    gallery: str = "audio"
+    layer: str = "embedding"
+    ks: tuple[int, ...] = (1, 5, 10)
+    within_groups: bool = False
+    ties: str = "mean"
+    clips: int = 1
+    pool: str = "max"
+    map: str = "none"
+    train: Source | None = None
+    layers: tuple[str, ...] = ()
+    l2: tuple[float, ...] = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0)
+    seed: int = 0
+    every: int = 0
+
+    def run(self, frozen) -> Iterator[tuple[str, float]]:
+        """`frozen`: a trained network, `ssl_jax.frozen.Frozen`. ValueError on NaN features."""
+        match self.map:
+            case "none":
+                pairs = self._joint(frozen)
+            case "ridge" if self.train is None:
+                raise ValueError(
+                    "map='ridge' is fitted to other pairs than it is tested on: train="
+                )
+            case "ridge":
+                pairs = self._mapped(frozen)
+            case _:
+                raise ValueError(f"map={self.map!r}: must be none or ridge")
+        for layer, queries, gallery, groups in pairs:
+            groups = groups if self.within_groups else np.zeros_like(groups)
+            found = matching_ranks(queries, gallery, groups, self.ties)
+            for k in self.ks:
+                yield f"{layer}/R@{k}", recall_at(found, k)
+            yield f"{layer}/median_rank", median_rank(found)
+        _, group, counts = np.unique(groups, return_inverse=True, return_counts=True)
+        for k in self.ks:
+            yield f"chance/R@{k}", float(np.mean(np.minimum(k / counts, 1)[group]))
+
+    def _joint(self, frozen) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
+        """(layer, queries, gallery, groups), as the network gives them."""
+        queries, gallery = (
+            frozen.features(self.test, modality, (self.layer,), self.clips, self.pool)
+            for modality in (self.query, self.gallery)
+        )
+        names = (f"{self.query} {self.layer}", f"{self.gallery} {self.layer}")
+        rows = finite_rows(names[0], queries.layers[self.layer], queries.indices)
+        answers = finite_rows(names[1], gallery.layers[self.layer], gallery.indices)
+        if rows.shape != answers.shape:
+            raise ValueError(
+                f"{names[0]} has {rows.shape[1]} features and {names[1]} {answers.shape[1]}: they "
+                "share no space; use map='ridge'"
+            )
+        yield self.layer, rows, answers, queries.groups
+
+    def _mapped(self, frozen) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
+        """(layer, predicted, true, groups): the gallery's features, standardised by train."""
+        train, test = (
+            frozen.features(source, self.query, self.layers, self.clips, self.pool)
+            for source in (self.train, self.test)
+        )
+        target, answers = (
+            frozen.features(source, self.gallery, (self.layer,), self.clips, self.pool)
+            for source in (self.train, self.test)
+        )
+        name = f"{self.gallery} {self.layer}"
+        known = finite_rows(f"train, {name}", target.layers[self.layer], target.indices)
+        asked = finite_rows(f"test, {name}", answers.layers[self.layer], answers.indices)
+        known, true = standardise(known, asked)
+        for layer, values in train.layers.items():
+            name = f"{self.query} {layer}"
+            x = finite_rows(f"train, {name}", values, train.indices)
+            new = finite_rows(f"test, {name}", test.layers[layer], test.indices)
+            predicted = predict_features(*standardise(x, new), known, self.l2, self.seed)
+            yield layer, predicted, true, test.groups
+
+
+@dataclasses.dataclass(frozen=True)
+class GradedRetrieval:
+    """nDCG of all records of a modality ordered by cosine to a query of the same or another one.
+
+    The protocol of Arandjelovic and Zisserman 2018 (AVE-Net, "Objects that Sound"), who report it
+    for all four pairs of picture and sound, k=30; any two records of related classes count as
+    matches, the more the closer. A record is never in its own query's gallery. Yields
+    '<layer>/nDCG@k' and 'chance/nDCG@k', the mean of random orders.
+
+    Attributes:
+      test: labelled source.
+      query, gallery: modalities, which may be the same.
+      layer: of both.
+      k: places.
+      gain: 'exponential' (2^relevance - 1) or 'linear'.
+      relevance: text file of a square table of numbers: row a, column b, how relevant a record of
+        class b is to a query of class a (in the paper 20 less the labels' distance in AudioSet's
+        tree); '': 1 within a class, else 0.
+      ties: 'mean' or 'index'; see `retrieval.ndcg`.
+      clips: clips of a record whose features are averaged.
+      pool: 'max' or 'avg', how large maps are made smaller.
+      every: steps between runs during training; 0 is only at the end.
+    """
+
+    test: Source
+    query: str = "vision"
+    gallery: str = "audio"
+    layer: str = "embedding"
+    k: int = 30
+    gain: str = "exponential"
+    relevance: str = ""
+    ties: str = "mean"
+    clips: int = 1
+    pool: str = "max"
+    every: int = 0
+
+    def run(self, frozen) -> Iterator[tuple[str, float]]:
+        """`frozen`: a trained network, `ssl_jax.frozen.Frozen`. ValueError without labels."""
+        queries, gallery = (
+            frozen.features(self.test, modality, (self.layer,), self.clips, self.pool)
+            for modality in (self.query, self.gallery)
+        )
+        labels = queries.labels
+        if (labels < 0).any():
+            raise ValueError("test: records without a label have no relevance; use a labelled set")
+        table = self._table(int(labels.max()) + 1)
+        asked, found = (
+            unit(
+                finite_rows(f"{name} {self.layer}", x.layers[self.layer], x.indices).astype(
+                    np.float64
+                )
+            )
+            for name, x in ((self.query, queries), (self.gallery, gallery))
+        )
+        if asked.shape != found.shape:
+            raise ValueError(
+                f"layer '{self.layer}' has {asked.shape[1]} features in {self.query} and "
+                f"{found.shape[1]} in {self.gallery}: they share no space"
+            )
+        scores, chance = [], []
+        for start in range(0, len(asked), QUERIES):
+            rows = np.arange(start, min(start + QUERIES, len(asked)))
+            # What is closer than float32's rounding is a tie.
+            similarity = np.round(asked[rows] @ found.T, 6)
+            similarity[np.arange(len(rows)), rows] = -np.inf
+            relevance = table[labels[rows]][:, labels]
+            relevance[np.arange(len(rows)), rows] = 0
+            scores.append(ndcg(relevance, similarity, self.k, self.gain, self.ties))
+            others = relevance[~np.eye(len(labels), dtype=bool)[rows]].reshape(len(rows), -1)
+            chance.append(ndcg_by_chance(others, self.k, self.gain))
+        yield f"{self.layer}/nDCG@{self.k}", float(np.mean(np.concatenate(scores)))
+        yield f"chance/nDCG@{self.k}", float(np.mean(np.concatenate(chance)))
+
+    def _table(self, classes: int) -> Float[np.ndarray, "k k"]:
+        if not self.relevance:
+            return np.eye(classes)
+        try:
+            table = np.loadtxt(self.relevance, ndmin=2)
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"relevance={self.relevance}: no table of numbers ({error})"
+            ) from error
+        if table.shape[0] != table.shape[1] or len(table) < classes:
+            raise ValueError(
+                f"relevance={self.relevance}: a table of {table.shape[0]}x{table.shape[1]} does "
+                f"not cover {classes} classes"
+            )
+        return table
+
+
+def predict_features(
+    x: Float[np.ndarray, "n d"],
+    new: Float[np.ndarray, "m d"],
+    y: Float[np.ndarray, "n e"],
+    l2: tuple[float, ...],
+    seed: int,
+) -> Float[np.ndarray, "m e"]:
+    """y for `new`, by ridge regression fitted to the pairs (x, y); all come standardised.
+
+    The strength is the one whose predictions have the highest mean cosine with the truth on a
+    random fifth of the pairs; see `regression`.
+    """
+
+    def error(predicted, true):
+        return -float(np.mean(np.sum(unit(predicted) * unit(true), axis=1)))
+
+    return regress(x, y, new, l2, seed, error)[0]

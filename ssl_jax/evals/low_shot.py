@@ -1,0 +1,224 @@
+"""Low-shot: how good a representation is when only a few records have labels."""
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from ssl_jax.data.record import Source
+from ssl_jax.evals import logistic, ridge, squared_hinge
+from ssl_jax.evals.average_precision import TIES, mean_average_precision
+from ssl_jax.evals.multi_labels import presence
+from ssl_jax.evals.probe import (
+    choose,
+    class_ranks,
+    classes_of,
+    few_labels,
+    finite_rows,
+    held_folds,
+    results,
+    rows_of,
+    scores_of,
+    standardise,
+)
+from ssl_jax.evals.svm import choose_costs, normalised
+
+CLASSIFIERS = ("logistic", "ridge", "nearest")
+
+
+@dataclasses.dataclass(frozen=True)
+class LowShot:
+    """Accuracy with k labels a class, over many balanced draws, of every layer and of raw pixels.
+
+    The 100-label protocol is ten a class of MNIST. Draws are seeded, so methods are compared on the
+    same ones. Yields 'conv3/10 a class', and '/std' behind it, the deviation over draws; 'input' is
+    always among the layers.
+
+    Attributes:
+      train, test: labelled sources; features are standardised by all of train.
+      layers: names; () is all of them.
+      clips: clips of a record whose features are averaged.
+      pool: how large maps are made smaller.
+      shots: labels of a class.
+      draws: seeded by seed, seed + 1, ...
+      classifier: 'logistic', 'ridge' or 'nearest', the one neighbour (Euclidean) with a label.
+      l2: strengths to choose from by cross-validation within the draw: relative to the mean loss
+        for logistic, to the sum over records for ridge. With one label a class there is nothing to
+        choose on, and the middle one is taken.
+      folds: of the choice, at most as many as a class has labels.
+      every: steps between runs during training; 0 is only at the end.
+    """
+
+    train: Source
+    test: Source
+    modality: str = "vision"
+    layers: tuple[str, ...] = ()
+    clips: int = 1
+    pool: str = "max"
+    shots: tuple[int, ...] = (10,)
+    draws: int = 20
+    classifier: str = "logistic"
+    l2: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+    folds: int = 5
+    seed: int = 0
+    every: int = 0
+
+    def run(self, frozen) -> Iterator[tuple[str, float]]:
+        """`frozen`: a trained network. ValueError without labels, or with fewer than `shots`."""
+        if self.classifier not in CLASSIFIERS:
+            raise ValueError(f"classifier={self.classifier!r}: must be one of {CLASSIFIERS}")
+        if self.draws < 1 or not self.shots or min(self.shots) < 1 or not self.l2:
+            raise ValueError(
+                f"draws={self.draws}, shots={self.shots}, l2={self.l2}: at least one of each"
+            )
+        names = ("input", *(n for n in self.layers if n != "input")) if self.layers else ()
+        train, test = (
+            frozen.features(source, self.modality, names, self.clips, self.pool)
+            for source in (self.train, self.test)
+        )
+        classes, labels, truth = classes_of(train, test)
+        for layer in train.layers:
+            x, new = standardise(*rows_of(train, test, layer))
+            for shots in self.shots:
+                ranks = []
+                for seed in range(self.seed, self.seed + self.draws):
+                    rows = few_labels(labels, shots, seed)
+                    scores = self._scores(x[rows], labels[rows], new, len(classes), shots, seed)
+                    ranks.append(class_ranks(scores, truth))
+                name = f"{layer}/{shots} a class"
+                for key, value in results(name, ranks, len(classes), True):
+                    if not key.endswith("top5") or self.classifier != "nearest":
+                        yield key, value
+        yield "chance", float(np.mean(truth == np.bincount(labels).argmax()))
+
+    def _scores(self, x, y, new, classes: int, shots: int, seed: int) -> Float[np.ndarray, "m k"]:
+        if self.classifier == "nearest":
+            return nearest_scores(x, y, new, classes)
+        fit = logistic.fit if self.classifier == "logistic" else ridge.fit
+        best = sorted(self.l2)[len(self.l2) // 2]
+        if shots > 1:
+            best = choose(fit, x, y, classes, self.l2, min(self.folds, shots), seed)
+        return scores_of(fit, x, y, new, classes, best)
+
+
+def nearest_scores(
+    x: Float[np.ndarray, "n d"],
+    y: Int[np.ndarray, "n"],
+    new: Float[np.ndarray, "m d"],
+    classes: int,
+) -> Float[np.ndarray, "m k"]:
+    """1 for the class of the nearest row by Euclidean distance, 0 for others; ties: the earlier."""
+    # The nearest has the largest product minus half its squared length.
+    closeness = new @ x.T - np.square(x).sum(axis=1) / 2
+    return np.eye(classes, dtype=np.float32)[y[closeness.argmax(axis=1)]]
+
+
+def few_of_each(shown: Int[np.ndarray, "n k"], shots: int, seed: int) -> Int[np.ndarray, "n k"]:
+    """A small training set a class: `shots` records that show it, (k - 1) shots that do not.
+
+    The published sampling for VOC07, but seeded. 1 and 0 for these, -1 for records that the class
+    does not use. Records that show a class only difficultly (0 in `shown`) are not drawn.
+
+    Raises ValueError if a class has too few.
+    """
+    rng = np.random.default_rng(seed)
+    classes = shown.shape[1]
+    table = np.full(shown.shape, -1)
+    for k in range(classes):
+        for sign, count, value in ((1, shots, 1), (-1, shots * (classes - 1), 0)):
+            rows = np.flatnonzero(shown[:, k] == sign)
+            if len(rows) < count:
+                raise ValueError(
+                    f"shots={shots}: {count} records that {'show' if sign == 1 else 'lack'} class "
+                    f"{k} are needed, there are {len(rows)}"
+                )
+            table[rng.permutation(rows)[:count], k] = value
+    return table
+
+
+@dataclasses.dataclass(frozen=True)
+class VocLowShot:
+    """Mean average precision of machines trained on k positives and (classes - 1) k negatives each.
+
+    The protocol of Goyal et al. 2019 for VOC07, on the whole test set. C is chosen by
+    cross-validation within the sample ('conv3/4 shots'; with one positive it is the middle one),
+    and, as they published, to be best on the test set itself ('conv3/4 shots, C by test'), which
+    flatters: compare with papers by the latter only. '/std' is the deviation over samples.
+
+    Attributes:
+      shots: positives of a class.
+      samples: seeded by seed, seed + 1, ...
+      others: as of `svm.VocSvm`; a difficult class of a training record is left out.
+    """
+
+    train: Source
+    test: Source
+    modality: str = "vision"
+    layers: tuple[str, ...] = ()
+    clips: int = 1
+    pool: str = "windows"
+    classes: int = 0
+    shots: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 96)
+    samples: int = 5
+    costs: tuple[float, ...] = (0.01, 0.1, 1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 50.0, 100.0, 1000.0)
+    folds: int = 3
+    positive_weight: float = 2.0
+    normalise: str = "length"
+    kind: str = "area"
+    ties: str = TIES[0]
+    seed: int = 0
+    every: int = 0
+
+    def run(self, frozen) -> Iterator[tuple[str, float]]:
+        """`frozen`: a trained network, `ssl_jax.frozen.Frozen`. ValueError for too few records."""
+        if self.samples < 1:
+            raise ValueError(f"samples={self.samples}: at least one is needed")
+        train, test = (
+            frozen.features(source, self.modality, self.layers, self.clips, self.pool)
+            for source in (self.train, self.test)
+        )
+        shown = presence(self.train, self.classes)
+        truth = presence(self.test, shown.shape[1])
+        for layer, values in train.layers.items():
+            x = finite_rows(f"train, layer {layer}", values, train.indices)
+            new = finite_rows(f"test, layer {layer}", test.layers[layer], test.indices)
+            x, new = normalised(self.normalise, x, new)
+            for shots in self.shots:
+                found = [
+                    self._sample(x, few_of_each(shown, shots, seed), new, truth, seed)
+                    for seed in range(self.seed, self.seed + self.samples)
+                ]
+                chosen, grids = np.array([one for one, _ in found]), np.array([g for _, g in found])
+                tested = grids[:, grids.mean(axis=0).argmax()]
+                for name, precision in (("", chosen), (", C by test", tested)):
+                    name = f"{layer}/{shots} shots{name}"
+                    yield name, float(precision.mean())
+                    yield f"{name}/std", float(precision.std(ddof=min(1, self.samples - 1)))
+        yield "chance", float(np.mean([np.mean(c[c != 0] == 1) for c in truth.T]))
+
+    def _sample(self, x, table, new, truth, seed: int) -> tuple[float, Float[np.ndarray, "g"]]:
+        """Precision with the C's chosen within a sample, and with each C for all classes."""
+        used = (table >= 0).any(axis=1)
+        # Filled up by records that no class uses to one of few sizes, for each of which compiles.
+        size = min(1 << (int(used.sum()) - 1).bit_length(), len(used))
+        rows = np.sort(np.argsort(~used, kind="stable")[:size])
+        x = x[rows]
+        shown = np.array([0, -1, 1])[table[rows] + 1]  # -1, 0, 1 in the table
+        fit = functools.partial(squared_hinge.fit, positive_weight=self.positive_weight)
+        grid = np.array(self.costs)[:, None]
+        weight, bias = fit(x, shown, np.ones((1, len(x)), bool), grid)
+        answers = new @ weight[0] + bias[0][:, None]
+        costs = np.full(shown.shape[1], sorted(self.costs)[len(self.costs) // 2])
+        folds = min(self.folds, int((shown == 1).sum(axis=0).min()))
+        if folds > 1:
+            held = np.zeros((folds, *shown.shape), bool)
+            for k, column in enumerate(shown.T):
+                own = column != 0
+                held[:, own, k] = held_folds(column[own], folds, seed)
+            costs = choose_costs(x, shown, held, fit, self.costs)
+        places = [self.costs.index(cost) for cost in costs]
+        scores = answers[places, :, np.arange(len(places))].T
+        score = functools.partial(mean_average_precision, truth, kind=self.kind, ties=self.ties)
+        return score(scores=scores), np.array([score(scores=answer) for answer in answers])

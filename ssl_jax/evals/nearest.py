@@ -1,0 +1,115 @@
+"""Pages of nearest neighbours: what does a network take for alike?"""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
+
+from ssl_jax.data.record import Record, Source
+from ssl_jax.evals.knn import unit
+from ssl_jax.evals.pictures import Tile, as_picture, page
+from ssl_jax.evals.probe import finite_rows
+
+
+@dataclasses.dataclass(frozen=True)
+class Nearest:
+    """A page for every layer: in each row a query, then its nearest records by cosine.
+
+    Under a neighbour stands its cosine; its border is green if it has the query's label, red if
+    another. Yields the pages by the layers' names, and '<layer>/same class', the share of green
+    ones, where records have labels.
+
+    Within one set a query is not its own neighbour, nor are records of the same name (segments of
+    one file) or, with `other_groups`, of the same group (one film, one game): a neighbouring frame
+    is found by its pixels.
+
+    Attributes:
+      source: queries, and without `gallery` also the records among which neighbours are looked for.
+      gallery: another source for the neighbours, say the training set.
+      layers: names; () is all of them, and 'input' is the raw input.
+      queries: so many records of `source`, spread evenly over it.
+      neighbours: of each.
+      other_groups: no neighbours of the query's `extra['group']`.
+      pool: 'max' or 'avg', how large maps are made smaller.
+      tile: side of a picture in pixels.
+      every: steps between runs during training; 0 is only at the end.
+    """
+
+    source: Source
+    gallery: Source | None = None
+    modality: str = "vision"
+    layers: tuple[str, ...] = ()
+    queries: int = 10
+    neighbours: int = 8
+    other_groups: bool = False
+    pool: str = "max"
+    tile: int = 96
+    every: int = 0
+
+    def run(self, frozen) -> Iterator[tuple[str, float | np.ndarray]]:
+        """`frozen`: a trained network, `ssl_jax.frozen.Frozen`."""
+        if min(self.queries, self.neighbours) < 1:
+            raise ValueError(
+                f"queries={self.queries}, neighbours={self.neighbours}: at least one is needed"
+            )
+        gallery = self.source if self.gallery is None else self.gallery
+        asked, found = (
+            frozen.features(source, self.modality, self.layers, 1, self.pool)
+            for source in (self.source, gallery)
+        )
+        count = min(self.queries, len(asked.indices))
+        chosen = np.arange(count) * len(asked.indices) // count
+        allowed = np.ones((count, len(found.indices)), bool)
+        if self.gallery is None:
+            allowed[np.arange(count), chosen] = False
+        if self.other_groups:
+            allowed &= asked.groups[chosen][:, None] != found.groups
+        labelled = (asked.labels[chosen] >= 0).all() and (found.labels >= 0).all()
+        for layer, values in asked.layers.items():
+            x = finite_rows(f"layer {layer}", values, asked.indices)[chosen]
+            y = finite_rows(f"layer {layer}", found.layers[layer], found.indices)
+            rows, same = [], []
+            for query, cosine in enumerate(unit(x) @ unit(y).T):
+                record = self.source[int(asked.indices[chosen[query]])]
+                name = record.name if len(record.name) <= 16 else f"..{record.name[-14:]}"
+                tiles = [Tile(self._picture(frozen, record), name)]
+                for place, other in self._nearest(cosine, allowed[query], gallery, found, record):
+                    right = found.labels[place] == record.label
+                    same.append(right)
+                    frame = ("green" if right else "red") if labelled else ""
+                    text = f"{cosine[place]:.3f}"
+                    tiles.append(Tile(self._picture(frozen, other), text, frame))
+                rows.append(tiles)
+            yield layer, page(rows, self.tile)
+            if labelled and same:
+                yield f"{layer}/same class", float(np.mean(same))
+
+    def _nearest(
+        self,
+        cosine: Float[np.ndarray, "n"],
+        allowed: Bool[np.ndarray, "n"],
+        gallery: Source,
+        found,
+        query: Record,
+    ) -> list[tuple[int, Record]]:
+        """Places and records of the nearest, nearest first; fewer if there are no more."""
+        result: list[tuple[int, Record]] = []
+        for place in nearest_first(cosine, allowed).tolist():
+            if len(result) == self.neighbours:
+                break
+            record = gallery[int(found.indices[place])]
+            if self.gallery is not None or record.name != query.name:
+                result.append((place, record))
+        return result
+
+    def _picture(self, frozen, record: Record) -> UInt8[np.ndarray, "h w 3"]:
+        return as_picture(frozen.method.clips(record, self.modality, 1)[0])
+
+
+def nearest_first(
+    cosine: Float[np.ndarray, "n"], allowed: Bool[np.ndarray, "n"]
+) -> Int[np.ndarray, "m"]:
+    """The allowed places by falling cosine; of equals the earlier first."""
+    order = np.argsort(-cosine, kind="stable")
+    return order[allowed[order]]

@@ -1,0 +1,159 @@
+"""Text-video retrieval: the right film for a text, the right text for a film."""
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from ssl_jax.data.record import Record, Source
+from ssl_jax.evals.knn import unit
+from ssl_jax.evals.probe import finite_rows
+from ssl_jax.evals.retrieval import (
+    QUERIES,
+    first_ranks,
+    median_rank,
+    recall_at,
+    recall_by_chance,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class CaptionSource:
+    """Every caption of a source as a record of its own: the film it belongs to, with it alone.
+
+    `extra['group']` is the number of the film. A film without captions is not in it. Opens all
+    records of `source` once.
+
+    Attributes:
+      source: films with captions.
+      most: captions of a film that count, the first ones; 0 for all.
+    """
+
+    source: Source
+    most: int = 0
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> Record:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        film, number = self._places[index]
+        record = self.source[film]
+        return dataclasses.replace(
+            record,
+            name=f"{record.name}, caption {number}",
+            index=int(index),
+            captions=(record.captions[number],),
+            extra={**record.extra, "group": film},
+        )
+
+    @functools.cached_property
+    def _places(self) -> list[tuple[int, int]]:
+        counts = [len(self.source[i].captions) for i in range(len(self.source))]
+        return [
+            (film, number)
+            for film, count in enumerate(counts)
+            for number in range(min(count, self.most or count))
+        ]
+
+
+@dataclasses.dataclass(frozen=True)
+class TextVideoRetrieval:
+    """Ranks films by their likeness to a text, and texts by their likeness to a film.
+
+    The protocol of MSR-VTT, YouCook2, MSVD and others: a film's embedding is the mean of its clips'
+    (Miech et al. 2020, MIL-NCE, average ten and compare by dot product). From text to video each
+    caption is a query and has one right film. From video to text the film's best caption counts,
+    and its other captions do not stand before it (Liu et al. 2019, "Use What You Have").
+    Yields 'text to video/R@k', 'text to video/median_rank', the same for 'video to text', and
+    'chance text to video/R@k', ..., what random orders give on average.
+
+    The records of one film's captions are given to the method's `clips` one by one, each with one
+    entry in `captions`.
+
+    Attributes:
+      test: films with captions; those without are not in the gallery.
+      text, video: modalities.
+      layer: of both.
+      captions: of a film that count, the first ones; 0 for all.
+      clips: clips of a film whose embeddings are averaged.
+      similarity: 'dot' or 'cosine'.
+      ks: places for recall.
+      ties: see `retrieval`.
+      every: steps between runs during training; 0 is only at the end.
+    """
+
+    test: Source
+    text: str = "text"
+    video: str = "vision"
+    layer: str = "embedding"
+    captions: int = 0
+    clips: int = 10
+    similarity: str = "dot"
+    ks: tuple[int, ...] = (1, 5, 10)
+    ties: str = "mean"
+    every: int = 0
+
+    def run(self, frozen) -> Iterator[tuple[str, float]]:
+        """`frozen`: a trained network, `ssl_jax.frozen.Frozen`. ValueError without captions."""
+        if self.similarity not in ("dot", "cosine"):
+            raise ValueError(f"similarity={self.similarity!r}: must be dot or cosine")
+        sentences = CaptionSource(self.test, self.captions)
+        if not len(sentences):
+            raise ValueError("test: no film has a caption")
+        texts = frozen.features(sentences, self.text, (self.layer,))
+        films = frozen.features(self.test, self.video, (self.layer,), self.clips)
+        queries, gallery = (
+            finite_rows(f"{name} {self.layer}", x.layers[self.layer], x.indices).astype(np.float64)
+            for name, x in ((self.text, texts), (self.video, films))
+        )
+        if queries.shape[1] != gallery.shape[1]:
+            raise ValueError(
+                f"layer '{self.layer}' has {queries.shape[1]} features in {self.text} and "
+                f"{gallery.shape[1]} in {self.video}: they share no space"
+            )
+        if self.similarity == "cosine":
+            queries, gallery = unit(queries), unit(gallery)
+        # Films without a caption, and captions of films that could not be read, take no part.
+        kept = np.isin(films.indices, texts.groups)
+        right = texts.groups[:, None] == films.indices[kept]
+        read = right.any(axis=1)
+        queries, gallery, right = queries[read], gallery[kept], right[read]
+        directions = {
+            "text to video": (queries, gallery, right),
+            "video to text": (gallery, queries, right.T),
+        }
+        for name, (x, y, matches) in directions.items():
+            found = likeness_ranks(x, y, matches, self.ties)
+            for k in self.ks:
+                yield f"{name}/R@{k}", recall_at(found, k)
+            yield f"{name}/median_rank", median_rank(found)
+        for name, (_, _, matches) in directions.items():
+            count = matches.sum(axis=1)
+            for k in self.ks:
+                chance = recall_by_chance(count, matches.shape[1] - count, k)
+                yield f"chance {name}/R@{k}", float(np.mean(chance))
+
+
+def likeness_ranks(
+    queries: Float[np.ndarray, "q d"],
+    gallery: Float[np.ndarray, "g d"],
+    right: Bool[np.ndarray, "q g"],
+    ties: str,
+) -> Float[np.ndarray, "q"]:
+    """Rank of each query's best right answer by dot product.
+
+    Products that differ by no more than the rounding of float32 embeddings are ties.
+    """
+    longest = np.linalg.norm(gallery, axis=1).max()
+    found = []
+    for start in range(0, len(queries), QUERIES):
+        rows = slice(start, start + QUERIES)
+        # Relative to the largest product that a query could have, so that one tolerance fits all.
+        scale = np.linalg.norm(queries[rows], axis=1, keepdims=True) * longest
+        similarity = queries[rows] @ gallery.T / np.where(scale > 0, scale, 1)
+        found.append(first_ranks(similarity, right[rows], ties, tolerance=1e-6))
+    return np.concatenate(found)

@@ -1,0 +1,121 @@
+"""Pages of nearest neighbours: who is on them, and in which order."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from ssl_jax.data.pipeline import Loading
+from ssl_jax.data.sources.synthetic import SyntheticSource
+from ssl_jax.evals import nearest
+from ssl_jax.evals.nearest import Nearest, nearest_first
+from ssl_jax.evals.pictures import Tile, around_grey, as_picture, inputs, page, stretched
+from ssl_jax.frozen import Features
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """Stands for a frozen network with one layer, a number from -1 to 1 on a half circle."""
+
+    numbers: dict
+    groups: tuple[int, ...] = ()
+    batch_size: int = 4
+    loading: Loading = Loading()
+    modalities: tuple[str, ...] = ("vision",)
+
+    @property
+    def method(self):
+        return self
+
+    def clips(self, record, modality, count):
+        return record.need_frames()([0] * count)
+
+    def features(self, source, modality, layers, clips, pool):
+        angles = np.array(self.numbers[source.seed])
+        n = len(angles)
+        labels = np.array([source[i].label for i in range(n)])
+        groups = np.array(self.groups or [0] * n)
+        rows = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+        return Features({"pool": rows}, labels, np.arange(n), groups)
+
+
+def shown(monkeypatch, evaluator, network):
+    """The names and texts of the tiles on the page, and all results."""
+    rows = []
+
+    def draw(tiles, tile):
+        rows.extend([[(one.text, one.frame) for one in row] for row in tiles])
+        return page(tiles, tile)
+
+    monkeypatch.setattr(nearest, "page", draw)
+    results = dict(evaluator.run(network))
+    return rows, results
+
+
+def test_a_query_is_not_its_own_neighbour(monkeypatch):
+    films = SyntheticSource(size=5, frames=1, height=12, width=12)
+    network = Network({0: [0, 0.1, 0.3, 0.8, 1.5]})
+    rows, results = shown(monkeypatch, Nearest(films, queries=5, neighbours=3), network)
+    assert [row[0][0] for row in rows] == [f"synthetic film {i}" for i in range(5)]
+    cosines = [f"{np.cos(x):.3f}" for x in (0.1, 0.3, 0.8)]
+    assert [text for text, _ in rows[0][1:]] == cosines
+    labels = [films[i].label for i in range(5)]
+    frames = ["green" if labels[i] == labels[0] else "red" for i in (1, 2, 3)]
+    assert [frame for _, frame in rows[0][1:]] == frames
+    greens = [frame == "green" for row in rows for _, frame in row[1:]]
+    assert results["pool/same class"] == pytest.approx(np.mean(greens))
+    assert results["pool"].dtype == np.uint8
+    few = dict(Nearest(films, queries=2, neighbours=99).run(network))
+    assert few["pool"].shape[0] < results["pool"].shape[0]
+    with pytest.raises(ValueError, match="neighbours=0"):
+        dict(Nearest(films, neighbours=0).run(network))
+
+
+def test_neighbours_of_another_set_and_of_other_groups(monkeypatch):
+    films, others = (SyntheticSource(size=3, frames=1, height=12, width=12, seed=s) for s in (0, 1))
+    network = Network({0: [0, 1, 2], 1: [0.2, 0.05, 1.9]}, groups=(0, 1, 0))
+    across = Nearest(films, gallery=others, queries=1, neighbours=2)
+    rows, _ = shown(monkeypatch, across, network)
+    # Record 0 of the other set is another record, though its name is the same.
+    assert [text for text, _ in rows[0][1:]] == [f"{np.cos(x):.3f}" for x in (0.05, 0.2)]
+    rows, _ = shown(monkeypatch, dataclasses.replace(across, other_groups=True), network)
+    assert [text for text, _ in rows[0][1:]] == [f"{np.cos(0.05):.3f}"]
+
+
+def test_ties_go_to_the_earlier():
+    cosine, allowed = np.array([0.5, 0.9, 0.5, 0.9]), np.array([True, True, True, False])
+    assert nearest_first(cosine, allowed).tolist() == [1, 0, 2]
+
+
+def test_pages_and_pictures():
+    red, tall = np.zeros((4, 4, 3), np.uint8), np.full((8, 4, 3), 255, np.uint8)
+    red[..., 0] = 200
+    sheet = page([[Tile(red, "a", "green"), Tile(tall)], [Tile(red)]], tile=16)
+    assert (sheet == [200, 0, 0]).all(axis=2).sum() == 2 * 16 * 16
+    assert (sheet == 255).all(axis=2).sum() == 16 * 8  # half as wide as it is high
+    assert (sheet == [0, 128, 0]).all(axis=2).any()
+    with pytest.raises(ValueError, match="at least one picture"):
+        page([])
+    assert stretched(np.array([[1.0, 2], [3, 5]])).tolist() == [[0, 64], [128, 255]]
+    assert stretched(np.ones((2, 2))).tolist() == [[128, 128]] * 2
+    assert around_grey(np.array([-1.0, 0, 2])).tolist() == [64, 128, 255]
+    film = np.arange(5 * 6 * 6 * 3, dtype=np.uint8).reshape(5, 6, 6, 3)
+    np.testing.assert_array_equal(as_picture(film), film[2])
+    wave = np.sin(np.arange(4000) * 2 * np.pi * 0.25).astype(np.float32)
+    spectrogram = as_picture(wave)
+    assert spectrogram.ndim == 3
+    # A quarter of the sample rate is half way up.
+    assert abs(spectrogram.mean(axis=(1, 2)).argmax() - spectrogram.shape[0] // 2) <= 1
+    with pytest.raises(ValueError, match="cannot be drawn"):
+        as_picture(np.arange(9))
+
+
+def test_inputs_are_spread_over_the_source():
+    films = SyntheticSource(size=10, frames=1, height=8, width=8)
+    raw, indices = inputs(Network({}), films, "vision", clips=2, limit=4)
+    assert indices == [0, 2, 5, 7]
+    assert raw.shape == (4, 2, 8, 8, 3)
+    np.testing.assert_array_equal(raw[3, 1], films[7].need_frames()([0])[0])
+    assert inputs(Network({}), films, "vision")[1] == list(range(10))
+    with pytest.raises(ValueError, match="no modality 'sound'"):
+        inputs(Network({}), films, "sound")

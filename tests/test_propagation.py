@@ -1,0 +1,295 @@
+"""Masks and joints handed on by likeness: golden numbers, a slow loop, a film that is followed."""
+
+import dataclasses
+import math
+
+import cv2
+import numpy as np
+import pytest
+import tiny
+from scipy.ndimage import binary_dilation
+
+from ssl_jax import config as configs
+from ssl_jax.data.record import MediaError, Record
+from ssl_jax.data.sources.synthetic import SyntheticSource
+from ssl_jax.evals.annotations import joints_of, masks_of
+from ssl_jax.evals.label_propagation import propagate
+from ssl_jax.evals.mask_scores import (
+    boundary,
+    boundary_similarity,
+    film_scores,
+    region_similarity,
+    series_statistics,
+)
+from ssl_jax.evals.propagation import JointPropagation, MaskPropagation, bumps, peaks
+from ssl_jax.frozen import Frozen
+from ssl_jax.sharding import Sharding
+
+
+def square(top, left, size=4, side=10):
+    mask = np.zeros((side, side), bool)
+    mask[top : top + size, left : left + size] = True
+    return mask
+
+
+def test_region_and_boundary_of_a_square_that_moves():
+    true, one, three = square(2, 2), square(2, 3), square(2, 5)
+    assert boundary(true).sum() == 16
+    assert region_similarity(one, true) == pytest.approx(0.6)
+    assert boundary_similarity(one, true) == pytest.approx(1)
+    assert region_similarity(three, true) == pytest.approx(1 / 7)
+    assert boundary_similarity(three, true) == pytest.approx(0.5625)
+    nothing = np.zeros((10, 10), bool)
+    assert region_similarity(nothing, nothing) == boundary_similarity(nothing, nothing) == 1
+    assert region_similarity(nothing, true) == boundary_similarity(nothing, true) == 0
+    assert boundary_similarity(true, nothing) == 0
+
+
+def test_boundary_tolerance_grows_with_the_picture():
+    for width, pixels in ((854, 8), (910, 9)):
+        # A line of boundary that lies a number of pixels aside.
+        true, near, far = (np.zeros((480, width), bool) for _ in range(3))
+        true[:, 100:], near[:, 100 + pixels :], far[:, 101 + pixels :] = True, True, True
+        assert boundary_similarity(near, true) == 1
+        assert boundary_similarity(far, true) == 0
+
+
+def test_boundaries_of_random_masks():
+    rng = np.random.default_rng(0)
+    for _ in range(4):
+        noise = cv2.GaussianBlur(rng.normal(size=(2, 40, 30)).transpose(1, 2, 0), (9, 9), 2)
+        ours, theirs = noise[..., 0] > 0, noise[..., 1] > 0.02
+        edges = []
+        for mask in (ours, theirs):
+            edge = np.zeros(mask.shape, bool)
+            for y, x in np.ndindex(mask.shape):
+                inside = [(y + a, x + b) for a, b in ((0, 1), (1, 0), (1, 1))]
+                inside = [p for p in inside if p[0] < 40 and p[1] < 30]
+                edge[y, x] = any(mask[p] != mask[y, x] for p in inside)
+            np.testing.assert_array_equal(boundary(mask), edge)
+            edges.append(edge)
+        disc = np.hypot(*np.mgrid[-3:4, -3:4]) <= 3
+        near = [binary_dilation(edge, disc) for edge in edges]
+        precision = (edges[0] & near[1]).sum() / edges[0].sum()
+        recall = (edges[1] & near[0]).sum() / edges[1].sum()
+        expected = 2 * precision * recall / (precision + recall)
+        assert boundary_similarity(ours, theirs, tolerance=3.0) == pytest.approx(expected)
+
+
+def test_statistics_of_a_series():
+    mean, recall, decay = series_statistics(np.linspace(0.9, 0.1, 9))
+    assert (mean, recall, decay) == pytest.approx((0.5, 4 / 9, 0.6))
+    # Frames beyond 256 count where they stand.
+    long = np.r_[np.ones(240), np.zeros(61)]
+    assert series_statistics(long)[2] == pytest.approx(1 - (240 - 225) / 76)
+
+
+def test_first_and_last_frames_and_unknown_pixels_do_not_count():
+    true = np.stack([square(2, 2) * 1 + square(7, 7, 2) * 2] * 5)
+    predicted = np.zeros_like(true)
+    predicted[1:-1] = true[1:-1]
+    scores = film_scores(predicted, true)
+    np.testing.assert_allclose(scores, [[1, 1, 0, 1, 1, 0]] * 2)
+    true[2, 2:4, 2:6] = 255
+    np.testing.assert_allclose(film_scores(predicted, true), scores)
+    predicted[2, 2, 2] = 0  # among what is unknown
+    np.testing.assert_allclose(film_scores(predicted, true), scores)
+    predicted[2] = 0
+    assert film_scores(predicted, true)[0, 0] == pytest.approx(2 / 3)
+    with pytest.raises(ValueError, match="2 frames"):
+        film_scores(predicted[:2], true[:2])
+    with pytest.raises(ValueError, match="no object"):
+        film_scores(predicted, 0 * true)
+
+
+def test_weights_of_the_two_most_similar():
+    # One row of positions; the second frame has one whose cosines to them are 1, .9, .8 and .2.
+    angles = np.arccos([1, 0.9, 0.8, 0.2])
+    begin = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    features = np.stack([begin, np.tile([[1.0, 0]], (4, 1))])[:, None]
+    first = np.eye(4)[None]
+    found = propagate(features, first, radius=9, top=2, temperature=0.1)
+    np.testing.assert_allclose(found[1, 0, 0], [0.731059, 0.268941, 0, 0], atol=1e-5)
+    labels = propagate(features, np.array([[[1.0], [0], [1], [1]]]), radius=9, top=2)
+    assert labels[1, 0, 0, 0] == pytest.approx(0.731059, abs=1e-5)
+
+
+@pytest.mark.parametrize("first_everywhere", [False, True])
+def test_propagation_is_what_a_slow_loop_finds(first_everywhere):
+    rng = np.random.default_rng(1)
+    features, first = rng.normal(size=(6, 4, 5, 3)), rng.random((4, 5, 2))
+    context, radius, top, temperature = 2, 1, 4, 0.2
+    found = propagate(features, first, context, radius, top, temperature, first_everywhere)
+    units = features / np.linalg.norm(features, axis=-1, keepdims=True)
+    labels = [first]
+    for t in range(1, 6):
+        frames = sorted({0, *range(max(1, t - context), t)})
+        now = np.zeros_like(first)
+        for y, x in np.ndindex(4, 5):
+            seen = [
+                (float(units[t, y, x] @ units[f, a, b]), labels[f][a, b])
+                for f in frames
+                for a, b in np.ndindex(4, 5)
+                if max(abs(a - y), abs(b - x)) <= radius or (first_everywhere and f == 0)
+            ]
+            seen = sorted(seen, key=lambda pair: -pair[0])[:top]
+            weights = np.array([math.exp(cosine / temperature) for cosine, _ in seen])
+            now[y, x] = weights @ np.array([label for _, label in seen]) / weights.sum()
+        labels.append(now)
+    np.testing.assert_allclose(found, np.stack(labels), atol=1e-4)
+
+
+def test_features_that_are_all_the_same_spread_the_labels():
+    features, first = np.ones((3, 3, 3, 2)), np.zeros((3, 3, 1))
+    first[1, 1] = 1
+    found = propagate(features, first, radius=1, top=2)
+    assert found[1, 1, 1, 0] == pytest.approx(1 / 9)  # all equals count, not two of them
+    assert found[1, 0, 0, 0] == pytest.approx(1 / 4)
+    np.testing.assert_allclose(propagate(0 * features, first, radius=1, top=2), found)
+    with pytest.raises(ValueError, match="NaN"):
+        propagate(features * np.nan, first)
+    with pytest.raises(ValueError, match="top=0"):
+        propagate(features, first, top=0)
+
+
+def test_bumps_and_peaks_are_inverse():
+    places = np.array([[3.0, 1.0], [0.0, 4.0], [5.5, 2.0], [np.nan, np.nan]])
+    maps = bumps(places, np.array([8, 6]), 0.5)
+    assert maps.shape == (6, 8, 4)
+    found = peaks(maps[None], 2)[0]
+    np.testing.assert_allclose(found[2], [5.5, 2])
+    np.testing.assert_allclose(found[:2], places[:2], atol=0.2)
+    assert np.isnan(found[3]).all()
+
+
+@dataclasses.dataclass(frozen=True)
+class Pixels:
+    """Stands for a frozen network whose one layer is smoothed pixels on a grid of an eighth."""
+
+    films: bool = False
+    batch_size: int = 8
+
+    @property
+    def method(self):
+        return self
+
+    def clips(self, record, modality, count):
+        return np.zeros((count, *((4,) if self.films else ()), 8, 8, 3), np.uint8)
+
+    def maps(self, modality, raw, layers):
+        frames = raw[0] if self.films else raw
+        t, h, w, c = frames.shape
+        cells = frames.reshape(t, h // 4, 4, w // 4, 4, c).mean((2, 4)) - 128
+        maps = cells if layers == ("conv",) else cells[: t // 2]
+        return {layers[0]: maps[None] if self.films else maps}
+
+
+@dataclasses.dataclass(frozen=True)
+class Squares:
+    """Films of a red square, with its middle and a corner as joints, that crosses a blue ground."""
+
+    count: int = 2
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        def left(number):
+            return 8 + 4 * number + 8 * index
+
+        def mask(number):
+            found = np.zeros((48, 64), np.uint8)
+            found[16:32, left(number) : left(number) + 16] = 1
+            return found
+
+        def frames(numbers):
+            masks = np.stack([mask(n) for n in numbers])[..., None] > 0
+            return np.where(masks, [220, 30, 30], [30, 30, 220]).astype(np.uint8)
+
+        def joints(number):
+            return np.array([(left(number) + 7.5, 23.5), (left(number), 16), (np.nan, np.nan)])
+
+        return Record(
+            f"square {index}",
+            index,
+            num_frames=6,
+            fps=1.0,
+            frames=frames,
+            extra={"mask": mask, "joints": joints},
+        )
+
+
+@pytest.mark.parametrize("films", [False, True])
+def test_masks_follow_the_square(films):
+    evaluator = MaskPropagation(Squares(), layers=("conv",), short_side=96, radius=3, top=3)
+    results = dict(evaluator.run(Pixels(films)))
+    assert results["conv/J"] > 0.9
+    assert results["conv/F"] > 0.9
+    assert results["conv/J&F"] == pytest.approx((results["conv/J"] + results["conv/F"]) / 2)
+    assert results["conv/J_recall"] == 1
+    # The copy of the first mask loses 4 of 16 columns a frame.
+    shares = [(16 - 4 * t) / (16 + 4 * t) if t < 4 else 0 for t in range(1, 5)]
+    assert results["copy/J"] == pytest.approx(np.mean(shares))
+    assert results["input/J"] > 0.9
+    assert results["masks"].dtype == np.uint8
+    with pytest.raises(ValueError, match="'late' has shape"):
+        dict(MaskPropagation(Squares(), layers=("late",), short_side=96).run(Pixels(films)))
+    with pytest.raises(ValueError, match="name those"):
+        dict(MaskPropagation(Squares(), layers=()).run(Pixels(films)))
+
+
+def test_joints_are_followed_or_lost():
+    # A square of one colour tells its middle from its corner by nothing, but by where they were.
+    evaluator = JointPropagation(Squares(), layers=("conv",), size=64, radius=2, top=1, context=1)
+    results = dict(evaluator.run(Pixels()))
+    true = np.stack(
+        [[r["joints"](t) for t in range(6)] for r in (Squares()[i].extra for i in (0, 1))]
+    )
+    size = 0.6 * math.hypot(7.5, 7.5)
+    moved = np.linalg.norm(true[:, 1:, :2] - true[:, :1, :2], axis=-1)
+    for threshold in (0.1, 0.2, 0.3, 0.4, 0.5):
+        expected = np.mean(moved <= threshold * size)
+        assert results[f"copy/PCK@{threshold:g}"] == pytest.approx(expected)
+        assert 0 <= results[f"conv/PCK@{threshold:g}"] <= 1
+
+
+def test_what_records_know():
+    films = SyntheticSource(size=2, frames=5, height=20, width=24)
+    masks = masks_of(films[1])
+    assert masks.shape == (5, 20, 24)
+    np.testing.assert_array_equal(masks[3], films[1].extra["mask"](3))
+    with pytest.raises(MediaError, match="synthetic film 1: has no joints"):
+        joints_of(films[1])
+    record = dataclasses.replace(films[0], num_frames=2, extra={"joints": "1 2 nan 4;5 6 7 inf"})
+    np.testing.assert_array_equal(
+        joints_of(record), [[[1, 2], [np.nan, np.nan]], [[5, 6], [np.nan, np.nan]]]
+    )
+    flic = {"xcoords": np.array([3.0, np.nan]), "ycoords": np.array([4.0, np.nan])}
+    single = dataclasses.replace(films[0], num_frames=1, extra=flic)
+    np.testing.assert_array_equal(joints_of(single), [[[3, 4], [np.nan, np.nan]]])
+    for extra, line in (
+        ({"joints": "1 2 3;4 5 6"}, "no pairs"),
+        ({"joints": "1 2;1 2 3 4"}, "different numbers"),
+        ({"joints": np.zeros((3, 4, 2))}, r"joints of shape \(3, 4, 2\)"),
+    ):
+        with pytest.raises(MediaError, match=line):
+            joints_of(dataclasses.replace(record, extra=extra))
+    with pytest.raises(MediaError, match="has no masks"):
+        masks_of(record)
+    with pytest.raises(MediaError, match="not one a frame"):
+        masks_of(dataclasses.replace(record, extra={"mask": np.zeros((3, 4, 4))}))
+
+
+def test_layers_of_pictures_of_another_size():
+    experiment = configs.build(tiny.experiment())
+    frozen = Frozen.of(experiment, Sharding(devices=1).mesh())
+    raw = experiment.method.clips(experiment.source[0], "vision", 3)
+    found = frozen.maps("vision", raw, ("pool",))
+    assert set(found) == {"pool"}
+    np.testing.assert_allclose(found["pool"], frozen.encode("vision", raw)["pool"], rtol=1e-5)
+    # Its layers are fully connected, for pictures of 8 pixels alone.
+    assert np.isnan(frozen.maps("vision", np.repeat(raw, 2, axis=1), ("hidden",))["hidden"]).all()
+    with pytest.raises(ValueError, match="no layer 'conv1' in vision; it has input, hidden, pool"):
+        frozen.maps("vision", raw, ("conv1",))
+    with pytest.raises(ValueError, match="no modality 'audio'"):
+        frozen.maps("audio", raw, ("pool",))
