@@ -1,9 +1,9 @@
 """Saving and restoring the training state, without ever losing a run (Orbax CheckpointManager)."""
 
+import contextlib
 import dataclasses
 import os
-import signal
-import threading
+import shutil
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,10 @@ import jax
 from absl import logging
 from flax import struct
 
+from ssl_jax.checksums import damage, write_checksums
 from ssl_jax.config import ConfigError
+from ssl_jax.hosts import several, wait_for_all
+from ssl_jax.keep_best import Scores
 
 
 class TrainState(struct.PyTreeNode):
@@ -36,59 +39,179 @@ class TrainState(struct.PyTreeNode):
         )
 
 
+class SaveError(OSError):
+    """The last state of a run could not be saved. The message is one line for the user."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Checkpoints:
-    """When to save, and how many to keep.
+    """When to save, and what to keep. A checkpoint that any of the three rules names is kept.
 
     Attributes:
       every_steps: save each time this many steps are done; 0: by the clock only.
-      every_minutes: save when the last checkpoint is this old; 0: by steps only.
+      every_minutes: save when the last checkpoint is this old; 0: by steps only. With several hosts
+        the clock is looked at in steps that are logged.
       keep: newest checkpoints kept.
+      keep_every: steps between checkpoints that are kept for ever; 0: none.
+      keep_best: an evaluator's number as metrics.jsonl has it, such as 'knn/pool'; the checkpoint
+        where it was largest is kept, or, with a minus before the name, where it was smallest. The
+        evaluator must run during training (its `every`), and each time the state is saved too.
     """
 
     every_steps: int = 1000
     every_minutes: float = 10.0
     keep: int = 3
+    keep_every: int = 0
+    keep_best: str = ""
+
+    def __post_init__(self):
+        for knob, least in (
+            ("every_steps", 0),
+            ("every_minutes", 0),
+            ("keep", 1),
+            ("keep_every", 0),
+        ):
+            if getattr(self, knob) < least:
+                value = getattr(self, knob)
+                raise ConfigError(f"checkpoints.{knob}={value} must be at least {least}")
 
 
 class Saver:
-    """The checkpoints of one workdir. A context manager: leaving it waits for the last save."""
+    """The checkpoints of one workdir. A context manager: leaving it waits for the last save.
 
-    def __init__(self, workdir: str, knobs: Checkpoints):
+    A save that fails (the disk is full) is told in one line, and training goes on: what is lost is
+    that checkpoint. Only the last one of a run must not be lost: then leaving raises SaveError. Of
+    several hosts none can tell what the others wrote, so there every failure raises SaveError.
+    """
+
+    def __init__(self, workdir: str | os.PathLike, knobs: Checkpoints | None = None):
+        """Without `knobs` the checkpoints are only read, nothing in the folder is changed."""
         import orbax.checkpoint as ocp
 
         self.folder = os.path.join(os.path.abspath(workdir), "checkpoints")
         self.knobs = knobs
         self._ocp = ocp
         self._last = time.monotonic()
-        options = ocp.CheckpointManagerOptions(max_to_keep=knobs.keep)
-        self._manager = ocp.CheckpointManager(self.folder, options=options)
+        self._lost: tuple[int, str] | None = None  # the newest save, if it failed, and why
+        self._saving = 0
+        self._scores = Scores(workdir, knobs.keep_best if knobs else "")
+        self._manager = self._open()
+
+    def _open(self):
+        ocp, knobs = self._ocp, self.knobs
+        if not knobs:
+            options = ocp.CheckpointManagerOptions(create=False)
+            return ocp.CheckpointManager(self.folder, options=options)
+        policies = ocp.checkpoint_managers
+        rules = [policies.LatestN(knobs.keep)]
+        if knobs.keep_every:
+            rules.append(policies.EveryNSteps(knobs.keep_every))
+        if knobs.keep_best:
+            rules.append(self._scores)
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=policies.AnyPreservationPolicy(rules),
+            cleanup_tmp_directories=True,  # of a run that was killed in mid-save
+            async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
+        )
+        return ocp.CheckpointManager(self.folder, options=options)
 
     def __enter__(self) -> "Saver":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_) -> None:
+        agreed = kind is None or issubclass(kind, KeyboardInterrupt | FloatingPointError)
+        if several() and not agreed:
+            return  # another host may be gone, and the end of a save waits for it
+        self._settle()
         self._manager.close()
+        if kind is None:
+            self._raise_if_lost()
 
-    def due(self, step: int) -> bool:
+    def due(self, step: int, logged: bool) -> bool:
         """Whether the state after this step should be saved. The same answer on every host."""
         steps, minutes = self.knobs.every_steps, self.knobs.every_minutes
-        old = bool(minutes) and time.monotonic() - self._last > 60 * minutes
-        if minutes and jax.process_count() > 1:  # clocks differ, so host 0 decides
-            from jax.experimental import multihost_utils
+        if any(n and step % n == 0 for n in (steps, self.knobs.keep_every)):
+            return True
+        if not minutes:
+            return False
+        old = time.monotonic() - self._last > 60 * minutes
+        if not several():
+            return old
+        if not logged:  # asking the others holds the devices up
+            return False
+        from jax.experimental import multihost_utils
 
-            old = bool(multihost_utils.broadcast_one_to_all(old))
-        return old or bool(steps and step % steps == 0)
+        return bool(multihost_utils.broadcast_one_to_all(old))  # clocks differ, so host 0 decides
 
     def preempted(self, step: int) -> bool:
-        """Whether the cluster has announced that it takes the machine away."""
+        """Whether the cluster takes a machine away; all hosts are told so at the same step."""
         return self._manager.reached_preemption(step)
 
     def save(self, state: TrainState, step: int) -> None:
         """Starts an asynchronous save; the state may be overwritten once this returns."""
+        self._settle()
         if step not in self._manager.all_steps():
-            self._manager.save(step, args=self._ocp.args.StandardSave(state), force=True)
+            self._lost, self._saving = None, step
+            try:
+                self._manager.save(step, args=self._ocp.args.StandardSave(state), force=True)
+            except (OSError, ValueError) as error:
+                self._failed(step, error)
         self._last = time.monotonic()
+
+    def finish(self) -> None:
+        """Waits for the last save; SaveError if it failed."""
+        self._settle()
+        self._raise_if_lost()
+
+    def score(self, step: int, results: dict[str, float]) -> None:
+        """Takes note of the evaluators' numbers at a step, for `keep_best`."""
+        self._scores.add(step, results)
+
+    def newest(self) -> str:
+        """Says which checkpoint there is, for messages."""
+        self._settle()
+        step = self._manager.latest_step()
+        if step is None:
+            return f"there is no checkpoint in {self.folder} yet"
+        return f"the last good checkpoint, of step {step}, is kept in {self.folder}"
+
+    def _seal(self) -> None:
+        """Adds checksums to what was written, just before it is given its final name."""
+        for name in os.listdir(self.folder) if jax.process_index() == 0 else ():
+            if name.startswith(f"{self._saving}{self._ocp.utils.TMP_DIR_SUFFIX}"):
+                write_checksums(os.path.join(self.folder, name))
+
+    def _settle(self) -> None:
+        """Waits for the save that is under way, and tells if it failed."""
+        under_way = self._manager.latest_step()
+        try:
+            self._manager.wait_until_finished()
+        except (OSError, ValueError) as error:
+            self._failed(under_way, error)
+
+    def _failed(self, step: int, error: Exception) -> None:
+        reason = _first_line(error)
+        self._lost = (step, reason)
+        if several():
+            self._raise_if_lost()
+        for _ in range(3):  # each of its threads may tell what it met once
+            with contextlib.suppress(Exception):
+                self._manager.close()
+                break
+        # What was written in part would fill the disk for good.
+        for name in os.listdir(self.folder):
+            if self._ocp.utils.TMP_DIR_SUFFIX in name:
+                shutil.rmtree(os.path.join(self.folder, name), ignore_errors=True)
+        self._manager = self._open()  # the old one would tell old errors at the next save
+        logging.warning(
+            "could not save step %d: %s; %s. Training goes on and will try again: make room",
+            *(step, reason, self.newest()),
+        )
+
+    def _raise_if_lost(self) -> None:
+        if self._lost:
+            step, reason = self._lost
+            raise SaveError(f"could not save step {step} in {self.folder}: {reason}")
 
     def restore(self, abstract: TrainState) -> TrainState | None:
         """The newest readable checkpoint, laid out as `abstract` says; None if there is none.
@@ -103,20 +226,26 @@ class Saver:
                 f"no checkpoint in {self.folder} can be read with this config; "
                 "was it made with another one? Take another --workdir to start afresh"
             )
+        if not damaged or not self.knobs:
+            return state
         # Left where they are, they would be taken for the steps that are now made again.
-        if damaged and jax.process_index() == 0:
+        if jax.process_index() == 0:
             for step in damaged:
                 folder = os.path.join(self.folder, str(step))
+                shutil.rmtree(f"{folder}.damaged", ignore_errors=True)  # of an earlier time
                 os.rename(folder, f"{folder}.damaged")
-        if damaged:
-            self._manager.reload()
+        wait_for_all("damaged checkpoints set aside")
+        self._manager.reload()
         return state
 
-    def restore_variables(self) -> dict:
-        """Params and state of the newest readable checkpoint, on this host's first device."""
+    def restore_variables(self, step: int | None = None) -> dict:
+        """Params and state of a checkpoint (by default the newest readable one), on the host."""
         place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         handler = self._ocp.PyTreeCheckpointHandler()
-        with self._ocp.CheckpointManager(self.folder, item_handlers=handler) as reader:
+        options = self._ocp.CheckpointManagerOptions(create=False)
+        with self._ocp.CheckpointManager(
+            self.folder, options=options, item_handlers=handler
+        ) as reader:
 
             def read(step: int) -> dict:
                 saved = reader.item_metadata(step).tree
@@ -131,49 +260,46 @@ class Saver:
                 arguments = self._ocp.args.PyTreeRestore(
                     wanted, restore_args=places, partial_restore=True
                 )
-                return reader.restore(step, args=arguments)
+                return jax.device_get(reader.restore(step, args=arguments))
 
-            variables, _ = self._newest(read)
+            if step is not None and step not in self._manager.all_steps():
+                known = ", ".join(map(str, sorted(self._manager.all_steps()))) or "none"
+                raise ConfigError(
+                    f"no checkpoint of step {step} in {self.folder}; there is {known}"
+                )
+            variables, _ = self._newest(read, step)
         if variables is None:
             raise ConfigError(f"no readable checkpoint in {self.folder}")
         return variables
 
-    def _newest(self, read: Callable[[int], Any]) -> tuple[Any, list[int]]:
+    def _newest(self, read: Callable[[int], Any], only: int | None = None) -> tuple[Any, list[int]]:
         """What `read` makes of the newest step that it can read, and those that it could not."""
         damaged = []
-        for step in sorted(self._manager.all_steps(), reverse=True):
+        for step in sorted(self._manager.all_steps(), reverse=True) if only is None else [only]:
             try:
+                self._verify(step)
                 return read(step), damaged
-            except (OSError, ValueError, KeyError, AttributeError) as error:
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+            except (jax.errors.JaxRuntimeError, MemoryError):  # not the checkpoint's fault
+                raise
+            except Exception as error:  # Orbax raises plain Exceptions, too
                 path = os.path.join(self.folder, str(step))
-                logging.warning("cannot read checkpoint %s: %s", path, reason)
+                logging.warning("cannot read checkpoint %s: %s", path, _first_line(error))
                 damaged.append(step)
         return None, damaged
 
+    def _verify(self, step: int) -> None:
+        """ValueError, on all hosts, if a file of the checkpoint has changed since."""
+        problem = damage(os.path.join(self.folder, str(step))) if jax.process_index() == 0 else ""
+        bad = bool(problem)
+        if several():
+            from jax.experimental import multihost_utils
 
-class Stop:
-    """Turns Ctrl-C and SIGTERM into a wish that the loop reads; a second Ctrl-C is not held back.
+            bad = bool(multihost_utils.broadcast_one_to_all(bad))
+        if bad:
+            raise ValueError(problem or "its files are not what was written")
 
-    Only the main thread can take signals; elsewhere this does nothing.
-    """
 
-    def __init__(self):
-        self.signal = 0
-        self._before: dict = {}
-
-    def __enter__(self) -> "Stop":
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._take)
-        return self
-
-    def __exit__(self, *_) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _take(self, number, frame) -> None:
-        del frame
-        if self.signal == signal.SIGINT and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.signal = number
+def _first_line(error: Exception) -> str:
+    """The reason in one line; tensorstore's are long, what matters is at both ends."""
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return line if len(line) < 240 else f"{line[:60]} ... {line[-170:]}"

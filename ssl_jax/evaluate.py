@@ -143,12 +143,14 @@ def evaluate(
     workdir: str | os.PathLike,
     only: tuple[str, ...] = (),
     random_init: bool = False,
+    step: int | None = None,
 ) -> dict[str, float]:
-    """Runs the config's evaluators on the newest checkpoint of `workdir`; prints and saves a table.
+    """Runs the config's evaluators on a checkpoint of `workdir`; prints and saves a table.
 
     Args:
       only: names of evaluators; () for all.
       random_init: evaluate the method before training (no checkpoint is read, none need exist).
+      step: which checkpoint; None for the newest.
 
     Returns all numbers by name. Raises ConfigError for an unknown evaluator or missing checkpoint.
     """
@@ -159,14 +161,14 @@ def evaluate(
         hint = f"; did you mean '{near[0]}'?" if near else ""
         known = ", ".join(config.evaluators) or "none"
         raise ConfigError(f"no evaluator '{unknown[0]}'{hint} The config has: {known}")
-    variables = None if random_init else saved_variables(workdir)
+    variables = None if random_init else saved_variables(workdir, step)
     experiment: Experiment = configs.build(config)
     evaluators = {k: v for k, v in experiment.evaluators.items() if not only or k in only}
     frozen = Frozen.of(experiment, experiment.sharding.mesh(), variables)
     if random_init:
         numbers = dict(run_evaluators(frozen, evaluators))
         for name, value in numbers.items():
-            if not isinstance(value, np.ndarray):
+            if not isinstance(value, np.ndarray) and jax.process_index() == 0:
                 print(f"{name}: {value:.4f}")
         return {k: float(v) for k, v in numbers.items() if not isinstance(v, np.ndarray)}
     table = Table.of(frozen, evaluators)
@@ -176,7 +178,8 @@ def evaluate(
 
 def main(arguments: command.Arguments) -> None:
     """Evaluates by the command line's config and workdir."""
-    evaluate(arguments.config, arguments.workdir, arguments.only, arguments.random_init)
+    only, random_init, step = arguments.only, arguments.random_init, arguments.step
+    evaluate(arguments.config, arguments.workdir, only, random_init, step)
 
 
 if __name__ == "__main__":

@@ -39,13 +39,20 @@ class Experiment:
       optimizer: rule, schedule and masks.
       steps: how many to take.
       batch_size: rows of the global batch, over all devices and hosts.
+      micro_batches: parts in which a step takes its batch, one after another, to save memory.
       seed: of weights, order of records, views and augmentations.
       dtype: what the trunks compute in, float32 or bfloat16; weights stay float32.
       evaluators: run when their `every` says and at the end, by the name their results carry.
       eval_batch_size: rows at once when features are extracted.
       control: names of the augmented batch to permute among its rows in training ('target',
         'audio', ...): the method then has nothing true to learn, and must not beat chance.
+      nonfinite: what a step does whose loss or gradient is not finite: 'stop' ends the run (what is
+        saved is good), 'skip' leaves the weights and all else as they were, and counts.
+      nonfinite_limit: under 'skip', how many such steps are borne before the run ends.
       log_every: steps between lines of numbers.
+      profile: first and last step to trace with JAX's profiler, such as (10, 13); () for none.
+      peak_tflops: what a device can do, for the model FLOPs utilisation; 0: as its makers say (see
+        ssl_jax/speed.py), in bfloat16.
       refresh_every: steps between calls of the method's `refresh`; 0: never.
       data, sharding, checkpoints: how the host reads, where arrays live, when to save.
       resume: another run's workdir to go on from (its full state), if this one has no checkpoint.
@@ -57,12 +64,17 @@ class Experiment:
     optimizer: Optimizer
     steps: int
     batch_size: int
+    micro_batches: int = 1
     seed: int = 0
     dtype: str = "float32"
     evaluators: Mapping[str, Evaluator] = dataclasses.field(default_factory=dict)
     eval_batch_size: int = 64
     control: tuple[str, ...] = ()
+    nonfinite: str = "stop"
+    nonfinite_limit: int = 100
     log_every: int = 50
+    profile: tuple[int, ...] = ()
+    peak_tflops: float = 0.0
     refresh_every: int = 0
     data: Loading = Loading()
     sharding: Sharding = Sharding()
@@ -76,11 +88,38 @@ class Experiment:
         for knob, least in (
             ("steps", 0),
             ("batch_size", 1),
+            ("micro_batches", 1),
+            ("nonfinite_limit", 0),
+            ("peak_tflops", 0),
             ("eval_batch_size", 1),
             ("log_every", 1),
         ):
             if getattr(self, knob) < least:
                 raise ConfigError(f"{knob}={getattr(self, knob)} must be at least {least}")
+        if self.nonfinite not in ("stop", "skip"):
+            raise ConfigError(f"nonfinite is stop or skip, not '{self.nonfinite}'")
+        if self.batch_size % self.micro_batches:
+            raise ConfigError(
+                f"batch_size={self.batch_size} must be a multiple of "
+                f"micro_batches={self.micro_batches}"
+            )
+        best = self.checkpoints.keep_best.removeprefix("-")
+        if best and not self.best_evaluator:
+            raise ConfigError(
+                f"checkpoints.keep_best={best}: no evaluator of this name runs during training "
+                "(its `every` must be more than 0)"
+            )
+
+    @property
+    def best_evaluator(self) -> str:
+        """The evaluator that `checkpoints.keep_best` goes by, '' if there is none."""
+        name = self.checkpoints.keep_best.removeprefix("-").split("/")[0]
+        return name if name in self.evaluators and self.evaluators[name].every else ""
+
+    def due_evaluators(self, step: int) -> dict[str, Evaluator]:
+        """The evaluators that run after this step of training."""
+        every = self.evaluators.items()
+        return {name: e for name, e in every if e.every and step % e.every == 0}
 
     def trained_method(self) -> Method:
         """The method in the run's dtype, its targets shuffled if the run is a control."""

@@ -1,5 +1,6 @@
 """What a run tells: a progress bar, metrics.jsonl, TensorBoard and pictures. Host 0 only."""
 
+import contextlib
 import json
 import os
 import sys
@@ -7,25 +8,31 @@ import time
 
 import jax
 import numpy as np
+from absl import logging
+
+from ssl_jax.speed import Speed, flops_text
 
 
 class Log:
-    """Writes one run's numbers and pictures below its workdir. Close it (or use `with`)."""
+    """Writes one run's numbers and pictures below its workdir. Close it (or use `with`).
+
+    What cannot be written (the disk is full) is told once and lost; the run goes on.
+    """
 
     def __init__(self, workdir: str, steps: int, start: int, rows: int):
-        """`rows` is the batch size: throughput is printed in rows per second."""
+        """`rows` is the batch size."""
         self.workdir = workdir
-        self.rows = rows
+        self._speed = Speed(rows)
         self._active = jax.process_index() == 0
         if not self._active:
             return
-        from tensorboardX import SummaryWriter
         from tqdm import tqdm
 
         path = os.path.join(workdir, "metrics.jsonl")
         _forget(path, start)
         self._file = open(path, "a")  # noqa: SIM115
-        self._board = SummaryWriter(os.path.join(workdir, "tensorboard"))
+        self._board = _Board(os.path.join(workdir, "tensorboard"))
+        self._told = False
         self._bar = tqdm(
             total=steps,
             initial=start,
@@ -47,13 +54,20 @@ class Log:
         """Flushes and closes everything."""
         if self._active:
             self._bar.close()
-            self._file.close()
-            self._board.close()
+            for file in (self._file, self._board):
+                with self._bearing_a_full_disk():
+                    file.close()
 
     def advance(self, step: int) -> None:
         """Moves the progress bar to `step`."""
         if self._active:
             self._bar.update(step - self._bar.n)
+
+    def costs(self, speed: Speed) -> None:
+        """Says what a step costs; from now on the throughput is told in these terms."""
+        self._speed = speed
+        if self._active:
+            self._bar.write(f"a step: {speed}", file=sys.stderr)
 
     def train(self, step: int, metrics: dict[str, float], inputs: dict[str, float]) -> None:
         """Numbers of training, averaged by the caller since the last call; adds the throughput.
@@ -66,13 +80,15 @@ class Log:
         now = time.monotonic()
         seconds, steps = now - self._last[0], step - self._last[1]
         self._last = (now, step)
-        rate = steps / seconds
-        speed = {"steps_per_second": rate, "rows_per_second": self.rows * rate}
+        speed = self._speed.numbers(steps / seconds)
         training = {f"train/{k}": v for k, v in {**metrics, **speed}.items()}
         self.numbers(step, {**training, **{f"input/{k}": v for k, v in inputs.items()}})
         failed = f", {inputs['failed']:.0f} files skipped" if inputs["failed"] else ""
+        used = f" (MFU {speed['mfu']:.1%})" if "mfu" in speed else ""
         self._bar.set_postfix_str(
-            f"loss {metrics['loss']:.4f}, {speed['rows_per_second']:.0f} rows/s, "
+            f"loss {metrics['loss']:.4f}, {speed['rows_per_second']:.0f} rows/s "
+            f"({speed['rows_per_second_per_device']:.0f} a device), "
+            f"{flops_text(1e12 * speed['tflops_per_second_per_device'])}/s a device{used}, "
             f"waited for data {inputs['wait']:.0%}{failed}"
         )
 
@@ -81,10 +97,10 @@ class Log:
         if not self._active:
             return
         plain = {name: float(value) for name, value in values.items()}
-        self._file.write(json.dumps({"step": step, **plain}) + "\n")
-        self._file.flush()
-        for name, value in plain.items():
-            self._board.add_scalar(name, value, step)
+        with self._bearing_a_full_disk():
+            self._file.write(json.dumps({"step": step, **plain}) + "\n")
+            self._file.flush()
+            self._board.numbers(step, plain)
 
     def result(self, step: int, name: str, value: float | np.ndarray) -> None:
         """One number or picture of an evaluator."""
@@ -99,11 +115,54 @@ class Log:
             return None
         from PIL import Image
 
-        os.makedirs(os.path.join(self.workdir, "pictures"), exist_ok=True)
         path = os.path.join(self.workdir, "pictures", f"{name}.png")
-        Image.fromarray(pixels).save(path)
-        self._board.add_image(name, pixels, step, dataformats="HWC")
+        with self._bearing_a_full_disk():
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            Image.fromarray(pixels).save(path)
+            self._board.picture(step, name, pixels)
         return path
+
+    @contextlib.contextmanager
+    def _bearing_a_full_disk(self):
+        try:
+            yield
+        except OSError as error:
+            if not self._told:
+                reason = error.strerror or error
+                logging.warning("cannot write below %s: %s; training goes on", self.workdir, reason)
+            self._told = True
+
+
+class _Board:
+    """A file of events for TensorBoard.
+
+    Not tensorboardX' SummaryWriter: its thread dies of the first error of the disk, and who then
+    gives it numbers waits for ever.
+    """
+
+    def __init__(self, folder: str):
+        from tensorboardX import summary
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event
+
+        os.makedirs(folder, exist_ok=True)
+        self._writer, self._summary, self._event = EventsWriter(f"{folder}/events"), summary, Event
+
+    def numbers(self, step: int, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            self._write(step, self._summary.scalar(name, value))
+        self._writer.flush()
+
+    def picture(self, step: int, name: str, pixels: np.ndarray) -> None:
+        self._write(step, self._summary.image(name, pixels, dataformats="HWC"))
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def _write(self, step: int, summary) -> None:
+        event = self._event(step=step, wall_time=time.time(), summary=summary)
+        self._writer.write_event(event)
 
 
 def _forget(path: str, step: int) -> None:
@@ -111,6 +170,18 @@ def _forget(path: str, step: int) -> None:
     if not os.path.isfile(path):
         return
     with open(path) as file:
-        lines = [line for line in file if line.endswith("\n")]  # a kill may have cut the last one
-    with open(path, "w") as file:
-        file.writelines(line for line in lines if json.loads(line)["step"] <= step)
+        lines = file.readlines()
+    kept = [line for line in lines if _step(line) is not None and _step(line) <= step]
+    if kept == lines:
+        return
+    with open(f"{path}.part", "w") as file:
+        file.writelines(kept)
+    os.replace(f"{path}.part", path)
+
+
+def _step(line: str) -> int | None:
+    """The step of a line, None if a kill or a full disk has cut it."""
+    try:
+        return json.loads(line)["step"] if line.endswith("\n") else None
+    except (ValueError, KeyError, TypeError):
+        return None

@@ -10,6 +10,7 @@ A method is a frozen dataclass whose fields are its knobs. It writes `net`, `vie
 import abc
 import dataclasses
 from collections.abc import Iterable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -108,15 +109,24 @@ class Method(abc.ABC):
         """augment -> prepare -> net -> objective. With train=False statistics stay as they are."""
         key_augment, key_net = jax.random.split(key)
         batch = self.inputs(self.augment(batch, key_augment))
-        variables = {"params": params, **state}
-        if train:
-            outputs, state = self.net.apply(
-                variables, batch, train=True, rngs={"dropout": key_net}, mutable=list(state)
-            )
-        else:
-            outputs = self.net.apply(variables, batch, train=False)
+        outputs, state = self.outputs(params, state, batch, key_net, train)
         value, metrics = self.objective(outputs, batch)
-        return value, (dict(state), metrics)
+        return value, (state, metrics)
+
+    def outputs(
+        self, params: Params, state: State, batch: Batch, key: jax.Array, train: bool = True
+    ) -> tuple[Any, State]:
+        """The net on a batch that is augmented and prepared: what it puts out, and its new state.
+
+        With train=False the state stays as it is.
+        """
+        variables = {"params": params, **state}
+        if not train:
+            return self.net.apply(variables, batch, train=False), state
+        outputs, state = self.net.apply(
+            variables, batch, train=True, rngs={"dropout": key}, mutable=list(state)
+        )
+        return outputs, dict(state)
 
     def refresh(
         self, params: Params, state: State, sweep: Iterable, key: jax.Array

@@ -1,6 +1,7 @@
 """Training: `fit(config, workdir)`, and the command `python -m ssl_jax.train`."""
 
 import contextlib
+import functools
 import os
 import tempfile
 
@@ -8,31 +9,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from absl import logging
 from ml_collections import ConfigDict
 
 from ssl_jax import command
 from ssl_jax import config as configs
-from ssl_jax.checkpoint import Saver, Stop, TrainState
+from ssl_jax.checkpoint import Saver, TrainState
 from ssl_jax.config import ConfigError
 from ssl_jax.data.pipeline import record_batches, train_batches, train_dataset
 from ssl_jax.data.record import MediaError
 from ssl_jax.evaluate import Table, run_evaluators
 from ssl_jax.experiment import Experiment
 from ssl_jax.feed import Feed
-from ssl_jax.frozen import Frozen, saved_variables
+from ssl_jax.frozen import Frozen
+from ssl_jax.hosts import check_agreement, several
 from ssl_jax.logs import Log
 from ssl_jax.method import Method
+from ssl_jax.micro_batches import loss_and_gradients
 from ssl_jax.puzzles import puzzle_picture
-from ssl_jax.sharding import check_batch_size, replicated, run_once
-
-
-class Interrupted(KeyboardInterrupt):
-    """Training was asked to stop; its state is saved. The message says how to go on."""
-
-    def __init__(self, message: str, by: int):
-        super().__init__(message)
-        self.by = by
+from ssl_jax.sharding import check_batch_size, put_same, replicated
+from ssl_jax.speed import Profile, Speed, without_remat
+from ssl_jax.start import start, starter
+from ssl_jax.step_numbers import StepNumbers
+from ssl_jax.stop import Interrupted, Stop
 
 
 def fit(config: ConfigDict, workdir: str | os.PathLike) -> TrainState:
@@ -41,19 +39,27 @@ def fit(config: ConfigDict, workdir: str | os.PathLike) -> TrainState:
     Below `workdir` it writes config.json, checkpoints/, metrics.jsonl, tensorboard/, pictures/ and
     the final table. Called again, it goes on where it stopped, bit for bit.
 
+    Several processes each call it with the same arguments; `workdir` is a folder that all share.
+
     Raises:
       ConfigError: a knob that cannot work.
       Interrupted: after Ctrl-C, SIGTERM or a preemption notice, once the state is saved.
-      FloatingPointError: the loss is not finite; the last good checkpoint is kept.
+      FloatingPointError: a loss or gradient is not finite; the last good checkpoint is kept.
+      SaveError: the last state could not be saved (the disk is full).
     """
     workdir = os.fspath(workdir)
     experiment: Experiment = configs.build(config)
     mesh = experiment.sharding.mesh()
     check_batch_size(experiment.batch_size, mesh)
+    if experiment.micro_batches > 1:
+        rows = experiment.batch_size // experiment.micro_batches
+        check_batch_size(rows, mesh, "batch_size / micro_batches")
     for name, evaluator in experiment.evaluators.items():
         size = getattr(evaluator, "batch_size", mesh.size)  # most evaluators have none
         check_batch_size(size, mesh, f"evaluators.{name}.batch_size")
     open_workdir(workdir)
+    check_agreement(config, workdir)
+    profile = Profile(workdir, experiment.profile)
     method = experiment.trained_method()
     optimizer = experiment.optimizer.build(experiment.steps)
 
@@ -62,8 +68,11 @@ def fit(config: ConfigDict, workdir: str | os.PathLike) -> TrainState:
     dataset = train_dataset(source, method.views, rows, seed, *host)
     start_state = starter(optimizer, experiment)
     shardings = experiment.sharding.of_state(mesh, jax.eval_shape(start_state))
+    skip = experiment.nonfinite == "skip"
     step_function = jax.jit(
-        lambda state, batch: train_step(method, optimizer, state, batch),
+        lambda state, batch: train_step(
+            method, optimizer, state, batch, experiment.micro_batches, skip
+        ),
         donate_argnums=0,
         out_shardings=(shardings, replicated(mesh)),
     )
@@ -81,122 +90,86 @@ def fit(config: ConfigDict, workdir: str | os.PathLike) -> TrainState:
         if jax.process_index() == 0:  # only now is it sure that the config fits the workdir
             configs.save(config, os.path.join(workdir, "config.json"))
         first = int(state.step)
-        pending: list = []  # metrics of the steps since the last look, still on the device
+        numbers = StepNumbers(skip, experiment.nonfinite_limit, saver.newest)
         feed = Feed(train_batches(dataset, experiment.data, first), mesh)
-        log = Log(workdir, experiment.steps, first, experiment.batch_size)
-        with log, Stop() as stop, contextlib.closing(feed):
+        log = Log(workdir, experiment.steps, first, rows)
+        with log, profile, Stop() as stop, contextlib.closing(feed):
             for step in range(first + 1, experiment.steps + 1):
                 try:
-                    batch = feed.next(pending[-1]["loss"].is_ready if pending else None)
+                    batch = feed.next(numbers.is_done)
                 except MediaError:  # nothing done so far is lost with the film that is broken
-                    average(pending, step - 1, workdir)
-                    saver.save(state, step - 1)
+                    if not several():  # the other hosts have this batch, and would not save here
+                        numbers.take(step - 1)
+                        saver.save(state, step - 1)
                     raise
-                if step == first + 1 and jax.process_index() == 0:
-                    log.picture(step, "puzzles", puzzle_picture(method, batch.host))
+                if step == first + 1:
+                    plain, peak = without_remat(method), experiment.peak_tflops
+                    counted = step_function
+                    if plain is not method or experiment.micro_batches > 1:
+                        counted = jax.jit(functools.partial(train_step, plain, optimizer))
+                    log.costs(Speed.of(counted, state, batch.placed, rows, peak))
+                    if jax.process_index() == 0:
+                        log.picture(step, "puzzles", puzzle_picture(method, batch.host))
+                profile.before(step)
                 with jax.transfer_guard("disallow"):
                     state, metrics = step_function(state, batch.placed)
-                pending.append(metrics)
+                profile.after(step, metrics)
+                numbers.add(metrics)
                 log.advance(step)
 
-                last = step == experiment.steps
-                stopping = bool(stop.signal) or saver.preempted(step)
-                saving = last or stopping or saver.due(step)
-                if saving or step % experiment.log_every == 0:
-                    log.train(step, average(pending, step, workdir), feed.numbers())
-                    pending = []
+                last, logged = step == experiment.steps, step % experiment.log_every == 0
+                stopping = stop.wished or saver.preempted(step)
+                due = {} if last else experiment.due_evaluators(step)
+                scored = experiment.best_evaluator in due
+                saving = saver.due(step, logged) or last or stopping or scored
+                if saving or logged:
+                    log.train(step, numbers.take(step), feed.numbers())
                 if experiment.refresh_every and step % experiment.refresh_every == 0:
                     state = refreshed(method, experiment, state)
                 if saving:
                     saver.save(state, step)
                 if stopping and not last:
+                    saver.finish()
                     again = f"the same command with --workdir={workdir} goes on from here"
                     raise Interrupted(f"stopped and saved at step {step}; {again}", stop.signal)
-                due = {
-                    name: evaluator
-                    for name, evaluator in experiment.evaluators.items()
-                    if evaluator.every and step % evaluator.every == 0 and not last
-                }
+                results = {}
                 for name, value in run_evaluators(freeze(state), due) if due else ():
                     log.result(step, name, value)
-    if experiment.evaluators:
-        Table.of(freeze(state), experiment.evaluators).publish(workdir)
+                    results[name] = value
+                saver.score(step, results)
+        if experiment.evaluators:
+            table = Table.of(freeze(state), experiment.evaluators)
+            saver.score(experiment.steps, table.trained)
+            table.publish(workdir)
     return state
 
 
 def train_step(
-    method: Method, optimizer: optax.GradientTransformation, state: TrainState, batch: dict
+    method: Method,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    batch: dict,
+    micro_batches: int = 1,
+    skip: bool = False,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """One step on a global batch; jitted by `fit` over the mesh."""
+    """One step on a global batch; jitted by `fit` over the mesh.
+
+    With `skip`, a step whose loss or gradient is not finite changes nothing but the step's number.
+    """
     key = jax.random.fold_in(state.key, state.step)
-    loss = jax.value_and_grad(method.loss, has_aux=True)
-    (value, (collections, metrics)), gradients = loss(state.params, state.state, batch, key)
-    updates, moments = optimizer.update(gradients, state.optimizer, state.params)
-    metrics = {"loss": value, **metrics, "gradient_norm": optax.tree.norm(gradients)}
-    state = state.replace(
-        step=state.step + 1,
-        params=optax.apply_updates(state.params, updates),
-        state=collections,
-        optimizer=moments,
+    (value, (collections, metrics)), gradients = loss_and_gradients(
+        method, state.params, state.state, batch, key, micro_batches
     )
-    return state, metrics
-
-
-def starter(optimizer: optax.GradientTransformation, experiment: Experiment):
-    """A function without arguments that makes the state of step 0."""
-    initialise = experiment.initialiser()
-
-    def start_state() -> TrainState:
-        collections = initialise()
-        params = collections.pop("params")
-        key = jax.random.key(experiment.seed)
-        return TrainState(
-            jnp.zeros((), jnp.int32), key, params, collections, optimizer.init(params)
-        )
-
-    return start_state
-
-
-def start(experiment: Experiment, saver: Saver, start_state, shardings) -> TrainState:
-    """The state to train from, by the start rule."""
-    abstract = jax.eval_shape(start_state).abstract(shardings)
-    # 1. This workdir's own checkpoint: the run goes on.
-    state = saver.restore(abstract)
-    if state is not None:
-        return state
-    # 2. config.resume: another run's full state.
-    if experiment.resume:
-        if not os.path.isdir(os.path.join(experiment.resume, "checkpoints")):
-            raise ConfigError(f"resume={experiment.resume}: no checkpoint there")
-        with Saver(experiment.resume, experiment.checkpoints) as other:
-            return other.restore(abstract)
-    state = run_once(start_state, shardings)
-    # 3. config.init_from: trunks of another run, by their names.
-    if experiment.init_from:
-        state = with_trunks(state, saved_variables(experiment.init_from), experiment, shardings)
-    # 4. Scratch.
-    return state
-
-
-def with_trunks(state: TrainState, variables: dict, experiment: Experiment, shardings):
-    """Replaces the trunks (weights and statistics) that both runs have; says which."""
-    names = [m for m in experiment.method.modalities if m in variables["params"]]
-    if not names:
-        there = ", ".join(variables["params"])
-        raise ConfigError(f"init_from={experiment.init_from}: no common trunk; it has {there}")
-    logging.info("trunks from %s: %s", experiment.init_from, ", ".join(names))
-
-    def swap(collection: dict, name: str) -> dict:
-        source = variables.get(name, {})
-        new = {**collection, **{n: source[n] for n in names if n in collection and n in source}}
-        same = jax.tree.map(lambda a, b: a.shape == b.shape, collection, new)
-        if not all(jax.tree.leaves(same)):
-            raise ConfigError(f"init_from={experiment.init_from}: its trunk has other shapes")
-        return new
-
-    collections = {name: swap(tree, name) for name, tree in state.state.items()}
-    swapped = state.replace(params=swap(state.params, "params"), state=collections)
-    return jax.device_put(swapped, shardings)
+    updates, moments = optimizer.update(gradients, state.optimizer, state.params)
+    norm = optax.tree.norm(gradients)
+    before = (state.params, state.state, state.optimizer)
+    after = (optax.apply_updates(state.params, updates), collections, moments)
+    if skip:
+        good = jnp.isfinite(value) & jnp.isfinite(norm)
+        after = jax.tree.map(lambda new, old: jnp.where(good, new, old), after, before)
+    params, collections, moments = after
+    state = state.replace(step=state.step + 1, params=params, state=collections, optimizer=moments)
+    return state, {"loss": value, **metrics, "gradient_norm": norm}
 
 
 def refreshed(method: Method, experiment: Experiment, state: TrainState) -> TrainState:
@@ -208,28 +181,21 @@ def refreshed(method: Method, experiment: Experiment, state: TrainState) -> Trai
     batches = record_batches(experiment.source, read, experiment.batch_size, experiment.data)
     key = jax.random.fold_in(state.key, state.step)
     sweep = ({k: v[:valid] for k, v in batch.items()} for batch, valid in batches if valid)
-    params, collections = method.refresh(state.params, state.state, sweep, key)
-    places = jax.tree.map(lambda leaf: leaf.sharding, (state.params, state.state))
-    params, collections = jax.device_put((params, collections), places)
+    now = (state.params, state.state)
+    places = jax.tree.map(lambda leaf: leaf.sharding, now)
+    if several():  # each host sweeps the whole set on its own and comes to the same
+        mesh = state.step.sharding.mesh
+        whole = jax.device_get(jax.device_put(now, replicated(mesh)))
+        now = jax.device_put(whole, jax.local_devices()[0])
+        key = jax.random.wrap_key_data(jax.device_get(jax.random.key_data(key)))
+    params, collections = put_same(method.refresh(*now, sweep, key), places)
     return state.replace(params=params, state=collections)
-
-
-def average(pending: list[dict[str, jax.Array]], step: int, workdir: str) -> dict[str, float]:
-    """Means of the steps' metrics; FloatingPointError names the first step with a bad loss."""
-    rows = jax.device_get(pending)
-    for offset, row in enumerate(rows):
-        for name in ("loss", "gradient_norm"):  # a bad gradient has spoilt the weights already
-            if not np.isfinite(row[name]):
-                bad = step - len(rows) + 1 + offset
-                raise FloatingPointError(
-                    f"the {name} of step {bad} is {row[name]} (batch number {bad - 1}); the last "
-                    f"good checkpoint in {workdir} is kept. Lower optimizer.learning_rate"
-                )
-    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]} if rows else {}
 
 
 def open_workdir(workdir: str) -> None:
     """Makes the workdir; ConfigError if it cannot be written to."""
+    if "://" in workdir:
+        raise ConfigError(f"workdir {workdir}: mount the bucket (gcsfuse) and give the folder")
     try:
         os.makedirs(workdir, exist_ok=True)
         with tempfile.TemporaryFile(dir=workdir):
@@ -240,9 +206,13 @@ def open_workdir(workdir: str) -> None:
 
 def main(arguments: command.Arguments) -> None:
     """Trains by the command line's config and workdir."""
-    print(f"training on {jax.device_count()} {jax.devices()[0].device_kind} devices", flush=True)
+    talks, hosts = jax.process_index() == 0, jax.process_count()
+    where = f"{jax.device_count()} {jax.devices()[0].device_kind} devices"
+    if talks:
+        print(f"training on {where}{f' of {hosts} processes' if several() else ''}", flush=True)
     fit(arguments.config, arguments.workdir)
-    print(f"checkpoints, metrics.jsonl, tensorboard/ and pictures/ are in {arguments.workdir}")
+    if talks:
+        print(f"checkpoints, metrics.jsonl, tensorboard/ and pictures/ are in {arguments.workdir}")
 
 
 if __name__ == "__main__":

@@ -4,10 +4,12 @@ import os
 import subprocess
 import sys
 
+import jax
 import pytest
 
 from ssl_jax import command, config
 from ssl_jax.config import ConfigError
+from ssl_jax.hosts import Cluster
 
 CONFIG = os.path.join(os.path.dirname(__file__), "tiny_config.py")
 
@@ -34,6 +36,21 @@ def test_overrides_reach_every_depth():
     assert (parsed.workdir, parsed.only, parsed.random_init) == ("w", ("ridge", "knn"), False)
 
 
+def test_one_of_several_processes_says_where_the_others_are():
+    assert command.parse("train", arguments()).cluster is None
+    assert command.parse("train", arguments("--distributed")).cluster == Cluster()
+    told = ("--coordinator=10.0.0.1:1234", "--num_processes=4", "--process_id=0")
+    parsed = command.parse("evaluate", arguments("--distributed", *told, "--heartbeat_seconds=30"))
+    assert parsed.cluster == Cluster("10.0.0.1:1234", 4, 0, 30)
+
+
+def test_joining_nobody_is_one_line_with_a_hint():
+    jax.devices()  # too late now to join
+    with pytest.raises(ConfigError, match=r"--distributed: .*; give --coordinator=HOST:PORT") as e:
+        Cluster().join()
+    assert "\n" not in str(e.value)
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
@@ -48,6 +65,16 @@ def test_overrides_reach_every_depth():
         (arguments("--config.dtype=bf16"), "dtype is float32 or bfloat16, not 'bf16'"),
         (arguments("--config.log_every=0"), "log_every=0 must be at least 1"),
         (arguments(config=__file__), "has no function get_config"),
+        (arguments("--coordinator=a:1"), "--coordinator is of use with --distributed only"),
+        (
+            arguments("--distributed", "--coordinator=a:1", "--num_processes=2"),
+            "--coordinator, --num_processes and --process_id go together",
+        ),
+        (
+            arguments("--distributed", "--heartbeat_seconds=0"),
+            "--heartbeat_seconds=0 must be at least 1",
+        ),
+        (arguments("--process_id=one"), "argument --process_id: invalid int value: 'one'"),
         (arguments(config="none.py"), "no config file none.py"),
         (arguments(config=f"{CONFIG}:huge"), "unknown variant ':huge'; there is tiny"),
     ],
@@ -66,6 +93,7 @@ def test_a_mistake_is_one_line(argv, message):
         ("train", ["--workdir=/proc/nothing"], "cannot write to workdir /proc/nothing"),
         ("evaluate", ["--only=rigde"], "no evaluator 'rigde'; did you mean 'ridge'?"),
         ("evaluate", [], "no checkpoint in"),
+        ("train", ["--workdir=gs://bucket/run"], "mount the bucket (gcsfuse) and give the folder"),
     ],
 )
 def test_the_process_ends_with_one_line_and_code_2(tmp_path, module, extra, message):

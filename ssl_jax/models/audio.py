@@ -17,16 +17,16 @@ class AudioNet(nn.Module):
       first_stride: of conv1_1: 1 (L3-Net) or 2 (AVE-Net).
       bn_momentum: share of the past in the running statistics.
       width: multiplies all widths.
+      remat: recompute convolutions, BN and ReLU in the backward pass: less memory, more time.
       dtype: of the computation.
     """
 
     first_stride: int = 2
     bn_momentum: float = 0.9
     width: float = 1.0
+    remat: bool = False
     dtype: str = "float32"
 
     @nn.compact
     def __call__(self, x: Float[Array, "b t f"], train: bool) -> dict[str, Array]:
-        return l3_layers(
-            x[..., None], train, self.first_stride, self.bn_momentum, self.width, self.dtype
-        )
+        return l3_layers(self, x[..., None], train)

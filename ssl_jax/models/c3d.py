@@ -19,16 +19,19 @@ class C3D(nn.Module):
     Attributes:
       bn_momentum: share of the past in the running statistics.
       width: multiplies all widths.
+      remat: recompute convolutions, BN and ReLU in the backward pass: less memory, more time.
       dtype: of the computation.
     """
 
     bn_momentum: float = 0.9
     width: float = 1.0
+    remat: bool = False
     dtype: str = "float32"
 
     @nn.compact
     def __call__(self, x: Float[Array, "b t h w c"], train: bool) -> dict[str, Array]:
         layers = {}
+        block = nn.remat(C3D._block, static_argnums=(2, 3, 4)) if self.remat else C3D._block
         for number, (channels, count) in enumerate(
             ((64, 1), (128, 1), (256, 2), (512, 2), (512, 2)), start=1
         ):
@@ -36,21 +39,25 @@ class C3D(nn.Module):
                 # The first pooling keeps time, not to merge it too early.
                 x = max_pool(x, (1, 2, 2) if number == 2 else (2, 2, 2))
             for letter in "ab"[:count]:
-                x = Conv3D(
-                    max(1, round(channels * self.width)),
-                    (3, 3, 3),
-                    kernel_init=nn.initializers.he_normal(),
-                    dtype=self.dtype,
-                    name=f"conv{number}{letter}",
-                )(x)
-                x = nn.BatchNorm(
-                    use_running_average=not train,
-                    momentum=self.bn_momentum,
-                    epsilon=1e-5,
-                    dtype=self.dtype,
-                    name=f"conv{number}{letter}_bn",
-                )(x)
-                x = jax.nn.relu(x)
+                x = block(self, x, f"conv{number}{letter}", channels, train)
             layers[f"conv{number}"] = x
         layers["pool"] = global_avg_pool(x)
         return layers
+
+    def _block(self, x: Array, name: str, channels: int, train: bool) -> Array:
+        """Convolution, BN, ReLU."""
+        x = Conv3D(
+            max(1, round(channels * self.width)),
+            (3, 3, 3),
+            kernel_init=nn.initializers.he_normal(),
+            dtype=self.dtype,
+            name=name,
+        )(x)
+        x = nn.BatchNorm(
+            use_running_average=not train,
+            momentum=self.bn_momentum,
+            epsilon=1e-5,
+            dtype=self.dtype,
+            name=f"{name}_bn",
+        )(x)
+        return jax.nn.relu(x)

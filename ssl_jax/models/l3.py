@@ -17,54 +17,56 @@ class L3Net(nn.Module):
       first_stride: of conv1_1: 1 (L3-Net: 224 pixels end as 28x28) or 2 (AVE-Net: 14x14).
       bn_momentum: share of the past in the running statistics.
       width: multiplies all widths.
+      remat: recompute convolutions, BN and ReLU in the backward pass: less memory, more time.
       dtype: of the computation.
     """
 
     first_stride: int = 2
     bn_momentum: float = 0.9
     width: float = 1.0
+    remat: bool = False
     dtype: str = "float32"
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> dict[str, Array]:
-        return l3_layers(x, train, self.first_stride, self.bn_momentum, self.width, self.dtype)
+        return l3_layers(self, x, train)
 
 
-def l3_layers(
-    x: Float[Array, "b h w c"],
-    train: bool,
-    first_stride: int,
-    bn_momentum: float,
-    width: float,
-    dtype: str,
-) -> dict[str, Array]:
-    """Body of `L3Net` and `AudioNet`: to be called inside a compact module, which owns the weights.
+def l3_layers(module: nn.Module, x: Float[Array, "b h w c"], train: bool) -> dict[str, Array]:
+    """Body of `L3Net` and `AudioNet`, the modules that it takes for their knobs and weights.
 
     Eight 3x3 convolutions, each with BN and ReLU, and 2x2 max pooling after the first three pairs.
     Pooling rounds down: a spectrogram of 257 bins ends in 16 rows (32 with first_stride 1).
     """
     layers = {}
+    block = nn.remat(_block, static_argnums=(2, 3, 4, 5)) if module.remat else _block
     for number, channels in enumerate((64, 128, 256, 512), start=1):
         if number > 1:
             x = max_pool(x, 2)
         for index in (1, 2):
             name = f"conv{number}_{index}"
-            x = nn.Conv(
-                max(1, round(channels * width)),
-                (3, 3),
-                first_stride if name == "conv1_1" else 1,
-                padding=1,
-                kernel_init=nn.initializers.he_normal(),
-                dtype=dtype,
-                name=name,
-            )(x)
-            x = nn.BatchNorm(
-                use_running_average=not train,
-                momentum=bn_momentum,
-                epsilon=1e-5,
-                dtype=dtype,
-                name=f"{name}_bn",
-            )(x)
-            x = layers[name] = jax.nn.relu(x)
+            stride = module.first_stride if name == "conv1_1" else 1
+            x = layers[name] = block(module, x, name, channels, stride, train)
     layers["pool"] = global_max_pool(x)
     return layers
+
+
+def _block(module: nn.Module, x: Array, name: str, channels: int, stride: int, train: bool):
+    """Convolution, BN, ReLU."""
+    x = nn.Conv(
+        max(1, round(channels * module.width)),
+        (3, 3),
+        stride,
+        padding=1,
+        kernel_init=nn.initializers.he_normal(),
+        dtype=module.dtype,
+        name=name,
+    )(x)
+    x = nn.BatchNorm(
+        use_running_average=not train,
+        momentum=module.bn_momentum,
+        epsilon=1e-5,
+        dtype=module.dtype,
+        name=f"{name}_bn",
+    )(x)
+    return jax.nn.relu(x)

@@ -20,6 +20,7 @@ class NIN(nn.Module):
       pool_block3: average-pools block3 too, if it is not the last.
       bn_momentum: share of the past in the running statistics.
       width: multiplies all widths.
+      remat: recompute convolutions, BN and ReLU in the backward pass: less memory, more time.
       dtype: of the computation.
 
     Raises:
@@ -30,6 +31,7 @@ class NIN(nn.Module):
     pool_block3: bool = False
     bn_momentum: float = 0.9
     width: float = 1.0
+    remat: bool = False
     dtype: str = "float32"
 
     @nn.compact
@@ -37,26 +39,13 @@ class NIN(nn.Module):
         if self.blocks < 3:
             raise ValueError(f"NIN: needs at least 3 blocks, not {self.blocks}")
         layers = {}
+        conv = nn.remat(NIN._conv, static_argnums=(2, 3, 4, 5, 6)) if self.remat else NIN._conv
         for number in range(1, self.blocks + 1):
             channels = (192, 160, 96) if number == 1 else (192, 192, 192)
             size = 5 if number <= 2 else 3
             for index, features in enumerate(channels):
-                x = nn.Conv(
-                    max(1, round(features * self.width)),
-                    (size, size) if index == 0 else (1, 1),
-                    use_bias=False,
-                    kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
-                    dtype=self.dtype,
-                    name=f"block{number}_conv{index + 1}",
-                )(x)
-                x = nn.BatchNorm(
-                    use_running_average=not train,
-                    momentum=self.bn_momentum,
-                    epsilon=1e-5,
-                    dtype=self.dtype,
-                    name=f"block{number}_bn{index + 1}",
-                )(x)
-                x = jax.nn.relu(x)
+                one = size if index == 0 else 1
+                x = conv(self, x, f"block{number}", index + 1, features, one, train)
             if number == 1:
                 x = max_pool(x, 3, 2, padding=1)
             elif number == 2 or (number == 3 and self.pool_block3 and self.blocks > 3):
@@ -64,3 +53,22 @@ class NIN(nn.Module):
             layers[f"block{number}"] = x
         layers["pool"] = global_avg_pool(x)
         return layers
+
+    def _conv(self, x: Array, block: str, index: int, features: int, size: int, train: bool):
+        """Convolution, BN, ReLU."""
+        x = nn.Conv(
+            max(1, round(features * self.width)),
+            (size, size),
+            use_bias=False,
+            kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
+            dtype=self.dtype,
+            name=f"{block}_conv{index}",
+        )(x)
+        x = nn.BatchNorm(
+            use_running_average=not train,
+            momentum=self.bn_momentum,
+            epsilon=1e-5,
+            dtype=self.dtype,
+            name=f"{block}_bn{index}",
+        )(x)
+        return jax.nn.relu(x)

@@ -30,29 +30,22 @@ class DilatedVGG(nn.Module):
     Attributes:
       bn_momentum: share of the past in the running statistics.
       width: multiplies all widths.
+      remat: recompute blocks in the backward pass: less memory, a third more time.
       dtype: of the computation.
     """
 
     bn_momentum: float = 0.9
     width: float = 1.0
+    remat: bool = False
     dtype: str = "float32"
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> dict[str, Array]:
         layers = {}
-        for number, (channels, count, stride, dilation) in enumerate(BLOCKS, start=1):
-            for index in range(1, count + 1):
-                name = f"conv{number}_{index}"
-                x = self._conv(x, name, channels, stride if index == count else 1, dilation)
-            x = layers[name] = nn.BatchNorm(
-                use_running_average=not train,
-                momentum=self.bn_momentum,
-                epsilon=1e-5,
-                use_scale=False,
-                use_bias=False,
-                dtype=self.dtype,
-                name=f"{name}_bn",
-            )(x)
+        block = DilatedVGG._block
+        block = nn.remat(block, static_argnums=(2, 3)) if self.remat else block
+        for number, (_, count, _, _) in enumerate(BLOCKS, start=1):
+            x = layers[f"conv{number}_{count}"] = block(self, x, number, train)
         up = nn.ConvTranspose(
             self._features(256),
             (4, 4),
@@ -64,6 +57,22 @@ class DilatedVGG(nn.Module):
         x = self._conv(jax.nn.relu(up), "conv8_2", 256, 1, 1)
         layers["conv8_3"] = self._conv(x, "conv8_3", 256, 1, 1)
         return layers
+
+    def _block(self, x: Array, number: int, train: bool) -> Array:
+        """Convolutions with ReLU, then BN."""
+        channels, count, stride, dilation = BLOCKS[number - 1]
+        for index in range(1, count + 1):
+            name = f"conv{number}_{index}"
+            x = self._conv(x, name, channels, stride if index == count else 1, dilation)
+        return nn.BatchNorm(
+            use_running_average=not train,
+            momentum=self.bn_momentum,
+            epsilon=1e-5,
+            use_scale=False,
+            use_bias=False,
+            dtype=self.dtype,
+            name=f"{name}_bn",
+        )(x)
 
     def _features(self, channels: int) -> int:
         return max(1, round(channels * self.width))

@@ -86,6 +86,8 @@ class Correspondence(Method):
       contrast: 'pairs' compares a frame with its own sound and with one other (AVE-Net's two-way
         softmax on the distance); 'batch' with all sounds of the batch, both ways (InfoNCE).
       temperature: of InfoNCE.
+      chunk: how many sounds a frame is compared with at once by InfoNCE; 0: all. With batches of
+        tens of thousands it saves memory; see `ssl_jax.objectives.contrastive`.
       embedding: width of the common space.
       window, hop, bins: of the spectrogram, in samples; `bins` is the length of the transform.
     """
@@ -106,6 +108,7 @@ class Correspondence(Method):
     window: int = 480
     hop: int = 240
     bins: int = 512
+    chunk: int = 0
 
     def __post_init__(self):
         if self.contrast not in ("pairs", "batch"):
@@ -152,7 +155,7 @@ class Correspondence(Method):
         frame, sounds, calibration = outputs
         own, others = sounds[:, 0], sounds[:, 1:]
         if self.contrast == "batch":
-            return info_nce(frame, own, self.temperature, extra=others)
+            return info_nce(frame, own, self.temperature, extra=others, chunk=self.chunk)
         # Negatives of other films: the batch's next row. Of the same film: its other windows.
         other = others[:, 0] if self.within else jnp.roll(own, 1, axis=0)
         return match(frame, own, other, *calibration)

@@ -65,6 +65,8 @@ class SimCLR(Method):
         is a linear head.
       embedding: width of the head's output; 0: no head (with hidden=()).
       temperature: of the softmax.
+      chunk: how many pictures each is compared with at once; 0: all. With batches of tens of
+        thousands it saves memory; see `ssl_jax.objectives.contrastive`.
       area: smallest and largest share of the square that a crop covers.
       strength: of the colour jitter; 1 for ImageNet, 0.5 for CIFAR, 0 for none.
       additive_brightness: adds to the brightness, as the first version does, not multiplies.
@@ -91,6 +93,7 @@ class SimCLR(Method):
     blur: float = 0.5
     blur_sigma: tuple[float, float] = (0.1, 2.0)
     centre: float = 1.0
+    chunk: int = 0
 
     def __post_init__(self):
         if self.hidden and not self.embedding:
@@ -123,7 +126,7 @@ class SimCLR(Method):
         return images.clip(0.0, 1.0)
 
     def objective(self, outputs: tuple[jax.Array, jax.Array], batch: Batch):
-        return nt_xent(*outputs, self.temperature)
+        return nt_xent(*outputs, self.temperature, self.chunk)
 
     def clips(self, record: Record, modality: str, count: int) -> np.ndarray:
         frames = record.need_frames()(even_frames(record.num_frames, count))

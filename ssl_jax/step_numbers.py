@@ -1,0 +1,62 @@
+"""The numbers of the steps: their means, and what to do about those that are not finite."""
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from absl import logging
+
+
+class StepNumbers:
+    """Metrics of the steps since the last look, which stay on the devices until then."""
+
+    def __init__(self, skip: bool, limit: int, kept: Callable[[], str]):
+        """
+        Args:
+          skip: whether a step with a loss or gradient that is not finite was left out by itself
+            (and up to `limit` of them are borne); otherwise the first ends the run.
+          kept: says which checkpoint there is to go back to.
+        """
+        self._skip, self._limit, self._kept = skip, limit, kept
+        self._pending: list[dict[str, jax.Array]] = []
+        self._skipped = 0
+
+    def add(self, metrics: dict[str, jax.Array]) -> None:
+        """Takes the metrics of one more step."""
+        self._pending.append(metrics)
+
+    @property
+    def is_done(self) -> Callable[[], bool] | None:
+        """Tells whether the last step has ended; None if there is none."""
+        return self._pending[-1]["loss"].is_ready if self._pending else None
+
+    def take(self, step: int) -> dict[str, float]:
+        """Means since the last call, `step` being the last; skipped steps count in 'skipped' alone.
+
+        Raises FloatingPointError at the first step with a loss or gradient that is not finite, or,
+        if such steps are skipped, at the one that exceeds the limit. Batch number k of the message
+        is `train_dataset(...)[k]`, always the same.
+        """
+        rows, self._pending = jax.device_get(self._pending), []
+        good = []
+        for offset, row in enumerate(rows):
+            bad = next((n for n in ("loss", "gradient_norm") if not np.isfinite(row[n])), None)
+            if bad is None:
+                good.append(row)
+            else:
+                self._not_finite(bad, float(row[bad]), step - len(rows) + 1 + offset)
+        shown = good or rows
+        means = {k: float(np.mean([row[k] for row in shown])) for k in shown[0]} if shown else {}
+        return {**means, "skipped": float(self._skipped)} if self._skip and means else means
+
+    def _not_finite(self, name: str, value: float, step: int) -> None:
+        self._skipped += 1
+        what = f"the {name} of step {step} is {value} (batch number {step - 1})"
+        if not self._skip:
+            hint = "Lower optimizer.learning_rate, or leave such steps out by nonfinite='skip'"
+            raise FloatingPointError(f"{what}; {self._kept()}. {hint}")
+        if self._skipped > self._limit:
+            reason = f"more than nonfinite_limit={self._limit} steps were skipped"
+            raise FloatingPointError(f"{what}: {reason}; {self._kept()}")
+        if jax.process_index() == 0:
+            logging.warning("skipped: %s", what)

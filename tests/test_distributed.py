@@ -1,0 +1,179 @@
+"""Two real processes of two devices each: the run of one process, and what if one of them is lost.
+
+A process that is killed leaves the other in the middle of a collective; every wait here has an end.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+import tiny
+
+from ssl_jax import train
+from ssl_jax.checkpoint import Checkpoints, Saver
+from ssl_jax.config import call
+from ssl_jax.evaluate import evaluate
+from ssl_jax.frozen import load
+
+HERE = os.path.dirname(__file__)
+LONGEST = 300  # seconds; far more than needed, for busy machines
+STEPS = 6
+
+
+class Pair:
+    """Two processes that train the tiny experiment together in one workdir."""
+
+    def __init__(self, workdir, *extra, environments=({}, {})):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        common = {
+            "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        }
+        self.processes = [
+            subprocess.Popen(
+                [
+                    sys.executable,
+                    os.path.join(HERE, "training_process.py"),
+                    f"--config={HERE}/tiny_config.py",
+                    f"--workdir={workdir}",
+                    "--distributed",
+                    f"--coordinator=127.0.0.1:{port}",
+                    "--num_processes=2",
+                    f"--process_id={number}",
+                    "--heartbeat_seconds=10",
+                    "--config.sharding.devices=0",
+                    "--config.checkpoints.every_steps=2",
+                    "--config.log_every=1",
+                    *extra,
+                ],
+                env={**os.environ, **common, **environment},
+                cwd=HERE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for number, environment in enumerate(environments)
+        ]
+
+    def wait(self):
+        """[(exit code, stdout, stderr)] of both; whoever is not done in time is killed (SIGTERM
+        would be taken for a notice of preemption)."""
+        ends = []
+        try:
+            for process in self.processes:
+                out, err = process.communicate(timeout=LONGEST)
+                ends.append((process.returncode, out, err))
+        finally:
+            for process in self.processes:
+                process.kill()
+        return ends
+
+
+def losses(workdir):
+    with open(os.path.join(workdir, "metrics.jsonl")) as file:
+        lines = [json.loads(line) for line in file]
+    return {line["step"]: line["train/loss"] for line in lines if "train/loss" in line}
+
+
+def final(workdir, step=STEPS):
+    with Saver(workdir) as saver:
+        return saver.restore_variables(step)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """One process of four devices."""
+    workdir = str(tmp_path_factory.mktemp("alone"))
+    train.fit(tiny.experiment(log_every=1, checkpoints=call(Checkpoints, every_steps=2)), workdir)
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    """Two processes of two devices, not interrupted: (workdir, how they ended)."""
+    workdir = str(tmp_path_factory.mktemp("together"))
+    ends = Pair(workdir).wait()
+    assert [code for code, _, _ in ends] == [0, 0], ends
+    return workdir, ends
+
+
+def test_two_processes_train_as_one_does(alone, together):
+    workdir, _ = together
+    one, two = losses(alone), losses(workdir)
+    assert list(one) == list(two) == list(range(1, STEPS + 1))
+    np.testing.assert_allclose(list(two.values()), list(one.values()), rtol=1e-5)
+    assert tiny.distance(final(alone), final(workdir)) < 2e-5
+
+
+def test_the_first_process_alone_talks(together):
+    _, ((_, first, _), (_, second, _)) = together
+    assert "training on 4 cpu devices of 2 processes" in first
+    assert "random init" in first
+    assert "training" not in second
+    assert "ridge" not in second
+
+
+def test_evaluators_on_two_processes_give_what_one_process_gives(together):
+    workdir, _ = together
+    with open(os.path.join(workdir, "results.json")) as file:
+        results = json.load(file)["trained"]
+    again = evaluate(tiny.experiment(evaluators={"ridge": tiny.ridge()}), workdir)
+    assert {name: again[name] for name in results} == pytest.approx(results, abs=1e-6)
+
+
+@pytest.mark.parametrize("victim", [1, pytest.param(0, marks=pytest.mark.slow)])
+def test_one_is_killed_the_other_ends_and_both_go_on_identically(together, tmp_path, victim):
+    environments = [{}, {}]
+    environments[victim] = {"DIE_AT": "5"}
+    pair = Pair(tmp_path, environments=environments)
+    pair.processes[victim].wait(LONGEST)
+    begin = time.monotonic()
+    ends = pair.wait()
+    assert ends[victim][0] == -signal.SIGKILL
+    code, _, err = ends[1 - victim]
+    assert code not in (0, -signal.SIGKILL), err
+    assert "lost touch with another" in err or "another task died" in err
+    assert time.monotonic() - begin < 120  # the heartbeat is of 10 s; machines may be busy
+    assert set(os.listdir(tmp_path / "checkpoints")) & {"2", "4"}
+    ends = Pair(tmp_path).wait()
+    assert [code for code, _, _ in ends] == [0, 0], ends
+    assert tiny.distance(final(tmp_path), final(together[0])) == 0.0
+
+
+def test_sigterm_to_one_stops_both_at_the_same_step_also_under_fsdp(tmp_path, monkeypatch):
+    slowly = ({"PAUSE": "0.1"}, {"PAUSE": "0.1"})
+    split = ("--config.sharding.rule=fsdp", "--config.sharding.smallest=8", "--config.steps=5000")
+    pair = Pair(tmp_path / "two", *split, environments=slowly)
+    folder = tmp_path / "two" / "checkpoints" / "2"
+    deadline = time.monotonic() + LONGEST
+    while not folder.is_dir() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    pair.processes[1].send_signal(signal.SIGTERM)
+    ends = pair.wait()
+    assert [code for code, _, _ in ends] == [0, 0], ends
+    stopped = max(int(n) for n in os.listdir(tmp_path / "two" / "checkpoints") if n.isdigit())
+    for _, _, err in ends:
+        assert f"stopped and saved at step {stopped}" in err
+        assert "to go on: python -m ssl_jax.train --config=" in err
+
+    def stop_here(log, step):
+        if step == stopped:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(train.Log, "advance", stop_here)
+    with pytest.raises(train.Interrupted):
+        train.fit(tiny.experiment(steps=5000), str(tmp_path / "one"))
+    one, two = final(tmp_path / "one", stopped), final(tmp_path / "two", stopped)
+    assert tiny.distance(one, two) < 1e-4
+    assert jax.tree.all(
+        jax.tree.map(np.array_equal, load(tmp_path / "two").variables["params"], two["params"])
+    )

@@ -1,0 +1,38 @@
+"""`python -m ssl_jax.train` as a process that tests can slow down, shoot or bring to a full disk.
+
+Environment: PAUSE=SECONDS a step; DIE_AT=STEP, SIGKILL to itself once this step is dispatched;
+FULL_AT=STEP,STEP,... no file can grow beyond 4 KiB while these steps are saved.
+"""
+
+import os
+import resource
+import signal
+import time
+
+from ssl_jax import command, train
+
+DIE_AT, PAUSE = int(os.environ.get("DIE_AT", "0")), float(os.environ.get("PAUSE", "0"))
+FULL_AT = [int(step) for step in os.environ.get("FULL_AT", "0").split(",")]
+
+
+def advance(log, step):
+    time.sleep(PAUSE)
+    if step == DIE_AT:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def save(saver, state, step, original=train.Saver.save):
+    if step not in FULL_AT:
+        return original(saver, state, step)
+    saver._settle()  # the save before this one finds room
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    original(saver, state, step)
+    while saver._manager.is_saving_in_progress():
+        time.sleep(0.01)
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+if __name__ == "__main__":
+    train.Log.advance, train.Saver.save = advance, save
+    command.run(train.main, "train")
