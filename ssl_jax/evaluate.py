@@ -99,7 +99,7 @@ class Table:
         for name in self.trained:
             evaluator, layer, *metric = name.split("/")
             # Strengths chosen and deviations are in results.json; deviations also stand behind ±.
-            if layer == "input" or metric in (["l2"], ["std"]):
+            if layer == "input" or metric[-1:] in (["l2"], ["std"]):
                 continue
             raw = "/".join([evaluator, "input" if layer != "chance" else "", *metric])
             cells = (

@@ -17,7 +17,7 @@ from ssl_jax.data.pipeline import Loading, record_batches
 from ssl_jax.data.record import Source
 from ssl_jax.experiment import Experiment
 from ssl_jax.method import Method
-from ssl_jax.ops.pooling import adaptive_pool, reduced_side
+from ssl_jax.ops.probe_pooling import reduce_map
 from ssl_jax.sharding import Sharding, by_rows, put_batch, put_same, replicated, run_once
 
 
@@ -36,6 +36,12 @@ class Features:
     labels: Int64[np.ndarray, "n"]
     indices: Int64[np.ndarray, "n"]
     groups: Int64[np.ndarray, "n"]
+
+    def rows(self, chosen: Int64[np.ndarray, "m"]) -> "Features":
+        """Those of some of the records."""
+        layers = {name: values[chosen] for name, values in self.layers.items()}
+        facts = (self.labels[chosen], self.indices[chosen], self.groups[chosen])
+        return Features(layers, *facts)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -115,7 +121,9 @@ class Frozen:
 
     def _by_chunks(self, encode: Callable, raw: np.ndarray) -> dict[str, np.ndarray]:
         """`encode` on batches of raw inputs, of which the last is filled up."""
-        rows = -(-self.batch_size // self.mesh.size) * self.mesh.size
+        # A few inputs, such as one film's many frames, are not filled up to a whole batch.
+        most = min(self.batch_size, len(raw))
+        rows = -(-most // self.mesh.size) * self.mesh.size
         parts = []
         for start in range(0, len(raw), rows):
             chunk = raw[start : start + rows]
@@ -148,14 +156,17 @@ class Frozen:
         layers: tuple[str, ...] = (),
         clips: int = 1,
         pool: str = "max",
+        average: bool = True,
     ) -> Features:
-        """Features of every record of a source, the mean over `clips` inputs a record.
+        """Features of every record of a source, `clips` inputs a record.
 
-        Maps larger than about 9000 numbers are pooled ('max' or 'avg') to a square of cells whose
-        side the number of channels sets, as in the layer-by-layer probes of the literature.
+        Maps larger than about 9000 numbers are made smaller, to a square of cells whose side the
+        number of channels sets, as in the layer-by-layer probes of the literature.
 
         Args:
           layers: which to return, () for all; 'input' is the raw input.
+          pool: how; see `ops.probe_pooling.reduce_map`.
+          average: rows (n d) are the mean over a record's clips; otherwise they are (n clips d).
 
         Raises ValueError for an unknown modality or layer.
         """
@@ -163,12 +174,12 @@ class Frozen:
         if len(source) == 0:
             raise ValueError(f"the source {source} is empty")
         layers = tuple(layers)
-        key = (source, modality, layers, clips, pool)
+        key = (source, modality, layers, clips, pool, average)
         if key not in self._cache:
-            self._cache[key] = self._extract(source, modality, layers, clips, pool)
+            self._cache[key] = self._extract(*key)
         return self._cache[key]
 
-    def _extract(self, source, modality, layers, clips, pool) -> Features:
+    def _extract(self, source, modality, layers, clips, pool, average) -> Features:
         def read(record):
             return {
                 "x": self.method.clips(record, modality, clips),
@@ -190,8 +201,8 @@ class Frozen:
             if missing:
                 raise ValueError(f"no layer '{missing[0]}' in {modality}; it has {', '.join(out)}")
             local = {name: _local_rows(out[name]) for name in layers or out}
-            local = {k: v.reshape(rows, clips, -1).mean(1)[:valid] for k, v in local.items()}
-            gathered.append(local)
+            local = {k: v.reshape(rows, clips, -1)[:valid] for k, v in local.items()}
+            gathered.append({k: v.mean(1) for k, v in local.items()} if average else local)
             plain.append({k: v[:valid] for k, v in batch.items()})
         merged = {k: np.concatenate([part[k] for part in gathered]) for k in gathered[0]}
         facts = {k: np.concatenate([part[k] for part in plain]) for k in plain[0]}
@@ -255,9 +266,8 @@ def _reduced(x: jax.Array, pool: str) -> jax.Array:
         x = x.mean(1)
     if x.ndim == 3:  # a spectrogram: one channel
         x = x[..., None]
-    if x.ndim == 4 and x[0].size > 9600:
-        side = min(reduced_side(x.shape[-1]), *x.shape[1:3])
-        x = adaptive_pool(x, side, pool)
+    if x.ndim == 4:
+        x = reduce_map(x, pool)
     return x.reshape(len(x), -1)
 
 

@@ -19,7 +19,8 @@ class Scores:
         self._scores: dict[int, float] = {}
         if name and os.path.isfile(self._path):
             with open(self._path) as file:
-                self._scores = {int(k): v for k, v in json.load(file)[self._name].items()}
+                known = json.load(file)  # of another number, if keep_best was changed
+            self._scores = {int(k): v for k, v in known.get(self._name, {}).items()}
 
     def add(self, step: int, results: dict[str, float]) -> None:
         """Notes the number of this step, if it is among the results."""

@@ -91,6 +91,8 @@ def main(argv: list[str]) -> int:
         return MISTAKE
     except Stopped as stopped:
         code = stopped.code
+    except KeyboardInterrupt:  # between two tries
+        code = BY_CTRL_C
     if on == "tpu":
         say(f"the slice is kept, and paid for, until: {shlex.join(engine.delete())}")
     return code

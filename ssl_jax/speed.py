@@ -8,6 +8,7 @@ it counts the body of a `lax.scan` once, however often it runs.
 import dataclasses
 import math
 import os
+from collections.abc import Mapping
 
 import flax.linen as nn
 import jax
@@ -119,6 +120,9 @@ def without_remat(method: Method) -> Method:
             new = {name: plain(v) for name, v in fields.items()}
             changed = {name: v for name, v in new.items() if v is not fields[name]}
             return dataclasses.replace(value, **changed) if changed else value
+        if isinstance(value, Mapping):  # the tasks of a multitask
+            new = {name: plain(v) for name, v in value.items()}
+            return new if any(new[name] is not v for name, v in value.items()) else value
         return value
 
     return plain(method)

@@ -222,14 +222,21 @@ def test_presence_reads_numbers_text_and_difficulty():
         ],
         labels=[-1, -1, -1, 1],
     )
-    assert presence(source).tolist() == [[0, -1, 1], [-1, 1, 1], [-1, -1, -1], [-1, 1, -1]]
-    assert presence(source, 4).shape == (4, 4)
+    assert presence(source, np.arange(4)).tolist() == [
+        [0, -1, 1],
+        [-1, 1, 1],
+        [-1, -1, -1],
+        [-1, 1, -1],
+    ]
+    assert presence(source, np.arange(4), 4).shape == (4, 4)
     with pytest.raises(ValueError, match="label 2 is none of the 2 classes"):
-        presence(source, 2)
+        presence(source, np.arange(4), 2)
+    # A record that could not be read is not asked for.
+    assert presence(source, np.array([1, 3])).tolist() == [[-1, 1, 1], [-1, 1, -1]]
     with pytest.raises(MediaError, match=r"record 0: has no labels \(extra\['labels'\]\)"):
-        presence(records([{}]))
+        presence(records([{}]), np.arange(1))
     with pytest.raises(MediaError, match="record 0: extra\\['labels'\\] holds no whole numbers"):
-        presence(records([{"labels": "dog"}]))
+        presence(records([{"labels": "dog"}]), np.arange(1))
 
 
 def test_voc_step_by_step():

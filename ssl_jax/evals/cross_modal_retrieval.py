@@ -18,6 +18,7 @@ from ssl_jax.evals.retrieval import (
     ndcg_by_chance,
     recall_at,
 )
+from ssl_jax.frozen import Features
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,14 +92,16 @@ class CrossModalRetrieval:
 
     def _joint(self, frozen) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
         """(layer, queries, gallery, groups), as the network gives them."""
-        queries, gallery = (
-            frozen.features(self.test, modality, (self.layer,), self.clips, self.pool)
-            for modality in (self.query, self.gallery)
+        queries, gallery = paired(
+            *(
+                frozen.features(self.test, modality, (self.layer,), self.clips, self.pool)
+                for modality in (self.query, self.gallery)
+            )
         )
         names = (f"{self.query} {self.layer}", f"{self.gallery} {self.layer}")
         rows = finite_rows(names[0], queries.layers[self.layer], queries.indices)
         answers = finite_rows(names[1], gallery.layers[self.layer], gallery.indices)
-        if rows.shape != answers.shape:
+        if rows.shape[1] != answers.shape[1]:
             raise ValueError(
                 f"{names[0]} has {rows.shape[1]} features and {names[1]} {answers.shape[1]}: they "
                 "share no space; use map='ridge'"
@@ -115,6 +118,7 @@ class CrossModalRetrieval:
             frozen.features(source, self.gallery, (self.layer,), self.clips, self.pool)
             for source in (self.train, self.test)
         )
+        (train, target), (test, answers) = paired(train, target), paired(test, answers)
         name = f"{self.gallery} {self.layer}"
         known = finite_rows(f"train, {name}", target.layers[self.layer], target.indices)
         asked = finite_rows(f"test, {name}", answers.layers[self.layer], answers.indices)
@@ -165,9 +169,11 @@ class GradedRetrieval:
 
     def run(self, frozen) -> Iterator[tuple[str, float]]:
         """`frozen`: a trained network, `ssl_jax.frozen.Frozen`. ValueError without labels."""
-        queries, gallery = (
-            frozen.features(self.test, modality, (self.layer,), self.clips, self.pool)
-            for modality in (self.query, self.gallery)
+        queries, gallery = paired(
+            *(
+                frozen.features(self.test, modality, (self.layer,), self.clips, self.pool)
+                for modality in (self.query, self.gallery)
+            )
         )
         labels = queries.labels
         if (labels < 0).any():
@@ -181,7 +187,7 @@ class GradedRetrieval:
             )
             for name, x in ((self.query, queries), (self.gallery, gallery))
         )
-        if asked.shape != found.shape:
+        if asked.shape[1] != found.shape[1]:
             raise ValueError(
                 f"layer '{self.layer}' has {asked.shape[1]} features in {self.query} and "
                 f"{found.shape[1]} in {self.gallery}: they share no space"
@@ -195,7 +201,7 @@ class GradedRetrieval:
             relevance = table[labels[rows]][:, labels]
             relevance[np.arange(len(rows)), rows] = 0
             scores.append(ndcg(relevance, similarity, self.k, self.gain, self.ties))
-            others = relevance[~np.eye(len(labels), dtype=bool)[rows]].reshape(len(rows), -1)
+            others = relevance[np.arange(len(labels)) != rows[:, None]].reshape(len(rows), -1)
             chance.append(ndcg_by_chance(others, self.k, self.gain))
         yield f"{self.layer}/nDCG@{self.k}", float(np.mean(np.concatenate(scores)))
         yield f"chance/nDCG@{self.k}", float(np.mean(np.concatenate(chance)))
@@ -234,3 +240,14 @@ def predict_features(
         return -float(np.mean(np.sum(unit(predicted) * unit(true), axis=1)))
 
     return regress(x, y, new, l2, seed, error)[0]
+
+
+def paired(a: Features, b: Features) -> tuple[Features, Features]:
+    """The records that both have: of a film whose sound is broken, the picture may have been read.
+
+    Raises ValueError if there is none.
+    """
+    _, mine, theirs = np.intersect1d(a.indices, b.indices, return_indices=True)
+    if not len(mine):
+        raise ValueError("no record could be read in both modalities")
+    return a.rows(mine), b.rows(theirs)

@@ -120,7 +120,7 @@ class Keypoints:
             )
         found = record.extra[name]
         numbers = np.array(found.split() if isinstance(found, str) else found, np.float64)
-        return float(head_size(numbers.reshape(1, 4))[0] if name == "head" else numbers)
+        return float(head_size(numbers.reshape(1, 4))[0] if name == "head" else numbers.item())
 
 
 def filled(shares: Float[np.ndarray, "n k 2"]) -> tuple[np.ndarray, Float[np.ndarray, "k 2"]]:

@@ -179,8 +179,8 @@ class VocLowShot:
             frozen.features(source, self.modality, self.layers, self.clips, self.pool)
             for source in (self.train, self.test)
         )
-        shown = presence(self.train, self.classes)
-        truth = presence(self.test, shown.shape[1])
+        shown = presence(self.train, train.indices, self.classes)
+        truth = presence(self.test, test.indices, shown.shape[1])
         for layer, values in train.layers.items():
             x = finite_rows(f"train, layer {layer}", values, train.indices)
             new = finite_rows(f"test, layer {layer}", test.layers[layer], test.indices)

@@ -42,13 +42,13 @@ class Pretext:
         def read(record):
             return frozen.method.views(record, np.random.default_rng([self.seed, record.index]))
 
-        process, processes = jax.process_index(), jax.process_count()
-        rows = self.batch_size // processes
+        # Every host reads whole batches, which is what `puzzle` takes: of parts, some hosts might
+        # be full and others not, and these would wait for one another for ever.
         mixed = _Mixed(self.source, self.seed)
-        batches = record_batches(mixed, read, rows, frozen.loading, process, processes)
+        batches = record_batches(mixed, read, self.batch_size, frozen.loading)
         key, results = jax.random.key(self.seed), []
         for number, (batch, valid) in enumerate(batches):
-            if valid == rows:
+            if valid == self.batch_size:
                 results.append(frozen.puzzle(batch, jax.random.fold_in(key, number)))
         if not results:
             raise ValueError(

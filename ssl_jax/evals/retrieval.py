@@ -58,8 +58,9 @@ def first_ranks(
     match ties:
         case "pessimistic":
             before += tied.sum(axis=1)
-        case "mean":
-            before += tied.sum(axis=1) / 2
+        case "mean":  # r right and t wrong items in random order: t / (r + 1) wrong come first
+            equals = np.sum(right & (np.abs(ahead) <= tolerance), axis=1)
+            before += tied.sum(axis=1) / (equals + 1)
         case "index":
             first = (right & (np.abs(ahead) <= tolerance)).argmax(axis=1)
             before += np.sum(tied & (np.arange(right.shape[1]) < first[:, None]), axis=1)

@@ -20,7 +20,7 @@ class Protocol:
     """How a paper pools features and trains its probe.
 
     Attributes:
-      pool: as `ops.pooling.reduce_map` knows it.
+      pool: as `ops.probe_pooling.reduce_map` knows it.
       standardised: every feature has mean 0 and deviation 1 over the training set.
       rates: learning rates, the first from the start, the next after each of `drops` (epochs); a
         single rate without drops falls to zero along a cosine.

@@ -123,8 +123,8 @@ class VocSvm:
             frozen.features(source, self.modality, self.layers, self.clips, self.pool)
             for source in (self.train, self.test)
         )
-        shown = presence(self.train, self.classes)
-        truth = presence(self.test, shown.shape[1])
+        shown = presence(self.train, train.indices, self.classes)
+        truth = presence(self.test, test.indices, shown.shape[1])
         if self.difficult == "negative":
             shown = np.where(shown == 0, -1, shown)
         fit = functools.partial(
@@ -185,7 +185,7 @@ class Svm:
         test = train if self.test is None else frozen.features(self.test, *settings)
         classes, labels, truth = classes_of(train, test)
         if self.test is None:
-            own = official_folds(self.train, self.fold_key)
+            own = official_folds(self.train, train.indices, self.fold_key)
             parts = [(own != fold, own == fold) for fold in np.unique(own)]
         else:
             own = None
@@ -197,7 +197,7 @@ class Svm:
                 # The choice keeps the set's own folds together too.
                 marks = (
                     held_folds(labels[inner], self.folds, self.seed)
-                    if own is None
+                    if own is None or len(np.unique(own[inner])) < 2
                     else np.unique(own[inner])[:, None] == own[inner]
                 )
                 x = windows_of("train", train, layer, inner)
@@ -243,11 +243,14 @@ def _decisions(x, labels, new, held, knobs: Svm, classes: int, fit) -> Float[np.
     return summed(answers_with(x, shown, new, fit, np.full(classes, best)), windows)
 
 
-def official_folds(source: Source, key: str) -> Int[np.ndarray, "n"]:
-    """The fold of every record. MediaError for one without; ValueError if there is but one fold."""
+def official_folds(source: Source, indices: Int[np.ndarray, "n"], key: str) -> Int[np.ndarray, "n"]:
+    """The fold of each of these records.
+
+    MediaError for a record without; ValueError if there is but one fold.
+    """
     found = []
-    for i in range(len(source)):
-        record = source[i]
+    for i in indices:
+        record = source[int(i)]
         try:
             found.append(int(record.extra[key]))
         except (KeyError, TypeError, ValueError) as error:
