@@ -16,6 +16,7 @@ from ssl_jax.checksums import damage, write_checksums
 from ssl_jax.config import ConfigError
 from ssl_jax.hosts import several, wait_for_all
 from ssl_jax.keep_best import Scores
+from ssl_jax.stop import Interrupted
 
 
 class TrainState(struct.PyTreeNode):
@@ -119,7 +120,7 @@ class Saver:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_) -> None:
-        agreed = kind is None or issubclass(kind, KeyboardInterrupt | FloatingPointError)
+        agreed = kind is None or issubclass(kind, Interrupted | FloatingPointError)
         if several() and not agreed:
             return  # another host may be gone, and the end of a save waits for it
         self._settle()

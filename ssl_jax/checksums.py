@@ -23,9 +23,12 @@ def damage(folder: str) -> str:
     path = os.path.join(folder, NAME)
     if not os.path.isfile(path):
         return ""
-    with open(path) as file:
-        known = json.load(file)
-    found = _checksums(folder)
+    try:
+        with open(path) as file:
+            known = dict(json.load(file))
+        found = _checksums(folder)
+    except (OSError, ValueError, TypeError) as error:  # several hosts wait for an answer
+        return f"{path}: {error}"
     changed = [name for name in known if found.get(name) != known[name]]
     return f"{changed[0]} is not what was written" if changed else ""
 

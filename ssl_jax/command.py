@@ -27,6 +27,7 @@ from ssl_jax.checkpoint import SaveError
 from ssl_jax.config import ConfigError
 from ssl_jax.data.record import MediaError
 from ssl_jax.hosts import Cluster
+from ssl_jax.stop import Interrupted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,8 +61,8 @@ def run(main: Callable[[Arguments], None], program: str) -> None:
     try:
         arguments = parse(program, sys.argv[1:])
         if arguments.cluster:
-            arguments.cluster.join()
             among_several = True
+            arguments.cluster.join()
         main(arguments)
     except KeyboardInterrupt as error:
         code = BY_CTRL_C if getattr(error, "by", signal.SIGINT) == signal.SIGINT else DONE
@@ -69,6 +70,8 @@ def run(main: Callable[[Arguments], None], program: str) -> None:
         if code == DONE:
             again = shlex.join(["python", "-m", f"ssl_jax.{program}", *sys.argv[1:]])
             print(f"ssl_jax: to go on: {again}", file=sys.stderr)
+        if among_several and not isinstance(error, Interrupted):
+            _leave(code)
         sys.exit(code)
     except FloatingPointError as error:
         _line(error)
@@ -87,10 +90,8 @@ def _end(error: Exception, among_several: bool) -> NoReturn:
         _line(error, "; make room and give the same command: it goes on from what is saved")
         code = TRY_AGAIN
     elif lost and "RESOURCE_EXHAUSTED" not in str(error):
-        where = f"process {jax.process_index()} of {jax.process_count()}"
-        text = (
-            f"{where} lost touch with another, which may have been ended or have failed by itself"
-        )
+        # Its number may not be known: that would start the devices, and it may not have joined yet.
+        text = "this process lost touch with another, which may have been ended or have failed"
         print(f"ssl_jax: {text} ({_first(error)})", file=sys.stderr)
         print("ssl_jax: start all of them again: they go on from what is saved", file=sys.stderr)
         code = TRY_AGAIN
@@ -104,10 +105,17 @@ def _end(error: Exception, among_several: bool) -> NoReturn:
     else:
         raise error
     if among_several:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)  # an orderly end would first wait for the others, who wait for this one
+        _leave(code)
     sys.exit(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """Ends this one of several processes: an orderly end would first wait for the others, who wait
+    for this one.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _quieten_failed_saves() -> None:

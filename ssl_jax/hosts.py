@@ -38,7 +38,8 @@ class Cluster:
     def join(self) -> None:
         """Meets the other processes; to be called before JAX touches a device.
 
-        Raises ConfigError if there is nothing to join.
+        Raises ConfigError if there is nothing to join, and JaxRuntimeError if the others do not
+        come.
         """
         known = bool(self.coordinator)
         try:
@@ -48,6 +49,8 @@ class Cluster:
                 self.process_id if known else None,
                 heartbeat_timeout_seconds=self.heartbeat_seconds,
             )
+        except jax.errors.JaxRuntimeError:
+            raise
         except (ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:300]
             hint = "; give --coordinator=HOST:PORT --num_processes=N --process_id=I"

@@ -77,6 +77,8 @@ def main(argv: list[str]) -> int:
     arguments = vars(parser.parse_args(own))
     if not command:
         parser.error("write -- and then the command to run")
+    if arguments["retries"] < 0 or arguments["wait"] < 0:
+        parser.error("--retries and --wait must be at least 0")
     on, dry_run = arguments.pop("on"), arguments.pop("dry_run")
     retries, wait = arguments.pop("retries"), arguments.pop("wait")
     engine = ENGINES[on](**arguments)

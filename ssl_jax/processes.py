@@ -38,15 +38,18 @@ def together(lines: list[Line], grace: float = GRACE) -> int:
     MISTAKE or DIVERGED if one says so, or that of the first to fail: the others, which lose touch
     with it, fail with a code of their own. They have `grace` seconds for that and are ended then.
 
-    Raises Stopped after SIGTERM and Ctrl-C, which are passed on, both as SIGTERM (so that runs save
-    themselves), and LaunchError if there is no such program.
+    Raises Stopped after SIGTERM and Ctrl-C, which are passed on, both as SIGTERM: runs on this
+    machine save themselves; what ssh or gcloud has started elsewhere is cut off, and has what it
+    had saved before. LaunchError if there is no such program.
     """
     for line in lines:
         need(line[0])
         say(shlex.join(line))
     started = [_start(line) for line in lines]
     unfinished, told = threading.Event(), threading.Event()
-    readers = [threading.Thread(target=_pass_on, args=(p, unfinished)) for p in started]
+    readers = [
+        threading.Thread(target=_pass_on, args=(p, unfinished), daemon=True) for p in started
+    ]
     for reader in readers:
         reader.start()
 
@@ -62,12 +65,14 @@ def together(lines: list[Line], grace: float = GRACE) -> int:
         if new and not failed:
             deadline = time.monotonic() + grace
         failed += [p.returncode for p in new]
+        if told.is_set() and deadline == float("inf"):
+            deadline = time.monotonic() + grace
         if time.monotonic() > deadline:
             _end(started, by)
             deadline, by = time.monotonic() + 30, signal.SIGKILL
         time.sleep(0.05)
-    for reader in readers:
-        reader.join()
+    for reader in readers:  # what a process has left behind may hold its output open
+        reader.join(timeout=10)
     for number, handler in before.items():
         signal.signal(number, handler)
     clear = [code for code in failed if code in (MISTAKE, DIVERGED)]

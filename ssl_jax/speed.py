@@ -113,17 +113,20 @@ def without_remat(method: Method) -> Method:
     """The same method, no trunk of which computes anything twice to save memory."""
 
     def plain(value):
-        if isinstance(value, nn.Module):
-            return value.clone(remat=False) if getattr(value, "remat", False) else value
-        if isinstance(value, Method):
-            fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-            new = {name: plain(v) for name, v in fields.items()}
-            changed = {name: v for name, v in new.items() if v is not fields[name]}
-            return dataclasses.replace(value, **changed) if changed else value
         if isinstance(value, Mapping):  # the tasks of a multitask
             new = {name: plain(v) for name, v in value.items()}
             return new if any(new[name] is not v for name, v in value.items()) else value
-        return value
+        if not isinstance(value, nn.Module | Method):
+            return value
+        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        new = {name: plain(v) for name, v in fields.items() if name not in ("parent", "name")}
+        if new.get("remat"):
+            new["remat"] = False
+        changed = {name: v for name, v in new.items() if v is not fields[name]}
+        if not changed:
+            return value
+        module = isinstance(value, nn.Module)
+        return value.clone(**changed) if module else dataclasses.replace(value, **changed)
 
     return plain(method)
 

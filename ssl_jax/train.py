@@ -137,6 +137,8 @@ def fit(config: ConfigDict, workdir: str | os.PathLike) -> TrainState:
                     log.result(step, name, value)
                     results[name] = value
                 saver.score(step, results)
+        if several():  # an evaluator that fails on one host would end it in mid-save
+            saver.finish()
         if experiment.evaluators:
             table = Table.of(freeze(state), experiment.evaluators)
             saver.score(experiment.steps, table.trained)
