@@ -20,7 +20,7 @@ HERE = os.path.dirname(__file__)
 STEPS, KILLS = 400, 20
 
 # Starts the run again and again, each time in a fork, so that JAX is imported only once. For every
-# line of stdin it writes the number of a new process, and waits for it to end.
+# line of stdin, the steps between saves, it writes the number of a new process and how that ended.
 NURSERY = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
@@ -29,10 +29,10 @@ from ssl_jax import train
 from ssl_jax.checkpoint import Checkpoints
 from ssl_jax.config import call
 warnings.simplefilter('ignore')
-for _ in sys.stdin:
+for line in sys.stdin:
     child = os.fork()
     if not child:
-        saving = call(Checkpoints, every_steps=2)
+        saving = call(Checkpoints, every_steps=int(line), every_minutes=0)
         train.fit(tiny.experiment(steps=int(sys.argv[3]), checkpoints=saving), sys.argv[2])
         os._exit(0)
     print(child, flush=True)
@@ -51,8 +51,8 @@ class Nursery:
             text=True,
         )
 
-    def start(self) -> int:
-        self.process.stdin.write("again\n")
+    def start(self, every_steps) -> int:
+        self.process.stdin.write(f"{every_steps}\n")
         self.process.stdin.flush()
         return int(self.process.stdout.readline())
 
@@ -82,7 +82,7 @@ def test_twenty_kills_change_no_bit(tmp_path):
     try:
         for kill in range(KILLS):
             left_over = under_way(folder)
-            child = nursery.start()
+            child = nursery.start(every_steps=2)
             deadline = time.monotonic() + 120
             while not under_way(folder) - left_over and time.monotonic() < deadline:
                 time.sleep(0.001)  # starting up; any moment after that will do
@@ -91,7 +91,7 @@ def test_twenty_kills_change_no_bit(tmp_path):
             os.kill(child, signal.SIGKILL)
             assert nursery.end() == -signal.SIGKILL, f"the run was over before kill {kill}"
             in_mid_save += bool(under_way(folder))
-        nursery.start()
+        nursery.start(every_steps=0)
         assert nursery.end() == 0
     finally:
         nursery.close()

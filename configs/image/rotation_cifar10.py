@@ -5,10 +5,17 @@
 Data: TFDS `cifar10`, prepared as array_record. Cost: 200 epochs, not measured.
 Paper: a non-linear classifier on blocks 1 to 4 reaches 85.07, 89.06, 86.21 and 61.73 %; the probe
 here is linear. With --config.method.vision.blocks=3: 85.45, 88.56, 62.09 %; its deepest network has
-5. Ours: not measured.
+5. Ours at this setting: not measured.
 
 Variants: `:fashion` trains a narrow network on Fashion-MNIST in minutes on a CPU, from the idx
 files in data/fashion_mnist; `:tiny` is four steps on synthetic data.
+
+Ours, `:fashion`, three seeds (mean ± deviation; one and a half minutes each on two CPU cores): new
+pictures are turned back 0.926 ± 0.005 of the time; control with shuffled targets 0.246 ± 0.019,
+chance 0.25. Ten labels a class, against the same at random initialisation (raw pixels 0.705):
+
+    block1 0.744 ± 0.005 (0.728 ± 0.006)    block2 0.749 ± 0.002 (0.710 ± 0.009)
+    block3 0.725 ± 0.009 (0.684 ± 0.020)    pool   0.600 ± 0.003 (0.574 ± 0.028)
 """
 
 from ssl_jax.config import call, variant_of
