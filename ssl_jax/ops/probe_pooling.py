@@ -8,8 +8,8 @@ from ssl_jax.ops.pooling import adaptive_pool, avg_pool, global_avg_pool, reduce
 POOLS = ("max", "avg", "windows", "resize", "global")
 
 
-def reduce_map(x: Float[Array, "b h w c"], how: str) -> Float[Array, "b s s c"]:
-    """A map of at most about 9000 numbers, square; a smaller one stays as it is.
+def reduce_map(x: Float[Array, "b h w c"], how: str) -> Float[Array, "b h2 w2 c"]:
+    """A square map of at most about 9000 numbers; a smaller one stays as it is, square or not.
 
     Args:
       how: 'max' or 'avg', adaptive pooling (Gidaris et al. 2018); 'windows', means of windows that
