@@ -3,11 +3,15 @@
     python -m ssl_jax.train --config=configs/audio/correspondence_audioset.py --workdir=runs/ave
 
 Data: the folder data/audioset_instruments with manifest.csv (path, split). Cost: not measured.
-Paper: correspondence accuracy 81.9 %; its retrieval score, nDCG@30 over a tree of labels, is not
-here yet (ours is recall). Ours: not measured.
+Paper: correspondence accuracy 81.9 %; its retrieval score is nDCG@30 over a tree of labels
+(`GradedRetrieval`; here recall). Ours at this setting: not measured.
 
 Variants: `:arcade` trains narrow networks on game video with sound in minutes on a CPU; `:tiny` is
 four steps on synthetic data.
+
+Ours, `:arcade`, one seed: pairs of new plays told apart 0.891 of the time (chance 0.5); within a game
+R@10 0.270 (chance 0.200); game from sound, five labels each: embedding 0.845, at random
+initialisation 0.432.
 """
 
 from ssl_jax.config import call, variant_of
