@@ -9,8 +9,8 @@ Paper: correspondence accuracy 81.9 %; its retrieval score is nDCG@30 over a tre
 Variants: `:arcade` trains narrow networks on game video with sound in minutes on a CPU; `:tiny` is
 four steps on synthetic data.
 
-Ours, `:arcade`, one seed: pairs of new plays told apart 0.891 of the time (chance 0.5); within a game
-R@10 0.270 (chance 0.200); game from sound, five labels each: embedding 0.845, at random
+Ours, `:arcade`, one seed: pairs of new plays told apart 0.891 of the time (chance 0.5); within a
+game R@10 0.270 (chance 0.200); game from sound, five labels each: embedding 0.845, at random
 initialisation 0.432.
 """
 
