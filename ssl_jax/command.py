@@ -1,4 +1,4 @@
-"""The command line of `python -m ssl_jax.train` and `python -m ssl_jax.evaluate`.
+"""The command line of `python -m ssl_jax.train`, `evaluate` and `cluster`.
 
     --config=FILE[:variant]  --workdir=DIR  [--config.x.y=value ...]
     [--distributed [--coordinator=HOST:PORT --num_processes=N --process_id=I]]
@@ -181,7 +181,7 @@ def parse(program: str, argv: list[str]) -> Arguments:
             "--random_init", action="store_true", help="evaluate the method before training"
         )
         parser.add_argument("--step", type=int, help="which checkpoint; default: the newest")
-    parser.set_defaults(only="", random_init=False, step=None, distributed=False, coordinator="")
+    parser.set_defaults(only="", random_init=False, step=None, distributed=False)
     plain = [a for a in argv if not a.startswith("--config.")]
     try:
         known, unknown = parser.parse_known_args(plain)
@@ -202,8 +202,10 @@ def parse(program: str, argv: list[str]) -> Arguments:
         cluster = Cluster(
             known.coordinator, known.num_processes, known.process_id, known.heartbeat_seconds
         )
-    elif known.coordinator:
-        raise ConfigError("--coordinator is of use with --distributed only")
+    else:
+        for name in ("coordinator", "num_processes", "process_id", "heartbeat_seconds"):
+            if name in known and getattr(known, name) != parser.get_default(name):
+                raise ConfigError(f"--{name} is of use with --distributed only")
     return Arguments(config, known.workdir, only, known.random_init, known.step, cluster)
 
 

@@ -63,9 +63,11 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--dry_run", action="store_true", help="print what would be run")
     parser.add_argument("--retries", type=int, default=10, help="how often to start again")
     parser.add_argument("--wait", type=float, default=60.0, help="seconds before each retry")
-    if "--help" not in own and "-h" not in own:
-        known, _ = parser.parse_known_args(own)
-        for field in dataclasses.fields(ENGINES[known.on]):
+    name_only = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    name_only.add_argument("--on")
+    chosen = ENGINES.get(name_only.parse_known_args(own)[0].on)
+    if chosen:  # its own flags, which --on=... --help then lists
+        for field in dataclasses.fields(chosen):
             if field.type is bool:
                 parser.add_argument(f"--{field.name}", action="store_true")
             else:

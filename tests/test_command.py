@@ -66,6 +66,7 @@ def test_joining_nobody_is_one_line_with_a_hint():
         (arguments("--config.log_every=0"), "log_every=0 must be at least 1"),
         (arguments(config=__file__), "has no function get_config"),
         (arguments("--coordinator=a:1"), "--coordinator is of use with --distributed only"),
+        (arguments("--process_id=0"), "--process_id is of use with --distributed only"),
         (
             arguments("--distributed", "--coordinator=a:1", "--num_processes=2"),
             "--coordinator, --num_processes and --process_id go together",

@@ -9,13 +9,13 @@ from sklearn.linear_model import Ridge as Reference
 from sklearn.metrics import ndcg_score
 
 from ssl_jax.data.record import Caption, Record
-from ssl_jax.evals.clip_retrieval import ClassRetrieval, nearest_by_distance
+from ssl_jax.evals.clip_retrieval import ClassRetrieval
 from ssl_jax.evals.cross_modal_retrieval import (
     CrossModalRetrieval,
     GradedRetrieval,
     predict_features,
 )
-from ssl_jax.evals.knn import nearest
+from ssl_jax.evals.knn import nearest, nearest_by_distance
 from ssl_jax.evals.probe import standardise
 from ssl_jax.evals.retrieval import (
     first_ranks,
@@ -172,7 +172,7 @@ def test_ndcg_of_ties_and_of_chance():
         ndcg(relevance - 1, similarity, 3)
 
 
-def test_collapsed_features_score_chance():
+def test_collapsed_features_stand_in_the_middle():
     same = np.random.default_rng(2).normal(size=(1, 50)) + np.zeros((30, 1))
     shaken = same + 1e-8 * np.random.default_rng(3).normal(size=(30, 50))
     found = matching_ranks(same, shaken, np.zeros(30, int), "mean")

@@ -1,48 +1,14 @@
 """Clip retrieval: is a training film of the same class among the k nearest of a test film?"""
 
 import dataclasses
-import functools
 from collections.abc import Iterator
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
 
 from ssl_jax.data.record import Source
-from ssl_jax.evals import knn
+from ssl_jax.evals.knn import nearest, nearest_by_distance
 from ssl_jax.evals.probe import classes_of, finite_rows
 from ssl_jax.evals.retrieval import recall_by_chance
-
-
-@functools.partial(jax.jit, static_argnames="k")
-def _block(queries: Float[Array, "m d"], gallery: Float[Array, "n d"], k: int):
-    products = jnp.matmul(queries, gallery.T, precision="highest")
-    # The nearest have the smallest |g|^2 / 2 - q g; of equals the earlier comes first.
-    return jax.lax.top_k(products - jnp.square(gallery).sum(axis=1) / 2, k)[1]
-
-
-def nearest_by_distance(
-    queries: Float[np.ndarray, "m d"], gallery: Float[np.ndarray, "n d"], k: int
-) -> tuple[Float[np.ndarray, "m k"], Int[np.ndarray, "m k"]]:
-    """Euclidean distances and row numbers of each query's k nearest, nearest first.
-
-    Ties go to the earlier row. ValueError if the gallery has fewer than k rows.
-    """
-    if not 1 <= k <= len(gallery):
-        raise ValueError(f"{k} neighbours asked of {len(gallery)} records; choose a smaller k")
-    # Distances do not change with the origin, and near it the squares lose least to rounding.
-    origin = gallery.mean(axis=0)
-    placed = jax.device_put(gallery - origin)
-    size = min(max(knn.BLOCK // len(gallery), 1), len(queries))
-    padded = np.pad(queries - origin, ((0, -len(queries) % size), (0, 0)))
-    blocks = [
-        jax.device_get(_block(jax.device_put(padded[start : start + size]), placed, k))
-        for start in range(0, len(padded), size)
-    ]
-    rows = np.concatenate(blocks)[: len(queries)]
-    distances = [np.linalg.norm(gallery[r] - q, axis=1) for q, r in zip(queries, rows, strict=True)]
-    return np.stack(distances), rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,8 +60,8 @@ class ClassRetrieval:
                 source = gallery if self.centre == "train_mean" else queries
                 queries = queries - source.mean(axis=0)
                 gallery = gallery - gallery.mean(axis=0)
-            nearest = knn.nearest if self.distance == "cosine" else nearest_by_distance
-            _, rows = nearest(queries, gallery, max(self.ks))
+            search = nearest if self.distance == "cosine" else nearest_by_distance
+            _, rows = search(queries, gallery, max(self.ks))
             hit = labels[rows] == truth[:, None]
             for k in self.ks:
                 yield f"{layer}/hit@{k}", float(np.mean(hit[:, :k].any(axis=1)))

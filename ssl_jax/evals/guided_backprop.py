@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from ssl_jax.data.record import Source
 from ssl_jax.evals.pictures import Tile, around_grey, as_picture, inputs, page, stretched
 from ssl_jax.evals.relu_rules import with_relu_rule
+from ssl_jax.sharding import put_same
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,9 +162,8 @@ def shuffled(variables: dict, seed: int) -> dict:
 
     def permute(leaf):
         values = np.asarray(jax.device_get(leaf))
-        return jax.device_put(
-            rng.permutation(values.reshape(-1)).reshape(leaf.shape), leaf.sharding
-        )
+        mixed = rng.permutation(values.reshape(-1)).reshape(leaf.shape)
+        return put_same(mixed, leaf.sharding)
 
     return {**variables, "params": jax.tree.map(permute, variables["params"])}
 

@@ -30,9 +30,32 @@ def unit(rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
 
 
 @functools.partial(jax.jit, static_argnames="k")
-def _block(queries: Float[Array, "m d"], gallery: Float[Array, "n d"], k: int):
-    similarity = jnp.matmul(queries, gallery.T, precision="highest")
-    return jax.lax.top_k(similarity, k)  # of equals the earlier comes first
+def _block(
+    queries: Float[Array, "m d"], gallery: Float[Array, "n d"], less: Float[Array, "n"], k: int
+):
+    scores = jnp.matmul(queries, gallery.T, precision="highest") - less
+    return jax.lax.top_k(scores, k)  # of equals the earlier comes first
+
+
+def _highest(
+    queries: Float[np.ndarray, "m d"],
+    gallery: Float[np.ndarray, "n d"],
+    less: Float[np.ndarray, "n"],
+    k: int,
+) -> tuple[Float[np.ndarray, "m k"], Int[np.ndarray, "m k"]]:
+    """The k highest of a query's products with the gallery less each row's number; their rows."""
+    if not 1 <= k <= len(gallery):
+        raise ValueError(f"{k} neighbours asked of {len(gallery)} records; choose a smaller k")
+    gallery, less = jax.device_put((gallery, less))
+    size = min(max(BLOCK // len(gallery), 1), len(queries))
+    # Every block has the same shape, so it compiles once; the last one's padding is cut off.
+    padded = np.pad(queries, ((0, -len(queries) % size), (0, 0)))
+    parts = [
+        jax.device_get(_block(jax.device_put(padded[start : start + size]), gallery, less, k))
+        for start in range(0, len(padded), size)
+    ]
+    scores, rows = (np.concatenate(part)[: len(queries)] for part in zip(*parts, strict=True))
+    return scores, rows
 
 
 def nearest(
@@ -42,18 +65,20 @@ def nearest(
 
     Ties go to the earlier row. ValueError if the gallery has fewer than k rows.
     """
-    if not 1 <= k <= len(gallery):
-        raise ValueError(f"{k} neighbours asked of {len(gallery)} records; choose a smaller k")
-    queries, gallery = unit(queries), jax.device_put(unit(gallery))
-    size = min(max(BLOCK // len(gallery), 1), len(queries))
-    # Every block has the same shape, so it compiles once; the last one's padding is cut off.
-    padded = np.pad(queries, ((0, -len(queries) % size), (0, 0)))
-    parts = [
-        jax.device_get(_block(jax.device_put(padded[start : start + size]), gallery, k))
-        for start in range(0, len(padded), size)
-    ]
-    similarity, rows = (np.concatenate(part)[: len(queries)] for part in zip(*parts, strict=True))
-    return similarity, rows
+    return _highest(unit(queries), unit(gallery), np.zeros(len(gallery), np.float32), k)
+
+
+def nearest_by_distance(
+    queries: Float[np.ndarray, "m d"], gallery: Float[np.ndarray, "n d"], k: int
+) -> tuple[Float[np.ndarray, "m k"], Int[np.ndarray, "m k"]]:
+    """As `nearest`, with Euclidean distances in place of similarities."""
+    # Distances do not change with the origin, and near it the squares lose least to rounding.
+    origin = gallery.mean(axis=0)
+    moved = gallery - origin
+    # The nearest have the smallest |g|^2 / 2 - q g.
+    _, rows = _highest(queries - origin, moved, np.square(moved).sum(axis=1) / 2, k)
+    distances = [np.linalg.norm(gallery[r] - q, axis=1) for q, r in zip(queries, rows, strict=True)]
+    return np.stack(distances), rows
 
 
 def votes(

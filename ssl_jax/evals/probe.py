@@ -72,7 +72,8 @@ def few_labels(labels: Int[np.ndarray, "n"], per_class: int, seed: int) -> Int[n
         rows = np.flatnonzero(labels == name)
         if len(rows) < per_class:
             raise ValueError(
-                f"labels_per_class={per_class}, but class {name} has only {len(rows)} records"
+                f"{per_class} labels a class are asked for, "
+                f"but class {name} has only {len(rows)} records"
             )
         chosen.append(rng.permutation(rows)[:per_class])
     return np.sort(np.concatenate(chosen))

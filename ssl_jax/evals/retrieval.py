@@ -68,7 +68,11 @@ def first_ranks(
 
 
 def recall_at(rank: Float[np.ndarray, "q"], k: int) -> float:
-    """Share of queries whose right answer is among the first k."""
+    """Share of queries whose right answer is among the first k.
+
+    Under ties='mean' a network that ties everything is found in the middle, hence always among
+    the first k of a gallery of up to 2 k items, and never of a larger one.
+    """
     return float(np.mean(rank < k))
 
 
