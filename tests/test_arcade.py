@@ -223,6 +223,7 @@ def test_says_nothing_on_its_own(capfd, fresh_cache):
     ("knobs", "message"),
     [
         ({"games": ("seaqest",)}, "no game 'seaqest'; did you mean seaquest"),
+        ({"games": ("combat",)}, "no game 'combat'"),  # carried, but the emulator can not play it
         ({"games": ()}, "games is empty"),
         ({"split": "val"}, "split='val'"),
         ({"label": "score"}, "label='score'"),

@@ -1,34 +1,13 @@
 """Weighted nearest neighbours against a slow loop."""
 
-import dataclasses
 import math
 
 import numpy as np
 import pytest
-from jax.sharding import Mesh
+from computed import computed, features
 
 from ssl_jax.evals import knn
 from ssl_jax.evals.knn import Knn, nearest, unit, votes
-from ssl_jax.frozen import Features
-
-
-@dataclasses.dataclass(frozen=True)
-class Computed:
-    """Stands for a frozen network whose features are known already."""
-
-    train: Features
-    test: Features
-    mesh: Mesh | None = None
-
-    def features(self, source, modality, layers, clips, pool):
-        full = getattr(self, source)
-        return dataclasses.replace(full, layers={k: full.layers[k] for k in layers or full.layers})
-
-
-def features(labels, **layers):
-    n = len(labels)
-    layers = {name: np.asarray(rows, np.float32) for name, rows in layers.items()}
-    return Features(layers, np.array(labels, np.int64), np.arange(n), np.zeros(n, np.int64))
 
 
 def test_temperature_decides_between_the_nearest_and_the_many():
@@ -78,7 +57,7 @@ def test_knn_counts_hits_of_every_record():
     x, new = rng.normal(size=(40, 8)) + 3 * np.eye(16)[y, :8], rng.normal(size=(23, 8))
     new += 3 * np.eye(16)[truth, :8]
     train, test = features(y, pool5=x), features(truth, pool5=new)
-    results = dict(Knn("train", "test", k=6, temperature=0.2).run(Computed(train, test)))
+    results = dict(Knn("train", "test", k=6, temperature=0.2).run(computed(train, test)))
 
     top1 = top5 = 0
     for row, label in zip(new, truth, strict=True):
@@ -96,7 +75,7 @@ def test_knn_counts_hits_of_every_record():
 
 
 def test_impossible_settings_are_refused():
-    table = Computed(features([0, 1], a=np.eye(2)), features([0, 1], a=np.eye(2)))
+    table = computed(features([0, 1], a=np.eye(2)), features([0, 1], a=np.eye(2)))
     with pytest.raises(ValueError, match="20 neighbours asked of 2 records"):
         dict(Knn("train", "test").run(table))
     with pytest.raises(ValueError, match="temperature=0"):

@@ -6,37 +6,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import Mesh
+from computed import computed, features
 
 from ssl_jax.evals import sgd_probe
 from ssl_jax.evals.linear import Linear
 from ssl_jax.evals.sgd_probe import PROTOCOLS, Protocol
-from ssl_jax.frozen import Features
 from ssl_jax.ops.pooling import reduced_side
 from ssl_jax.ops.probe_pooling import reduce_map
 
 # AlexNet's layers: rows and channels of those who measured it.
 CAFFENET = ((55, 96), (27, 256), (13, 384), (13, 384), (13, 256))
 ROTNET = ((55, 64), (27, 192), (13, 384), (13, 256), (13, 256))
-
-
-@dataclasses.dataclass(frozen=True)
-class Computed:
-    """Stands for a frozen network whose features are known already."""
-
-    train: Features
-    test: Features
-    mesh: Mesh | None = None
-
-    def features(self, source, modality, layers, clips, pool):
-        full = getattr(self, source)
-        return dataclasses.replace(full, layers={k: full.layers[k] for k in layers or full.layers})
-
-
-def features(labels, **layers):
-    n = len(labels)
-    layers = {name: np.asarray(rows, np.float32) for name, rows in layers.items()}
-    return Features(layers, np.array(labels, np.int64), np.arange(n), np.zeros(n, np.int64))
 
 
 def pooled_size(size, channels, how):
@@ -138,13 +118,13 @@ def test_linear_by_name_of_a_paper():
     train = features(y, good=x, far=1e3 * x + 500, noise=noise[0])
     test = features(truth, good=new, far=1e3 * new + 500, noise=noise[1])
     linear = Linear("train", "test", protocol="rotnet", layers=("good", "far", "noise"))
-    results = dict(linear.run(Computed(train, test)))
+    results = dict(linear.run(computed(train, test)))
     assert results["good"] > 0.9 > 0.6 > results["noise"]
     assert results["far"] == results["good"]
     assert results["chance"] == pytest.approx(1 / 3)
     assert set(results) == {"good", "far", "noise", "chance"}
     few = dataclasses.replace(linear, labels_per_class=2, draws=3, layers=("noise",))
-    assert 0 < dict(few.run(Computed(train, test)))["noise/std"] < 0.2
+    assert 0 < dict(few.run(computed(train, test)))["noise/std"] < 0.2
 
 
 def test_the_settings_of_a_protocol_stand_beside_its_result():

@@ -6,32 +6,12 @@ import warnings
 import jax
 import numpy as np
 import pytest
-from jax.sharding import Mesh
+from computed import computed, features
 from sklearn.linear_model import LogisticRegression
 
 from ssl_jax.evals import logistic, newton
 from ssl_jax.evals.linear import Linear
 from ssl_jax.evals.probe import class_ranks, held_folds, held_out, standardise
-from ssl_jax.frozen import Features
-
-
-@dataclasses.dataclass(frozen=True)
-class Computed:
-    """Stands for a frozen network whose features are known already."""
-
-    train: Features
-    test: Features
-    mesh: Mesh | None = None
-
-    def features(self, source, modality, layers, clips, pool):
-        full = getattr(self, source)
-        return dataclasses.replace(full, layers={k: full.layers[k] for k in layers or full.layers})
-
-
-def features(labels, **layers):
-    n = len(labels)
-    layers = {name: np.asarray(rows, np.float32) for name, rows in layers.items()}
-    return Features(layers, np.array(labels, np.int64), np.arange(n), np.zeros(n, np.int64))
 
 
 def blobs(n, d, k, spread, seed):
@@ -133,7 +113,7 @@ def test_linear_reports_every_layer_with_the_strength_chosen_on_train():
     # Names of classes need not start at 0 nor be dense.
     train = features(10 * y + 5, good=7 * x + 3, noise=noise.normal(size=x.shape))
     test = features(10 * truth + 5, good=7 * new + 3, noise=noise.normal(size=new.shape))
-    results = dict(Linear("train", "test", l2=grid).run(Computed(train, test)))
+    results = dict(Linear("train", "test", l2=grid).run(computed(train, test)))
 
     # The same protocol, step by step, with scikit-learn.
     inner, outer = standardise(x, new)
@@ -160,7 +140,7 @@ def test_linear_reports_every_layer_with_the_strength_chosen_on_train():
     # What the test labels are does not change the choice; only the accuracy.
     relabelled = dataclasses.replace(test, labels=np.roll(test.labels, 1))
     again = dict(
-        Linear("train", "test", layers=("good",), l2=grid).run(Computed(train, relabelled))
+        Linear("train", "test", layers=("good",), l2=grid).run(computed(train, relabelled))
     )
     assert again["good/l2"] == best
     assert again["good"] < 0.4
@@ -172,16 +152,16 @@ def test_bad_features_are_refused_by_name():
     broken = features([0, 1, 0, 1], conv1=np.where(np.eye(4) > 0, np.nan, 0))
     linear = Linear("train", "test")
     with pytest.raises(ValueError, match="test: 2 of 4 records have no label, first record 2"):
-        dict(linear.run(Computed(good, unlabelled)))
+        dict(linear.run(computed(good, unlabelled)))
     with pytest.raises(ValueError, match="train, layer conv1: features of 4 of 4 records are NaN"):
-        dict(linear.run(Computed(broken, good)))
+        dict(linear.run(computed(broken, good)))
     with pytest.raises(ValueError, match="same label"):
-        dict(linear.run(Computed(features([1, 1], conv1=np.eye(2)), good)))
+        dict(linear.run(computed(features([1, 1], conv1=np.eye(2)), good)))
 
 
 def test_impossible_knobs_are_refused_in_one_line():
     x = np.eye(4)
-    table = Computed(features([0, 1, 0, 1], conv1=x), features([0, 1, 0, 1], conv1=x))
+    table = computed(features([0, 1, 0, 1], conv1=x), features([0, 1, 0, 1], conv1=x))
     for knobs, message in (
         ({"l2": (-1.0,)}, r"l2=\(-1.0,\): strengths must be finite and at least 0"),
         ({"l2": ()}, "l2 is empty"),

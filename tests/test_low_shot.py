@@ -4,32 +4,13 @@ import dataclasses
 
 import numpy as np
 import pytest
-from jax.sharding import Mesh
+from computed import Computed, computed, features
 from sklearn.datasets import load_digits
 from sklearn.neighbors import KNeighborsClassifier
 
 from ssl_jax.data.record import Record
 from ssl_jax.evals.low_shot import LowShot, VocLowShot, few_of_each, nearest_scores
 from ssl_jax.evals.probe import few_labels, standardise
-from ssl_jax.frozen import Features
-
-
-@dataclasses.dataclass(frozen=True)
-class Computed:
-    """Stands for a frozen network whose features are known already; sources are tuples."""
-
-    known: tuple[tuple[object, Features], ...]
-    mesh: Mesh | None = None
-
-    def features(self, source, modality, layers, clips, pool):
-        full = next(found for owner, found in self.known if owner is source)
-        return dataclasses.replace(full, layers={k: full.layers[k] for k in layers or full.layers})
-
-
-def features(labels, **layers):
-    n = len(labels)
-    layers = {name: np.asarray(rows, np.float32) for name, rows in layers.items()}
-    return Features(layers, np.array(labels, np.int64), np.arange(n), np.zeros(n, np.int64))
 
 
 def test_a_class_gets_k_positives_and_so_many_negatives_as_the_other_classes_would():
@@ -64,7 +45,7 @@ def digits():
     inner, outer = order[:1297], order[1297:]
     train, test = features(labels[inner], input=images[inner]), features(labels[outer])
     test = dataclasses.replace(test, layers={"input": images[outer].astype(np.float32)})
-    return Computed((("train", train), ("test", test)))
+    return computed(train, test)
 
 
 def test_one_neighbour_with_a_hundred_labels_of_digits():

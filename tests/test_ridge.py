@@ -5,32 +5,12 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from jax.sharding import Mesh
+from computed import computed, features
 from sklearn.linear_model import Ridge as Reference
 
 from ssl_jax.evals import ridge
 from ssl_jax.evals.probe import few_labels, held_out, standardise
 from ssl_jax.evals.ridge import Ridge
-from ssl_jax.frozen import Features
-
-
-@dataclasses.dataclass(frozen=True)
-class Computed:
-    """Stands for a frozen network whose features are known already."""
-
-    train: Features
-    test: Features
-    mesh: Mesh | None = None
-
-    def features(self, source, modality, layers, clips, pool):
-        full = getattr(self, source)
-        return dataclasses.replace(full, layers={k: full.layers[k] for k in layers or full.layers})
-
-
-def features(labels, **layers):
-    n = len(labels)
-    layers = {name: np.asarray(rows, np.float32) for name, rows in layers.items()}
-    return Features(layers, np.array(labels, np.int64), np.arange(n), np.zeros(n, np.int64))
 
 
 @pytest.mark.parametrize(("n", "d"), [(30, 7), (9, 14)])
@@ -109,7 +89,7 @@ def test_ridge_chooses_on_held_out_training_rows_and_reports_layers():
     grid = (0.01, 30.0, 1e6)
     train, test = features(y, conv=x, noise=0 * x + x[:1]), features(truth, conv=new, noise=new)
     with jax.transfer_guard("disallow"):  # as inside the training loop
-        results = dict(Ridge("train", "test", l2=grid).run(Computed(train, test)))
+        results = dict(Ridge("train", "test", l2=grid).run(computed(train, test)))
 
     x, new = standardise(np.float32(x), np.float32(new))
     held = held_out(y, seed=0)
@@ -125,7 +105,7 @@ def test_few_labels_are_balanced_draws():
     y, truth = rng.permutation(np.arange(90) % 3), rng.permutation(np.arange(30) % 3)
     x, new = (np.float32(rng.normal(size=(len(t), 4)) + 2 * np.eye(4)[t]) for t in (y, truth))
     few = Ridge("train", "test", l2=(1.0,), labels_per_class=2, draws=3, seed=8)
-    frozen = Computed(features(y, a=x), features(truth, a=new))
+    frozen = computed(features(y, a=x), features(truth, a=new))
     results = dict(few.run(frozen))
     x, new = standardise(x, new)  # by all 90 rows, though only six have labels
     accuracies = []

@@ -1,13 +1,12 @@
 """Machines against liblinear, average precision against scikit-learn and loops."""
 
-import dataclasses
 import math
 from fractions import Fraction
 
 import jax
 import numpy as np
 import pytest
-from jax.sharding import Mesh
+from computed import Computed, features
 from sklearn.metrics import average_precision_score
 from sklearn.svm import LinearSVC
 
@@ -17,22 +16,6 @@ from ssl_jax.evals.average_precision import KINDS, average_precision, mean_avera
 from ssl_jax.evals.multi_labels import presence
 from ssl_jax.evals.probe import held_folds
 from ssl_jax.evals.svm import Svm, VocSvm, normalised, summed
-from ssl_jax.frozen import Features
-
-
-@dataclasses.dataclass(frozen=True)
-class Computed:
-    """Stands for a frozen network whose features are known already; sources are tuples."""
-
-    known: tuple[tuple[object, Features], ...]
-    mesh: Mesh | None = None
-
-    def features(self, source, modality, layers, clips, pool, average=True):
-        full = next(found for owner, found in self.known if owner is source)
-        chosen = {k: full.layers[k] for k in layers or full.layers}
-        if average and clips > 1:
-            chosen = {k: v.mean(axis=1) for k, v in chosen.items()}
-        return dataclasses.replace(full, layers=chosen)
 
 
 def records(extras, labels=None):
@@ -41,12 +24,6 @@ def records(extras, labels=None):
         Record(f"record {i}", i, 1, 1.0, label=int(label), extra=extra)
         for i, (extra, label) in enumerate(zip(extras, labels, strict=True))
     )
-
-
-def features(labels, **layers):
-    n = len(labels)
-    layers = {name: np.asarray(rows, np.float32) for name, rows in layers.items()}
-    return Features(layers, np.array(labels, np.int64), np.arange(n), np.zeros(n, np.int64))
 
 
 def reference(x, y, cost, positive_weight=1.0):

@@ -121,25 +121,29 @@ class TrainDataset:
 def _rows_generator(
     states: UInt64[np.ndarray, "b 4"],
 ) -> tuple[np.random.Generator, Callable[[int], None]]:
-    """One generator for all rows, and what sets it to the state that a row begins in.
+    """This thread's generator, for all rows, and what sets it to the state that a row begins in.
 
     Making a generator takes longer than copying a small picture, and so does setting its `state`.
     So its bytes are written where it keeps them, if it keeps them as numpy has done so far.
     """
-    bits = np.random.SFC64(0)
+    if not hasattr(_of_thread, "bits"):
+        _of_thread.bits = np.random.SFC64(0)
+    bits = _of_thread.bits
     rng = np.random.Generator(bits)
     if not _keeps_plain_bytes():
         return rng, lambda row: setattr(bits, "state", _state(states[row]))
-    memory, size = _memory(bits), SFC64_BYTES
+    memory = _memory(bits)
     unused = np.zeros((len(states), 1), np.uint64)  # half a number that may be left over
-    data = np.concatenate([states, unused], axis=1).tobytes()
+    whole = np.concatenate([states, unused], axis=1).view(f"V{SFC64_BYTES}")
+    rows = whole.ravel().tolist()  # bytes
 
     def begin_row(row: int) -> None:
-        memory[:] = data[row * size : (row + 1) * size]
+        memory.raw = rows[row]
 
     return rng, begin_row
 
 
+_of_thread = threading.local()
 SFC64_BYTES = 40
 
 
@@ -151,11 +155,9 @@ def _keeps_plain_bytes() -> bool:
     return np.frombuffer(_memory(bits), np.uint64).tolist() == [5, 6, 7, 8, 1 + (3 << 32)]
 
 
-def _memory(bits: np.random.BitGenerator) -> memoryview:
+def _memory(bits: np.random.BitGenerator) -> ctypes.Array:
     """What is valid as long as `bits` lives."""
-    return memoryview((ctypes.c_char * SFC64_BYTES).from_address(bits.ctypes.state_address)).cast(
-        "B"
-    )
+    return (ctypes.c_char * SFC64_BYTES).from_address(bits.ctypes.state_address)
 
 
 def _state(words: UInt64[np.ndarray, "4"]) -> dict:

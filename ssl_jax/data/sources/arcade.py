@@ -253,13 +253,17 @@ def _player(emulator, rng, hold_min, hold_max):
 
 @functools.cache
 def _games() -> tuple[str, ...]:
-    """Names of the games that ale-py carries; also keeps the emulator from chatting on stderr."""
+    """Games that ale-py carries and can play; also keeps the emulator from chatting on stderr.
+
+    It ends the whole process when asked for one that it carries but cannot play ("combat").
+    """
     try:
         from ale_py import ALEInterface, LoggerMode, roms
     except ImportError:
         raise MediaError("arcade needs ale-py: pip install 'ssl_jax[arcade]'") from None
     ALEInterface.setLoggerMode(LoggerMode.Error)
-    return tuple(sorted(rom.stem for rom in Path(roms.__file__).parent.glob("*.bin")))
+    carried = Path(roms.__file__).parent.glob("*.bin")
+    return tuple(sorted(rom.stem for rom in carried if ALEInterface.isSupportedROM(rom)))
 
 
 _cache: collections.OrderedDict = collections.OrderedDict()
