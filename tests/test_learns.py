@@ -1,5 +1,7 @@
 """A method learns what films it never saw can confirm, and learns nothing from shuffled pairs."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from sklearn.datasets import load_digits
 
 from ssl_jax import config as configs
 from ssl_jax.config import call
+from ssl_jax.data.record import Record
 from ssl_jax.data.sources.idx import IdxSource
 from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.evals.pretext import Pretext
@@ -79,3 +82,53 @@ def test_the_rotation_of_new_pictures_is_told_unless_targets_were_shuffled(tmp_p
     # independent, and by 0.022 at the most.
     assert accuracy[()] > 0.25 + 10 * 0.022
     assert accuracy[("target",)] < 0.25 + 3 * 0.022
+
+
+@dataclasses.dataclass(frozen=True)
+class Growing:
+    """Films of a square that grows as long as they last, or that stands still (`speed` 0)."""
+
+    size: int
+    seed: int
+    speed: float
+    frames: int = 24
+    side: int = 18
+
+    def __len__(self):
+        return self.size
+
+    def __getitem__(self, index):
+        rng = np.random.default_rng([self.seed, index])
+        colour, ground = rng.integers(128, 256, 3), rng.integers(0, 128, 3)
+        top, left = rng.integers(0, self.side - 12, 2)
+
+        def frames(numbers):
+            film = np.full((len(numbers), self.side, self.side, 3), ground, np.uint8)
+            for picture, number in zip(film, numbers, strict=True):
+                side = 2 + int(self.speed * number)
+                picture[top : top + side, left : left + side] = colour
+            return film
+
+        return Record(f"film {index}", index, self.frames, 15.0, frames=frames)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("optimised")
+def test_the_order_of_clips_is_told_where_time_shows_and_only_there(tmp_path):
+    config = configs.load("configs/video/clip_order_ucf101.py:tiny")
+    config.steps = 150
+    config.batch_size = 16
+    config.method.dropout = 0.0
+    config.optimizer = call(Optimizer, name="sgd", learning_rate=0.03, schedule="cosine")
+    config.evaluators = {}
+    config.sharding.devices = 1
+    accuracy = {}
+    for speed in (0.4, 0.0):
+        config.source = call(Growing, size=256, seed=0, speed=speed)
+        workdir = tmp_path / f"speed {speed}"
+        fit(config, workdir)
+        held_out = Pretext(Growing(size=256, seed=1, speed=speed), 16)
+        accuracy[speed] = dict(held_out.run(load(workdir)))["accuracy"]
+    # A sixth is chance; 256 films, each right or wrong, scatter by 0.023 about it.
+    assert accuracy[0.4] > 0.5
+    assert abs(accuracy[0.0] - 1 / 6) < 3 * 0.023

@@ -63,29 +63,33 @@ def ucf101(trunk):
 
 
 def arcade():
-    games = ("seaquest", "enduro", "space_invaders", "beam_rider", "assault", "demon_attack")
-    data = {"games": games, "seconds": 3.0, "frame_skip": 4, "height": 64, "width": 64}
-    train = call(ArcadeSource, clips_per_game=128, **data)
-    test = call(ArcadeSource, clips_per_game=32, split="test", **data)
+    # Order can be told where something grows or wears off for as long as a film lasts. So a film is
+    # the first seconds of a play, in which two players draw walls behind them, until one hits one.
+    data = {"games": ("surround",), "clips_per_play": 1, "height": 48, "width": 48}
+    train = call(ArcadeSource, clips_per_game=256, seconds=3.0, label="reward", **data)
+    test = call(ArcadeSource, clips_per_game=128, seconds=3.0, label="reward", split="test", **data)
     return call(
         Experiment,
         source=train,
         method=call(
             ClipOrder,
             vision=call(ResNet3D, layers=ONE_BLOCK, split=True, width=0.125),
-            frames=8,
-            gap=4,
-            height=64,
-            width=64,
-            crop=56,
-            hidden=64,
+            frames=4,
+            stride=3,
+            gap=1,
+            height=48,
+            width=48,
+            crop=44,
+            dropout=0.0,
         ),
-        optimizer=call(Optimizer, name="adamw", learning_rate=1e-3, schedule="cosine"),
+        optimizer=call(
+            Optimizer, name="sgd", learning_rate=0.03, schedule="cosine", warmup_steps=30
+        ),
         steps=300,
         batch_size=16,
         evaluators={
             "pretext": call(Pretext, source=test, batch_size=16),
-            "linear": call(Linear, train=train, test=test, labels_per_class=2),
+            "linear": call(Linear, train=train, test=test),
         },
     )
 

@@ -25,13 +25,16 @@ class ClipOrderNet(nn.Module):
     vision: nn.Module
     classes: int
     hidden: int
+    dropout: float
 
     @nn.compact
     def __call__(self, batch: Batch, train: bool) -> jax.Array:
         clips = batch["vision"]  # (b, n, t, h, w, c)
         layers = self.vision(clips.reshape(-1, *clips.shape[2:]), train)
         pooled = layers["pool"].reshape(*clips.shape[:2], -1)
-        head = PairwiseOrderHead(classes=self.classes, hidden=self.hidden, name="head")
+        head = PairwiseOrderHead(
+            classes=self.classes, hidden=self.hidden, dropout=self.dropout, name="head"
+        )
         return head(pooled, train)
 
 
@@ -53,6 +56,7 @@ class ClipOrder(Method):
       height, width: to which frames are resized.
       crop: side of the square that the network sees.
       hidden: width of the comparison of two clips.
+      dropout: rate, on the comparisons.
     """
 
     vision: nn.Module
@@ -64,10 +68,12 @@ class ClipOrder(Method):
     width: int = 171
     crop: int = 112
     hidden: int = 512
+    dropout: float = 0.5
 
     @property
     def net(self) -> nn.Module:
-        return ClipOrderNet(self.vision, math.factorial(self.clips_per_film), self.hidden)
+        orders = math.factorial(self.clips_per_film)
+        return ClipOrderNet(self.vision, orders, self.hidden, self.dropout)
 
     def views(self, record: Record, rng: np.random.Generator) -> Example:
         numbers = spaced_clips(
