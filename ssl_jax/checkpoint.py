@@ -14,7 +14,7 @@ from flax import struct
 
 from ssl_jax.checksums import damage, write_checksums
 from ssl_jax.config import ConfigError
-from ssl_jax.hosts import several, wait_for_all
+from ssl_jax.hosts import on_every_host, several, wait_for_all
 from ssl_jax.keep_best import Scores
 from ssl_jax.stop import Interrupted
 
@@ -274,30 +274,40 @@ class Saver:
         return variables
 
     def _newest(self, read: Callable[[int], Any], only: int | None = None) -> tuple[Any, list[int]]:
-        """What `read` makes of the newest step that it can read, and those that it could not."""
+        """What `read` makes of the newest step that it can read, and those that it could not.
+
+        Every host calls it. A step that one of them can not read is left by all: reading is a
+        thing that they do together.
+        """
         damaged = []
         for step in sorted(self._manager.all_steps(), reverse=True) if only is None else [only]:
-            try:
-                self._verify(step)
-                return read(step), damaged
-            except (jax.errors.JaxRuntimeError, MemoryError):  # not the checkpoint's fault
-                raise
-            except Exception as error:  # Orbax raises plain Exceptions, too
-                path = os.path.join(self.folder, str(step))
-                logging.warning("cannot read checkpoint %s: %s", path, _first_line(error))
-                damaged.append(step)
+            for attempt in (self._verify, read):
+                found, error = _attempt(attempt, step)
+                if not on_every_host(error is None):
+                    path = os.path.join(self.folder, str(step))
+                    reason = _first_line(error) if error else "another host cannot"
+                    logging.warning("cannot read checkpoint %s: %s", path, reason)
+                    damaged.append(step)
+                    break
+            else:
+                return found, damaged
         return None, damaged
 
     def _verify(self, step: int) -> None:
-        """ValueError, on all hosts, if a file of the checkpoint has changed since."""
+        """ValueError, on the first host, if a file of the checkpoint has changed since."""
         problem = damage(os.path.join(self.folder, str(step))) if jax.process_index() == 0 else ""
-        bad = bool(problem)
-        if several():
-            from jax.experimental import multihost_utils
+        if problem:
+            raise ValueError(problem)
 
-            bad = bool(multihost_utils.broadcast_one_to_all(bad))
-        if bad:
-            raise ValueError(problem or "its files are not what was written")
+
+def _attempt(do: Callable[[int], Any], step: int) -> tuple[Any, Exception | None]:
+    """(result, None) or (None, error); what is not the checkpoint's fault is raised."""
+    try:
+        return do(step), None
+    except (jax.errors.JaxRuntimeError, MemoryError):
+        raise
+    except Exception as error:  # Orbax raises plain Exceptions, too
+        return None, error
 
 
 def _first_line(error: Exception) -> str:

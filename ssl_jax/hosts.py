@@ -70,6 +70,15 @@ def wait_for_all(name: str) -> None:
         multihost_utils.sync_global_devices(name)
 
 
+def on_every_host(yes: bool) -> bool:
+    """Whether all processes say yes; all of them have to ask."""
+    if not several():
+        return yes
+    from jax.experimental import multihost_utils
+
+    return bool(multihost_utils.process_allgather(np.bool_(yes)).all())
+
+
 def check_agreement(config: ConfigDict, workdir: str) -> None:
     """Raises ConfigError, on all hosts, unless all have the same config and the same workdir."""
     if not several():

@@ -5,6 +5,7 @@ A process that is killed leaves the other in the middle of a collective; every w
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -147,6 +148,16 @@ def test_one_is_killed_the_other_ends_and_both_go_on_identically(together, tmp_p
     ends = Pair(tmp_path).wait()
     assert [code for code, _, _ in ends] == [0, 0], ends
     assert tiny.distance(final(tmp_path), final(together[0])) == 0.0
+
+
+def test_what_one_host_cannot_read_all_leave_aside(together, tmp_path):
+    shutil.copytree(together[0], tmp_path / "run")
+    blind = ({}, {"BLIND_TO": str(STEPS)})
+    ends = Pair(tmp_path / "run", environments=blind).wait()
+    assert [code for code, _, _ in ends] == [0, 0], ends
+    folders = set(os.listdir(tmp_path / "run" / "checkpoints"))
+    assert {f"{STEPS}.damaged", str(STEPS)} <= folders  # and made again
+    assert tiny.distance(final(tmp_path / "run"), final(together[0])) == 0.0
 
 
 def test_sigterm_to_one_stops_both_at_the_same_step_also_under_fsdp(tmp_path, monkeypatch):

@@ -1,7 +1,8 @@
 """`python -m ssl_jax.train` as a process that tests can slow down, shoot or bring to a full disk.
 
 Environment: PAUSE=SECONDS a step; DIE_AT=STEP, SIGKILL to itself once this step is dispatched;
-FULL_AT=STEP,STEP,... no file can grow beyond 4 KiB while these steps are saved.
+FULL_AT=STEP,STEP,... no file can grow beyond 4 KiB while these steps are saved; BLIND_TO=STEP, its
+checkpoint cannot be read.
 """
 
 import os
@@ -12,6 +13,7 @@ import time
 from ssl_jax import command, train
 
 DIE_AT, PAUSE = int(os.environ.get("DIE_AT", "0")), float(os.environ.get("PAUSE", "0"))
+BLIND_TO = int(os.environ.get("BLIND_TO", "0"))
 FULL_AT = [int(step) for step in os.environ.get("FULL_AT", "0").split(",")]
 
 
@@ -33,6 +35,12 @@ def save(saver, state, step, original=train.Saver.save):
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
+def verify(saver, step, original=train.Saver._verify):
+    if step == BLIND_TO:
+        raise OSError("Input/output error")
+    original(saver, step)
+
+
 if __name__ == "__main__":
-    train.Log.advance, train.Saver.save = advance, save
+    train.Log.advance, train.Saver.save, train.Saver._verify = advance, save, verify
     command.run(train.main, "train")
