@@ -30,7 +30,8 @@ class Loading:
     """How the host reads. Decoders release Python's lock, so threads beat worker processes.
 
     Attributes:
-      threads: batches (in evaluation: records) made at once.
+      threads: batches (in evaluation: records) made at once; 1 is best for small pictures that lie
+        in memory, whose views are Python alone.
       prefetch: batches kept ready ahead of the step.
       workers: processes, each with its own threads; for views that are slow in Python itself.
       on_error: what a record does that cannot be read or is unfit for the method: 'skip' (in
