@@ -9,7 +9,7 @@ differences): fine-tuned 58.7 % on UCF101, a protocol that is not here yet. Ours
 Variants: `:arcade` trains a narrow network on game video in minutes on a CPU; `:tiny` is four steps
 on synthetic data.
 
-Ours, `:arcade`, three seeds (mean ± deviation; four minutes each on one CPU core), on new plays: the
+Ours, `:arcade`, three seeds (mean ± deviation; four minutes each on a CPU core), on new plays: the
 motion that belongs to a picture is among the first 10 of 192 0.198 ± 0.038 of the time, at random
 initialisation 0.052 ± 0.005, control with the motions shuffled 0.050 ± 0.023, chance 0.052. It is
 the game that is recognised: among films of one game R@10 is at chance (one seed: 0.318, chance
