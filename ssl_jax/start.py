@@ -5,7 +5,6 @@ import os
 import jax
 import jax.numpy as jnp
 import optax
-from absl import logging
 
 from ssl_jax.checkpoint import Saver, TrainState
 from ssl_jax.config import ConfigError
@@ -59,7 +58,8 @@ def with_trunks(state: TrainState, variables: dict, experiment: Experiment, shar
     if not names:
         there = ", ".join(variables["params"])
         raise ConfigError(f"init_from={experiment.init_from}: no common trunk; it has {there}")
-    logging.info("trunks from %s: %s", experiment.init_from, ", ".join(names))
+    if jax.process_index() == 0:
+        print(f"trunks from {experiment.init_from}: {', '.join(names)}", flush=True)
 
     def swap(collection: dict, name: str) -> dict:
         source = variables.get(name, {})

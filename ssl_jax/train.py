@@ -1,6 +1,7 @@
 """Training: `fit(config, workdir)`, and the command `python -m ssl_jax.train`."""
 
 import contextlib
+import errno
 import functools
 import os
 import tempfile
@@ -203,6 +204,8 @@ def open_workdir(workdir: str) -> None:
         with tempfile.TemporaryFile(dir=workdir):
             pass
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise  # a full disk is no mistake: one may try again
         raise ConfigError(f"cannot write to workdir {workdir}: {error.strerror}") from error
 
 

@@ -135,9 +135,10 @@ def test_features_do_not_depend_on_the_batch_size(whole):
         np.testing.assert_allclose(few.layers[name], many.layers[name], atol=1e-5)
 
 
-def test_init_from_takes_the_trunk_and_nothing_else(whole, tmp_path):
+def test_init_from_takes_the_trunk_and_nothing_else(whole, tmp_path, capsys):
     config = tiny.experiment(init_from=whole[0], steps=0)
     state = train.fit(config, str(tmp_path))
+    assert f"trunks from {whole[0]}: vision" in capsys.readouterr().out
     same = jax.tree.map(np.array_equal, state.params["vision"], whole[1].params["vision"])
     assert all(jax.tree.leaves(same))
     head = state.params["head"]["kernel"]
