@@ -6,7 +6,6 @@ ratios hold on a busy machine too. Films and pictures are written to a temporary
 
 import argparse
 import dataclasses
-import functools
 import importlib.util
 import os
 import sys
@@ -245,16 +244,14 @@ def _decoded() -> DecodedSource:
 
 def _pipeline(sizes: Sizes) -> Rows:
     source, rng = _decoded(), np.random.default_rng(0)
-    dataset = train_dataset(source, _view, ROWS, seed=0)
-    # Views that are Python alone gain nothing by threads: they take turns at its lock.
-    alone, usual = (train_batches(dataset, Loading(threads=n)) for n in (1, Loading().threads))
+    batches = train_batches(train_dataset(source, _view, ROWS, seed=0), Loading())
     for _ in range(50):  # until what was prefetched before the clock started is used up
-        next(alone), next(usual)
+        next(batches)
 
-    def ours(batches):
+    def ours():
         for _ in range(sizes.batches):
             next(batches)
-        time.sleep(0.1)  # not counted, but what is prefetched meanwhile for the next turn is
+        time.sleep(0.1)  # costs nothing, but what is made meanwhile for the next turn counts
 
     def same_work():
         for _ in range(sizes.batches):
@@ -268,14 +265,11 @@ def _pipeline(sizes: Sizes) -> Rows:
             for row, number in enumerate(rng.integers(0, len(source), ROWS).tolist()):
                 batch[row] = source.images[number]
 
-    sides = (functools.partial(ours, alone), functools.partial(ours, usual), same_work, copies)
-    fast, threaded, plain, bare = best(sizes.turns, *sides)
-    alone.close()
-    usual.close()
-    yield "pipeline, 1 thread: overhead over a loop of the same views (share)", fast / plain - 1
-    yield f"pipeline, {Loading().threads} threads: the same", threaded / plain - 1
-    yield "pipeline, 1 thread: its time in units of a loop that only copies", fast / bare
-    yield "pipeline, 1 thread: pictures of 32x32 per second of a core", sizes.batches * ROWS / fast
+    fast, plain, bare = best(sizes.turns, ours, same_work, copies)
+    batches.close()
+    yield "pipeline: overhead over a loop of the same views (share of its time)", fast / plain - 1
+    yield "pipeline: its time in units of a loop that only copies the pictures", fast / bare
+    yield "pipeline: pictures of 32x32 per second of a core", sizes.batches * ROWS / fast
 
 
 def _memory(sizes: Sizes) -> Rows:

@@ -8,11 +8,18 @@ import os
 import signal
 import time
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 from ssl_jax.data import pipeline
-from ssl_jax.data.pipeline import Loading, record_batches, train_batches, train_dataset
+from ssl_jax.data.pipeline import (
+    Loading,
+    record_batches,
+    stack,
+    train_batches,
+    train_dataset,
+)
 from ssl_jax.data.record import MediaError, Record
 
 
@@ -186,3 +193,15 @@ def test_an_error_of_the_source_itself_is_no_broken_record():
     with pytest.raises(ValueError, match="the set is not") as caught:
         train_dataset(Misled(4), views, 4, seed=0)[0]
     assert not isinstance(caught.value, MediaError)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.int64, bool, ml_dtypes.bfloat16, "U2"])
+def test_rows_are_stacked_as_numpy_does(dtype):
+    rows = np.arange(24).reshape(4, 2, 3).astype(dtype)
+    for examples in (rows, rows[:, ::-1], rows.transpose(0, 2, 1)):  # in one piece or not
+        batch = stack([{"x": row} for row in examples])["x"]
+        assert batch.dtype == rows.dtype
+        assert batch.flags.writeable
+        assert np.array_equal(batch, np.stack(list(examples)))
+    mixed = stack([{"x": np.zeros(2, np.int32)}, {"x": np.full(2, 0.5, np.float32)}])["x"]
+    assert mixed.tolist() == [[0, 0], [0.5, 0.5]]
