@@ -18,7 +18,6 @@ from ssl_jax.data.sources.arcade import ArcadeSource
 from ssl_jax.data.sources.folder import FolderSource
 from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.evals.clip_retrieval import ClassRetrieval
-from ssl_jax.evals.linear import Linear
 from ssl_jax.evals.pretext import Pretext
 from ssl_jax.evals.ridge import Ridge
 from ssl_jax.experiment import Experiment
@@ -66,8 +65,8 @@ def arcade():
     # Order can be told where something grows or wears off for as long as a film lasts. So a film is
     # the first seconds of a play, in which two players draw walls behind them, until one hits one.
     data = {"games": ("surround",), "clips_per_play": 1, "height": 48, "width": 48}
-    train = call(ArcadeSource, clips_per_game=256, seconds=3.0, label="reward", **data)
-    test = call(ArcadeSource, clips_per_game=128, seconds=3.0, label="reward", split="test", **data)
+    train = call(ArcadeSource, clips_per_game=256, seconds=3.0, **data)
+    test = call(ArcadeSource, clips_per_game=128, seconds=3.0, split="test", **data)
     return call(
         Experiment,
         source=train,
@@ -95,7 +94,6 @@ def arcade():
         batch_size=16,
         evaluators={
             "pretext": call(Pretext, source=test, batch_size=16),
-            "linear": call(Linear, train=train, test=test),
         },
     )
 
