@@ -393,6 +393,21 @@ def test_killed_and_started_again_gives_the_same_shards(films, tmp_path, serial)
     assert {file: file.stat().st_mtime_ns for file in done} == kept
 
 
+def test_workers_of_beam_in_other_processes_give_the_same_bytes(tmp_path, serial):
+    """Jobs and code travel to them as they do to the machines of a remote runner."""
+    films, expected, out = (tmp_path / name for name in ("films", "expected", "out"))
+    films.mkdir()
+    for seed in range(3):
+        wave = media.noise(1, RATE, seed=seed)
+        media.write(films / f"{seed}.mp4", 20, draw=lambda n, seed=seed: scene(n, seed), wave=wave)
+    prepare.prepare(str(films), str(expected), options=shards.Options(short_side=32), num_shards=3)
+    command = [sys.executable, "-m", "ssl_jax.prepare", f"--input={films}", f"--output={out}"]
+    command += ["--short_side=32", "--shards=3", "--runner=DirectRunner"]
+    command += ["--direct_num_workers=2", "--direct_running_mode=multi_processing"]
+    subprocess.run(command, capture_output=True, timeout=300, check=True)
+    assert contents(out) == contents(expected)
+
+
 def test_changed_files_and_knobs_and_damage_are_made_anew(films, tmp_path, serial):
     out = tmp_path / "out"
     make = lambda quality: prepare.prepare(  # noqa: E731
