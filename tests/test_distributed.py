@@ -131,6 +131,20 @@ def test_evaluators_on_two_processes_give_what_one_process_gives(together):
     assert {name: again[name] for name in results} == pytest.approx(results, abs=1e-6)
 
 
+def test_evaluate_on_two_processes_repeats_the_table_of_the_run(together, tmp_path):
+    shutil.copytree(together[0], tmp_path / "run")
+    results = tmp_path / "run" / "results.json"
+    saved = json.loads(results.read_text())
+    results.unlink()
+    ends = Pair(tmp_path / "run", environments=({"EVALUATE": "1"},) * 2).wait()
+    assert [code for code, _, _ in ends] == [0, 0], ends
+    assert "random init" in ends[0][1]
+    assert "random init" not in ends[1][1]
+    again = json.loads(results.read_text())
+    for part in ("trained", "random_init"):
+        assert again[part] == pytest.approx(saved[part], abs=1e-5)
+
+
 @pytest.mark.parametrize("victim", [1, pytest.param(0, marks=pytest.mark.slow)])
 def test_one_is_killed_the_other_ends_and_both_go_on_identically(together, tmp_path, victim):
     environments = [{}, {}]

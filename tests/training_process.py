@@ -1,4 +1,5 @@
-"""`python -m ssl_jax.train` as a process that tests can slow down, shoot or bring to a full disk.
+"""`python -m ssl_jax.train` as a process that tests can slow down, shoot or bring to a full disk;
+with EVALUATE=1 `python -m ssl_jax.evaluate`.
 
 Environment: PAUSE=SECONDS a step; DIE_AT=STEP, SIGKILL to itself once this step is dispatched;
 FULL_AT=STEP,STEP,... no file can grow beyond 4 KiB while these steps are saved; BLIND_TO=STEP, its
@@ -10,7 +11,7 @@ import resource
 import signal
 import time
 
-from ssl_jax import command, train
+from ssl_jax import command, evaluate, train
 
 DIE_AT, PAUSE = int(os.environ.get("DIE_AT", "0")), float(os.environ.get("PAUSE", "0"))
 BLIND_TO = int(os.environ.get("BLIND_TO", "0"))
@@ -43,4 +44,7 @@ def verify(saver, step, original=train.Saver._verify):
 
 if __name__ == "__main__":
     train.Log.advance, train.Saver.save, train.Saver._verify = advance, save, verify
-    command.run(train.main, "train")
+    if "EVALUATE" in os.environ:
+        command.run(evaluate.main, "evaluate")
+    else:
+        command.run(train.main, "train")
