@@ -10,9 +10,9 @@ minutes on a CPU; `:tiny` is four steps on synthetic data.
 
 Ours, `:arcade`, three seeds (mean ± deviation; ten minutes each on a CPU core, half of it playing):
 three clips of a new play are ordered 0.615 ± 0.009 of the time, at random initialisation 0.193 ±
-0.027, control with shuffled targets 0.177 ± 0.016, chance 0.167. About half of the films hold the end of a
-round, where the screen is emptied or stands still. Of six other games, from the middle of plays,
-nothing was learnt in 300 steps (one seed: 0.146): there no moment looks earlier than another.
+0.027, control with shuffled targets 0.177 ± 0.016, chance 0.167. About half of the films hold the
+end of a round, where the screen is emptied or stands still. Of six other games, from the middle of
+plays, nothing was learnt in 300 steps (one seed: 0.146): no moment there looks earlier than others.
 """
 
 from ssl_jax.config import call, variant_of
