@@ -63,8 +63,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--dry_run", action="store_true", help="print what would be run")
     parser.add_argument("--retries", type=int, default=10, help="how often to start again")
     parser.add_argument("--wait", type=float, default=60.0, help="seconds before each retry")
-    name_only = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    name_only.add_argument("--on")
+    name_only = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    name_only.add_argument("--on", nargs="?")  # without a name: the other parser complains
     chosen = ENGINES.get(name_only.parse_known_args(own)[0].on)
     if chosen:  # its own flags, which --on=... --help then lists
         for field in dataclasses.fields(chosen):

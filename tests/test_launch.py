@@ -113,6 +113,8 @@ def test_distributed_is_said_once(capsys):
     ("arguments", "message"),
     [
         (["--on=moon", "--", "true"], "invalid choice: 'moon'"),
+        (["--on"], "argument --on: expected one argument"),
+        (["--", "true"], "required: --on"),
         (["--on=slurm", "--", "true"], "required: --nodes"),
         (["--on=ssh", "--hosts=a", "--zone=z", "--", "true"], "unrecognized arguments: --zone=z"),
         (["--on=here"], "write -- and then the command to run"),
@@ -289,3 +291,11 @@ def test_sigterm_is_passed_on_and_nothing_is_tried_again(tmp_path):
     out, _ = process.communicate(timeout=60)
     assert out == "saved\nssl_jax: to go on: x\n"
     assert process.returncode == 4
+
+
+def test_help_lists_the_flags_of_the_engine_that_is_named(capsys):
+    for arguments, listed in ((["--on=ssh", "--help"], True), (["--help"], False)):
+        with pytest.raises(SystemExit) as end:
+            launch.main(arguments)
+        assert end.value.code == 0
+        assert ("--hosts HOSTS" in capsys.readouterr().out) == listed

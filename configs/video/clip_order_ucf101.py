@@ -66,9 +66,10 @@ def ucf101(trunk):
 def arcade():
     # Order can be told where something grows or wears off for as long as a film lasts. So a film is
     # the first seconds of a play, in which two players draw walls behind them, until one hits one.
-    data = {"games": ("surround",), "clips_per_play": 1, "height": 48, "width": 48}
-    train = call(ArcadeSource, clips_per_game=256, seconds=3.0, **data)
-    test = call(ArcadeSource, clips_per_game=128, seconds=3.0, split="test", **data)
+    size = {"seconds": 3.0, "height": 48, "width": 48}
+    data = {"games": ("surround",), "clips_per_play": 1, **size}
+    train = call(ArcadeSource, clips_per_game=256, **data)
+    test = call(ArcadeSource, clips_per_game=128, split="test", **data)
     return call(
         Experiment,
         source=train,
@@ -94,9 +95,7 @@ def arcade():
         ),
         steps=450,
         batch_size=16,
-        evaluators={
-            "pretext": call(Pretext, source=test, batch_size=16),
-        },
+        evaluators={"pretext": call(Pretext, source=test, batch_size=16)},
     )
 
 
