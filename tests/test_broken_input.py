@@ -17,7 +17,7 @@ from PIL import Image
 from ssl_jax import config as configs
 from ssl_jax import prepare, train
 from ssl_jax.config import call
-from ssl_jax.data import pipeline, shards
+from ssl_jax.data import failures, shards
 from ssl_jax.data.decode import Limits, probe, read_audio, read_frames
 from ssl_jax.data.pipeline import Loading, record_batches, train_batches, train_dataset
 from ssl_jax.data.record import MediaError
@@ -30,7 +30,7 @@ RATE = 8000
 
 @pytest.fixture(autouse=True)
 def nothing_named_yet(monkeypatch):
-    monkeypatch.setattr(pipeline, "_told", set())
+    monkeypatch.setattr(failures, "_told", set())
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from ssl_jax.data.pipeline import Failures, Loading, TrainBatches
+from ssl_jax.data.failures import Failures
+from ssl_jax.data.pipeline import TrainBatches
 from ssl_jax.data.record import MediaError
 from ssl_jax.feed import AHEAD, Feed
 from ssl_jax.sharding import Sharding
@@ -17,7 +18,7 @@ class Batches(TrainBatches):
 
     def __init__(self, seconds=0.0, last=1000):
         self.seconds, self.last, self.made, self.closed = seconds, last, 0, False
-        self.failures = Failures(Loading())
+        self.failures = Failures(0.5)
 
     def __next__(self):
         time.sleep(self.seconds)

@@ -12,7 +12,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from ssl_jax.data import pipeline
+from ssl_jax.data import row_generator
 from ssl_jax.data.pipeline import (
     Loading,
     record_batches,
@@ -180,7 +180,7 @@ def test_a_generator_that_keeps_its_state_elsewhere_draws_the_same(monkeypatch):
 
     dataset = train_dataset(Numbers(10), drawn, 8, seed=4)
     fast = dataset[3]
-    monkeypatch.setattr(pipeline, "_keeps_plain_bytes", lambda: False)
+    monkeypatch.setattr(row_generator, "_keeps_plain_bytes", lambda: False)
     assert same(dataset[3], fast)
     assert len(np.unique(fast["draw"])) == 24
 

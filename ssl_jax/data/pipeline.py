@@ -7,23 +7,21 @@ through a pipeline costs more than reading small pictures does.
 """
 
 import contextlib
-import ctypes
 import dataclasses
 import functools
 import itertools
-import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from jaxtyping import UInt64
 
+from ssl_jax.data.ahead import Ahead
+from ssl_jax.data.failures import ENOUGH_READ, Failures
 from ssl_jax.data.record import MediaError, Record, Source
+from ssl_jax.data.row_generator import rows_generator
 
 # So many records in a row may be broken before a batch is given up.
 ATTEMPTS = 32
-# A share of fewer records than these is left to chance.
-ENOUGH_READ = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,14 +84,11 @@ class TrainDataset:
         count = self.batch_size // self.processes
         own = slice(self.process * count, (self.process + 1) * count)
         order = shuffled(np.arange(begin, begin + self.batch_size), size, self.seed)[own].tolist()
-        states = np.random.default_rng([self.seed, 1, number]).integers(
-            2**64, size=(self.batch_size, 4), dtype=np.uint64
-        )[own]
-        rng, begin_row = _rows_generator(states)
+        words = np.random.PCG64([self.seed, 1, number]).random_raw(4 * self.batch_size)
+        rng, row_begins = rows_generator(words.reshape(-1, 4)[own])
         source, views = self.source, self.views
         examples, failed = [], []
-        for row, index in enumerate(order):
-            begin_row(row)
+        for index, _ in zip(order, row_begins, strict=True):
             record = None
             try:  # as _made does; a call a row more would be felt
                 record = source[index]
@@ -105,7 +100,8 @@ class TrainDataset:
                 if not skip:
                     raise error from error.__cause__
                 failed.append(str(error))
-                examples.append(self._replacement(begin + own.start + row, failed))
+                position = begin + own.start + len(examples)
+                examples.append(self._replacement(position, failed))
         return stack(examples), tuple(failed), len(examples) + len(failed)
 
     def _replacement(self, position: int, failed: list[str]) -> dict:
@@ -117,53 +113,6 @@ class TrainDataset:
             except MediaError as error:
                 failed.append(str(error))
         raise MediaError(f"{failed[-1]} ({ATTEMPTS + 1} records drawn one after another failed)")
-
-
-def _rows_generator(
-    states: UInt64[np.ndarray, "b 4"],
-) -> tuple[np.random.Generator, Callable[[int], None]]:
-    """This thread's generator, for all rows, and what sets it to the state that a row begins in.
-
-    Making a generator takes longer than copying a small picture, and so does setting its `state`.
-    So its bytes are written where it keeps them, if it keeps them as numpy has done so far.
-    """
-    if not hasattr(_of_thread, "bits"):
-        _of_thread.bits = np.random.SFC64(0)
-    bits = _of_thread.bits
-    rng = np.random.Generator(bits)
-    if not _keeps_plain_bytes():
-        return rng, lambda row: setattr(bits, "state", _state(states[row]))
-    memory = _memory(bits)
-    unused = np.zeros((len(states), 1), np.uint64)  # half a number that may be left over
-    whole = np.concatenate([states, unused], axis=1).view(f"V{SFC64_BYTES}")
-    rows = whole.ravel().tolist()  # bytes
-
-    def begin_row(row: int) -> None:
-        memory.raw = rows[row]
-
-    return rng, begin_row
-
-
-_of_thread = threading.local()
-SFC64_BYTES = 40
-
-
-@functools.cache
-def _keeps_plain_bytes() -> bool:
-    """Whether a generator's memory is its four words, then whether half a number is left over."""
-    bits, words = np.random.SFC64(0), np.arange(5, 9, dtype=np.uint64)
-    bits.state = {**_state(words), "has_uint32": 1, "uinteger": 3}
-    return np.frombuffer(_memory(bits), np.uint64).tolist() == [5, 6, 7, 8, 1 + (3 << 32)]
-
-
-def _memory(bits: np.random.BitGenerator) -> ctypes.Array:
-    """What is valid as long as `bits` lives."""
-    return (ctypes.c_char * SFC64_BYTES).from_address(bits.ctypes.state_address)
-
-
-def _state(words: UInt64[np.ndarray, "4"]) -> dict:
-    state = {"state": words}
-    return {"bit_generator": "SFC64", "state": state, "has_uint32": 0, "uinteger": 0}
 
 
 def train_dataset(
@@ -271,18 +220,14 @@ class TrainBatches:
     """
 
     def __init__(self, dataset: TrainDataset, loading: Loading, start: int):
-        import grain
-        from absl import flags
-
-        if not flags.FLAGS.is_parsed():  # as in a notebook: grain reads absl flags of its own
-            flags.FLAGS.mark_as_parsed()
-        self.failures = Failures(loading)
+        self.failures = Failures(loading.max_failed)
         self._workers = loading.workers
-        parts = grain.MapDataset.source(_Parts(dataset, start, loading.on_error == "skip"))
-        iterable = parts.to_iter_dataset(_options(loading.threads, loading.prefetch))
+        make = functools.partial(dataset.read, skip=loading.on_error == "skip")
         if loading.workers:
-            iterable = iterable.mp_prefetch(grain.MultiprocessingOptions(loading.workers))
-        self._iterator = iter(iterable)
+            self._iterator = _made_by_processes(make, loading, start)
+        else:
+            numbers = itertools.count(start)
+            self._iterator = Ahead(make, numbers, loading.threads, loading.prefetch)
 
     def __iter__(self) -> "TrainBatches":
         return self
@@ -311,71 +256,30 @@ def train_batches(dataset: TrainDataset, loading: Loading, start: int = 0) -> Tr
     return TrainBatches(dataset, loading, start)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Parts:
-    """A dataset from batch `start` on, as grain wants it: with a length."""
+def _made_by_processes(make: Callable[[int], tuple], loading: Loading, start: int) -> Iterator:
+    import grain
+    from absl import flags
 
-    dataset: TrainDataset
+    if not flags.FLAGS.is_parsed():  # as in a notebook: grain reads absl flags of its own
+        flags.FLAGS.mark_as_parsed()
+    threads, ahead = min(loading.threads, loading.prefetch), loading.prefetch
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
+    batches = grain.MapDataset.source(_Numbered(make, start)).to_iter_dataset(options)
+    return iter(batches.mp_prefetch(grain.MultiprocessingOptions(loading.workers)))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Numbered:
+    """make(start), make(start + 1), ... as grain wants it: with a length."""
+
+    make: Callable[[int], tuple]
     start: int
-    skip: bool
 
     def __len__(self) -> int:
         return 2**60
 
     def __getitem__(self, index: int):
-        return self.dataset.read(self.start + index, self.skip)
-
-
-def _options(threads: int, ahead: int):
-    import grain
-
-    return grain.ReadOptions(num_threads=min(threads, ahead), prefetch_buffer_size=ahead)
-
-
-# Broken records -----------------------------------------------------------------------------------
-
-# Evaluators read the same records again and again; one line a file will do.
-_told: set[str] = set()
-
-
-class Failures:
-    """Counts and names what cannot be read; MediaError once that is too much."""
-
-    def __init__(self, loading: Loading, enough: int = ENOUGH_READ):
-        """The share is judged as if at least `enough` records had been read."""
-        self._loading, self._enough = loading, enough
-        self._read = self._failed = 0
-        self._files: set[str] = set()
-
-    @property
-    def files(self) -> int:
-        """How many different files (or records) failed."""
-        return len(self._files)
-
-    def add(self, failed: Sequence[str], read: int) -> None:
-        """Takes note of so many records read, and the lines of those that failed."""
-        self._read += read
-        self._failed += len(failed)
-        for line in failed:
-            file = line.partition(": ")[0]
-            self._files.add(file)
-            if file not in _told:
-                _told.add(file)
-                logging.getLogger(__name__).warning("skipped: %s", line)
-
-        if self._failed > self._loading.max_failed * max(self._read, self._enough):
-            raise MediaError(
-                f"{failed[-1]}; {self._failed} of {self._read} records read have failed by now, "
-                f"more than data.max_failed={self._loading.max_failed}: mend or remove such files"
-            )
-
-    def sum_up(self) -> None:
-        """One line on all that was skipped."""
-        if self._failed:
-            logging.getLogger(__name__).warning(
-                "skipped %d of %d records read; %d different ones, each named once",
-                *(self._failed, self._read, self.files),
-            )
+        return self.make(self.start + index)
 
 
 # Evaluation ---------------------------------------------------------------------------------------
@@ -395,17 +299,14 @@ def record_batches(
     of P reads the records p, p + P, ...; every process sees the same number of batches. Broken
     records are left out, the next take their place, and the last batches have fewer real rows.
     """
-    import grain
-
     count = len(source)
     numbers = range(process, count, processes)
-    failures = Failures(loading, min(len(numbers), ENOUGH_READ))
-    readings = grain.MapDataset.source(_Readings(source, numbers, read, loading.on_error == "skip"))
-    iterator = iter(readings.to_iter_dataset(_options(loading.threads, 2 * batch_size)))
+    failures = Failures(loading.max_failed, min(len(numbers), ENOUGH_READ))
+    make = functools.partial(_reading, source, read, loading.on_error == "skip")
+    readings = Ahead(make, numbers, loading.threads, 2 * batch_size)
 
     def good() -> Iterator[dict]:
-        for _ in numbers:
-            reading = next(iterator)
+        for reading in readings:
             broken = isinstance(reading, str)
             failures.add([reading] if broken else [], 1)
             if not broken:
@@ -419,35 +320,24 @@ def record_batches(
             filler = rows[-1] if rows else filler or _any_reading(source, read)
             yield stack(rows + [filler] * (batch_size - valid)), valid
     finally:
-        iterator.close()
+        readings.close()
         failures.sum_up()
 
 
 def _any_reading(source: Source, read: Callable[[Record], dict]) -> dict:
     """What the first readable record gives: rows to fill batches that have none of their own."""
     for number in range(len(source)):
-        reading = _Readings(source, range(number, number + 1), read, skip=True)[0]
+        reading = _reading(source, read, True, number)
         if not isinstance(reading, str):
             return reading
     raise MediaError(f"{reading}; and none of the other {len(source) - 1} records can be read")
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Readings:
-    """What `read` makes of some records, by number; the error's line if one is broken."""
-
-    source: Source
-    numbers: range
-    read: Callable[[Record], dict]
-    skip: bool
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def __getitem__(self, index: int) -> dict | str:
-        try:
-            return _made(self.source, self.numbers[index], self.read)
-        except MediaError as error:
-            if not self.skip:
-                raise
-            return str(error)
+def _reading(source: Source, read: Callable[[Record], dict], skip: bool, number: int) -> dict | str:
+    """What `read` makes of a record; the error's line if it is broken."""
+    try:
+        return _made(source, number, read)
+    except MediaError as error:
+        if not skip:
+            raise
+        return str(error)
