@@ -376,6 +376,18 @@ def test_broken_pictures(tmp_path):
     assert decode_picture("record 7", data).shape == (64, 64, 3)
 
 
+def test_a_jpeg_with_a_hole_is_refused_and_one_with_bytes_too_many_is_not(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    path = save(tmp_path / "whole.jpg", noise)
+    data, whole = (tmp_path / "whole.jpg").read_bytes(), read_frames(path, [0])[0]
+    end = b"\xff\xd9"  # decoders would fill what comes before it with grey
+    (tmp_path / "hole.jpg").write_bytes(data[: len(data) // 2] + end)
+    with pytest.raises(MediaError, match="hole.jpg: cannot be read .*premature end"):
+        read_frames(tmp_path / "hole.jpg", [0])
+    (tmp_path / "long.jpg").write_bytes(data[:-2] + b"abc" + end + b"trailer")
+    assert np.array_equal(read_frames(tmp_path / "long.jpg", [0])[0], whole)
+
+
 def test_a_decompression_bomb_is_refused(tmp_path):
     path = tmp_path / "bomb.png"
     Image.new("1", (20000, 6000)).save(path)  # few bytes, 360 MB once decoded

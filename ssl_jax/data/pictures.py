@@ -1,4 +1,4 @@
-"""Pictures: files and bytes that Pillow and OpenCV read; several in one file are a film."""
+"""Pictures: files and bytes that Pillow and libjpeg-turbo read; several in one file are a film."""
 
 import contextlib
 import io
@@ -30,21 +30,28 @@ def rgb(image) -> UInt8[np.ndarray, "h w 3"]:
 def decode_picture(name: str, data: bytes) -> UInt8[np.ndarray, "h w 3"]:
     """An encoded picture (JPEG, PNG, ...) from memory. MediaError with `name` if it is broken."""
     with errors_name(name), _image(io.BytesIO(data), name, Limits()) as image:
-        picture = _read_jpeg(data) if _is_plain_jpeg(image) else None
-        return rgb(image) if picture is None else picture
+        return _read_jpeg(data) if _is_plain_jpeg(image) else rgb(image)
 
 
 def _is_plain_jpeg(image) -> bool:
-    return image.format == "JPEG" and image.mode in ("RGB", "L")
+    """Whether it is upright colour or grey, which needs no Pillow."""
+    upright = image.format == "JPEG" and image.getexif().get(0x0112, 1) == 1
+    return upright and image.mode in ("RGB", "L")
 
 
-def _read_jpeg(data: bytes) -> UInt8[np.ndarray, "h w 3"] | None:
-    """The upright picture; None if the file is cut off, which OpenCV would fill with grey."""
-    import cv2
+def _read_jpeg(data: bytes) -> UInt8[np.ndarray, "h w 3"]:
+    """ValueError where libjpeg warns that something is missing, and would fill it with grey.
 
-    if not data.endswith(b"\xff\xd9"):
-        return None
-    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    Bytes too many, which some cameras leave between the parts of a file, do no harm.
+    """
+    import simplejpeg
+
+    try:
+        return simplejpeg.decode_jpeg(data, "RGB")
+    except ValueError as error:
+        if "extraneous bytes" not in str(error):
+            raise
+        return simplejpeg.decode_jpeg(data, "RGB", strict=False)
 
 
 @contextlib.contextmanager
@@ -87,9 +94,7 @@ def read_pictures(media: Media, numbers: list[int], limits: Limits) -> dict[int,
     """Number -> picture, for ascending numbers."""
     frames = {}
     if media.jpeg:
-        picture = _read_jpeg(paths.read(media.path))
-        if picture is not None:
-            return {0: picture}
+        return {0: _read_jpeg(paths.read(media.path))}
     with paths.opened(media.path) as file, _image(file, media.path, limits) as image:
         for number in numbers:
             if number > 0:  # formats of one picture need not know how to seek
