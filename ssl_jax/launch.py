@@ -13,7 +13,8 @@ file only knows how they are called.
 
 A run that ends early (the machine was preempted, a process was lost, the disk was full) is started
 again, up to --retries times, --wait seconds later; it goes on from its last checkpoint. It is not
-after a mistake in the command (exit code 2), divergence (3), SIGTERM or Ctrl-C (130).
+after a mistake in the command (exit code 2), divergence (3), SIGTERM or Ctrl-C (130): these two are
+passed on to all machines, where the run saves itself.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from ssl_jax.processes import (
     LaunchError,
     Line,
     Stopped,
+    quietly,
     say,
     together,
 )
@@ -39,7 +41,11 @@ from ssl_jax.processes import (
 def launch(engine: Engine, command: Line, retries: int = 10, wait: float = 60.0) -> int:
     """Runs the command to its end, and again if it ends early; returns the exit code."""
     for attempt in range(retries + 1):
-        code = engine.bring_up() or together(engine.lines(command))
+        code = engine.bring_up()
+        if not code:
+            if attempt:  # a lost connection may have left some of the processes running
+                quietly(engine.clear(command))
+            code = together(engine.lines(command), engine.clear(command))
         if code in (DONE, MISTAKE, DIVERGED, BY_CTRL_C):
             break
         if attempt < retries:

@@ -1,6 +1,7 @@
 """Machines that a command can be started on, and how each kind is asked for them."""
 
 import dataclasses
+import re
 import shlex
 import subprocess
 import time
@@ -10,6 +11,9 @@ from ssl_jax.processes import DONE, TRY_AGAIN, LaunchError, Line, need, say, tog
 
 # Seconds between looks at a slice that is being made, or waits for room.
 POLL = 30
+# Seconds that a run on another machine has to save itself when it is told to end.
+SAVING = 120
+SSH = ["ssh", "-o", "BatchMode=yes", "-o", "ServerAliveInterval=30"]
 
 
 @runtime_checkable
@@ -18,6 +22,14 @@ class Engine(Protocol):
 
     def lines(self, command: Line) -> list[Line]:
         """What to run, all at once; the command is done when they are."""
+        ...
+
+    def clear(self, command: Line) -> list[Line]:
+        """What ends the command on other machines in good order, and waits for that.
+
+        Nothing where those that `lines` starts pass SIGTERM on. ssh does not, and what it started
+        may live on after it.
+        """
         ...
 
     def bring_up(self) -> int:
@@ -56,8 +68,11 @@ class Tpu:
 
     def lines(self, command: Line) -> list[Line]:
         remote = _shell(distributed(command), self.setup, self.folder)
-        where = self._where("ssh", vm=True)
-        return [[*where, "--worker=all", f"--command={remote}"]]
+        return [[*self._where("ssh", vm=True), "--worker=all", f"--command={remote}"]]
+
+    def clear(self, command: Line) -> list[Line]:
+        remote = _ended(command)
+        return [[*self._where("ssh", vm=True), "--worker=all", f"--command={remote}"]]
 
     def bring_up(self) -> int:
         need("gcloud")
@@ -151,6 +166,9 @@ class Gke:
         given = [f"--{name}={value}" for name, value in options.items() if value != ""]
         return [["xpk", "workload", "create", *given, "--restart-on-user-code-failure"]]
 
+    def clear(self, command: Line) -> list[Line]:
+        return []
+
     def bring_up(self) -> int:
         return DONE
 
@@ -183,6 +201,9 @@ class Slurm:
         line += ["--kill-on-bad-exit=1", "--signal=TERM@120", *shlex.split(self.options)]
         return [[*line, *distributed(command)]]
 
+    def clear(self, command: Line) -> list[Line]:
+        return []
+
     def bring_up(self) -> int:
         return DONE
 
@@ -214,9 +235,11 @@ class Ssh:
             own = [meeting, f"--num_processes={len(hosts)}", f"--process_id={number}"]
             whole = [*distributed(command), *own] if len(hosts) > 1 else command
             # A terminal, so that the process ends with the connection.
-            options = ["-tt", "-o", "BatchMode=yes", "-o", "ServerAliveInterval=30"]
-            lines.append(["ssh", *options, host, _shell(whole, self.setup, self.folder)])
+            lines.append([*SSH, "-tt", host, _shell(whole, self.setup, self.folder)])
         return lines
+
+    def clear(self, command: Line) -> list[Line]:
+        return [[*SSH, host, _ended(command)] for host in self.hosts.split(",")]
 
     def bring_up(self) -> int:
         return DONE
@@ -232,6 +255,9 @@ class Here:
     def lines(self, command: Line) -> list[Line]:
         return [command]
 
+    def clear(self, command: Line) -> list[Line]:
+        return []
+
     def bring_up(self) -> int:
         return DONE
 
@@ -245,9 +271,18 @@ def distributed(command: Line) -> Line:
 
 
 def _shell(command: Line, setup: str, folder: str) -> str:
-    """What a remote shell is given: setup, folder, command."""
-    steps = [setup, f"cd {shlex.quote(folder)}" if folder else "", shlex.join(command)]
+    """What a remote shell is given: setup, folder, command, which takes the shell's place."""
+    steps = [setup, f"cd {shlex.quote(folder)}" if folder else "", f"exec {shlex.join(command)}"]
     return " && ".join(step for step in steps if step)
+
+
+def _ended(command: Line) -> str:
+    """What a remote shell is given to end the command there: it has `SAVING` seconds to save."""
+    text = re.sub(r"[^\w/=:,@%-]", ".", " ".join(command))  # "." stands for any sign in a pattern
+    # At the start, maybe after a folder or an interpreter: a launcher on this host holds it, too.
+    own = shlex.quote(f"^([^ ]*[ /])?{text}")
+    wait = f"for i in $(seq {SAVING}); do pgrep -f {own} > /dev/null || break; sleep 1; done"
+    return f"pkill -TERM -f {own}; {wait}; pkill -KILL -f {own}; true"
 
 
 ENGINES = {"tpu": Tpu, "gke": Gke, "slurm": Slurm, "ssh": Ssh, "here": Here}

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 
 Line = list[str]  # a program and its arguments
 
@@ -31,55 +32,65 @@ class Stopped(Exception):
         self.code = code
 
 
-def together(lines: list[Line], grace: float = GRACE) -> int:
+def together(lines: list[Line], clear: Sequence[Line] = (), grace: float = GRACE) -> int:
     """Runs all at once and passes their output on; returns one exit code.
 
     It is 0 if all end well, or TRY_AGAIN if one said that it was stopped before its end. Otherwise
     MISTAKE or DIVERGED if one says so, or that of the first to fail: the others, which lose touch
-    with it, fail with a code of their own. They have `grace` seconds for that and are ended then.
+    with it, fail with a code of their own. They have `grace` seconds for that and are ended then:
+    by running `clear` if SIGTERM to what is run here would not end what it has started elsewhere.
 
-    Raises Stopped after SIGTERM and Ctrl-C, which are passed on, both as SIGTERM: runs on this
-    machine save themselves; what ssh or gcloud has started elsewhere is cut off, and has what it
-    had saved before. LaunchError if there is no such program.
+    Raises Stopped after SIGTERM and Ctrl-C: the runs are ended, and save themselves. LaunchError if
+    there is no such program.
     """
     for line in lines:
         need(line[0])
         say(shlex.join(line))
-    started = [_start(line) for line in lines]
+    started = [_start(line, subprocess.PIPE) for line in lines]
     unfinished, told = threading.Event(), threading.Event()
     readers = [
         threading.Thread(target=_pass_on, args=(p, unfinished), daemon=True) for p in started
     ]
     for reader in readers:
         reader.start()
+    clearing = []
 
-    def stop(number, frame):
-        told.set()
-        _end(started, signal.SIGTERM)
+    def ask():
+        clearing.extend(_start(line, subprocess.DEVNULL) for line in clear)
+        if not clear:
+            _send(started, signal.SIGTERM)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    failed, by = [], signal.SIGTERM  # codes in the order of failing
-    deadline = float("inf")
+    ways = [ask, lambda: _send(started, signal.SIGTERM), lambda: _send(started, signal.SIGKILL)]
+    patience = [grace, 30, 30]  # seconds after each way of ending what still runs
+    stops = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, lambda *_: told.set()) for number in stops}
+    failed = []  # codes in the order of failing
+    tried, deadline = 0, float("inf")
     while len(failed) + sum(p.returncode == DONE for p in started) < len(started):
         new = [p for p in started if p.returncode is None and p.poll()]
         if new and not failed:
             deadline = time.monotonic() + grace
         failed += [p.returncode for p in new]
-        if told.is_set() and deadline == float("inf"):
-            deadline = time.monotonic() + grace
-        if time.monotonic() > deadline:
-            _end(started, by)
-            deadline, by = time.monotonic() + 30, signal.SIGKILL
+        if tried < len(ways) and (time.monotonic() > deadline or (told.is_set() and not tried)):
+            ways[tried]()
+            deadline = time.monotonic() + patience[tried]
+            tried += 1
         time.sleep(0.05)
     for reader in readers:  # what a process has left behind may hold its output open
         reader.join(timeout=10)
+    _wait(clearing)
     for number, handler in before.items():
         signal.signal(number, handler)
-    clear = [code for code in failed if code in (MISTAKE, DIVERGED)]
-    code = [*clear, *failed, TRY_AGAIN if unfinished.is_set() else DONE][0]
+    clear_codes = [code for code in failed if code in (MISTAKE, DIVERGED)]
+    code = [*clear_codes, *failed, TRY_AGAIN if unfinished.is_set() else DONE][0]
     if told.is_set():
         raise Stopped(code)
     return code
+
+
+def quietly(lines: Sequence[Line]) -> None:
+    """Runs all at once, whatever comes of it."""
+    _wait([_start(line, subprocess.DEVNULL) for line in lines])
 
 
 def need(program: str) -> None:
@@ -88,15 +99,26 @@ def need(program: str) -> None:
         raise LaunchError(f"there is no program {program} on this machine")
 
 
-def _start(line: Line) -> subprocess.Popen:
+def _start(line: Line, output: int) -> subprocess.Popen:
     # In a session of its own, so that Ctrl-C reaches it once, by way of us.
     return subprocess.Popen(
         line,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
+        stdout=output,
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
+
+
+def _wait(processes: list[subprocess.Popen]) -> None:
+    """Waits for all, GRACE seconds at most, and ends those that take longer."""
+    deadline = time.monotonic() + GRACE
+    for process in processes:
+        try:
+            process.wait(max(0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def _pass_on(process: subprocess.Popen, unfinished: threading.Event) -> None:
@@ -111,7 +133,7 @@ def _pass_on(process: subprocess.Popen, unfinished: threading.Event) -> None:
     process.stdout.close()
 
 
-def _end(processes: list[subprocess.Popen], by: signal.Signals) -> None:
+def _send(processes: list[subprocess.Popen], by: signal.Signals) -> None:
     for process in processes:
         process.send_signal(by)  # nothing happens to one that has ended
 

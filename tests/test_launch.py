@@ -37,7 +37,7 @@ def test_a_cloud_tpu_slice_is_made_and_the_command_run_on_every_host(capsys):
     setup, folder, command = remote.removeprefix("--command=").split(" && ")
     assert setup == "pip install -q '.[tpu]'"
     assert shlex.split(folder) == ["cd", "a b"]
-    assert shlex.split(command) == [*TRAIN, "--distributed"]
+    assert shlex.split(command) == ["exec", *TRAIN, "--distributed"]
 
 
 def test_a_slice_can_be_asked_for_through_a_queue(capsys):
@@ -93,15 +93,15 @@ def test_ssh_tells_every_host_where_they_meet_and_which_it_is(capsys):
     lines = printed(capsys, "--on=ssh", "--hosts=me@a,b", "--folder=/x y")
     assert [line[-2] for line in lines] == ["me@a", "b"]
     for number, line in enumerate(lines):
-        assert line[:4] == ["ssh", "-tt", "-o", "BatchMode=yes"]
+        assert line[:6] == [*machines.SSH, "-tt"]
         folder, command = line[-1].split(" && ")
         assert shlex.split(folder) == ["cd", "/x y"]
         assert shlex.split(command) == [
-            *[*TRAIN, "--distributed", "--coordinator=a:8476", "--num_processes=2"],
+            *["exec", *TRAIN, "--distributed", "--coordinator=a:8476", "--num_processes=2"],
             f"--process_id={number}",
         ]
     (alone,) = printed(capsys, "--on=ssh", "--hosts=a")
-    assert shlex.split(alone[-1]) == TRAIN
+    assert shlex.split(alone[-1]) == ["exec", *TRAIN]
 
 
 def test_distributed_is_said_once(capsys):
@@ -197,7 +197,9 @@ describe)
     echo "$state"; [ "$state" = CREATING ] && echo READY > "$HERE/state"; exit 0;;
 create) echo CREATING > "$HERE/state";;
 delete) rm "$HERE/state";;
-ssh) COUNT; [ "$n" -ge 3 ] || { echo PREEMPTED > "$HERE/state"; exit 255; };;
+ssh)
+    case "$*" in *pkill*) exit 0;; esac
+    COUNT; [ "$n" -ge 3 ] || { echo PREEMPTED > "$HERE/state"; exit 255; };;
 esac
 """.replace("COUNT", COUNT)
 
@@ -206,8 +208,9 @@ def test_a_preempted_slice_is_made_anew(fake, capfd):
     calls = fake("gcloud", GCLOUD)
     assert launch.main([*TPU, "--wait=0", "--", "train"]) == 0
     verbs = [line.split()[4] for line in calls.read_text().splitlines()]
-    making, again = ["describe", "create", "describe", "describe", "ssh"], ["describe", "delete"]
-    assert verbs == [*making, *again, *making, *again, *making]
+    making, again = ["describe", "create", "describe", "describe"], ["describe", "delete"]
+    cleared = ["ssh", "ssh"]  # first what ends processes that a lost connection left behind
+    assert verbs == [*making, "ssh", *again, *making, *cleared, *again, *making, *cleared]
     kept = "the slice is kept, and paid for, until: gcloud compute tpus tpu-vm delete n"
     assert kept in capfd.readouterr().err
 
@@ -256,6 +259,34 @@ def test_ssh_runs_on_every_host_at_once_and_quotes_survive(fake, tmp_path, capfd
     arguments = ["--on=ssh", "--hosts=a,b", f"--folder={folder}", "--retries=0", "--"]
     assert launch.main([*arguments, sys.executable, "-c", code, odd]) == 0
     assert sorted(capfd.readouterr().out.splitlines()) == [f"0: {odd}", f"1: {odd}"]
+
+
+STOPPABLE = """
+import pathlib, signal, sys, time
+me = sys.argv[-1][-1]
+def stop(*_):
+    pathlib.Path(me + ".saved").touch()
+    sys.exit("saved" if me == "1" else 0)
+signal.signal(signal.SIGTERM, stop)
+pathlib.Path(me).touch()
+time.sleep(60)
+"""
+
+
+def test_sigterm_reaches_what_ssh_has_started_on_other_hosts(fake, tmp_path):
+    """Each `ssh` starts its command apart, as on another host: signals to `ssh` do not reach it."""
+    once = 'case "$*" in *" b pkill"*) exit;; esac'  # both hosts are this machine
+    fake("ssh", f'for last; do :; done\n{once}\nsetsid sh -c "$last" &\nwait $!')
+    begin = [sys.executable, "-m", "ssl_jax.launch", "--on=ssh", "--hosts=a,b"]
+    own = "--odd=(a+b)*[c]|$"  # would mean something else as a pattern
+    command = [*begin, f"--folder={tmp_path}", "--", sys.executable, "-c", STOPPABLE, own]
+    process = subprocess.Popen(command)
+    deadline = time.monotonic() + 60
+    while not all((tmp_path / name).exists() for name in "01") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 1
+    assert all((tmp_path / f"{name}.saved").exists() for name in "01")
 
 
 def test_when_one_host_fails_the_others_are_ended():
