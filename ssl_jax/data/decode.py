@@ -109,7 +109,7 @@ def frames_in_order(
         for begin in range(first, last, step):
             yield from frames_of(media, range(begin, min(begin + step, last)), limits)
         return
-    number = first
+    number, damage = first, films.Damage()
     with errors_name(media.path), opened(media.path) as container:
         stream = container.streams[found.stream]
         stream.codec_context.thread_count = 1
@@ -117,10 +117,11 @@ def frames_in_order(
         key = int(np.searchsorted(found.keys, found.pts[first], side="right")) - 1
         for packet in films.packets_from(container, stream, found, key):
             for frame in packet.decode():
+                harmed = damage.shows_in(frame)
                 while number < last and frame.pts > found.pts[number]:
                     yield frames_of(media, [number], limits)[0]  # or an error that says why
                     number += 1
-                if number < last and frame.pts == found.pts[number] and not frame.is_corrupt:
+                if number < last and frame.pts == found.pts[number] and not harmed:
                     yield films.upright(frame)
                     number += 1
             if number == last:

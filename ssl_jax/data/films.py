@@ -175,8 +175,9 @@ def read_film(media: Media, numbers: list[int], limits: Limits) -> dict[int, np.
         limit_decoder(stream, limits)
         if pictures.counted:
             found = {}
+            damage = Damage()
             for number, frame in enumerate(container.decode(stream)):
-                if number in numbers:
+                if not damage.shows_in(frame) and number in numbers:
                     found[number] = upright(frame)
                 if number == numbers[-1]:
                     break
@@ -226,7 +227,7 @@ def packets_from(container, stream, pictures: Pictures, key: int) -> Iterator:
 
 def decode(packets: Iterator, stream, wanted: set[int]) -> dict[int, np.ndarray]:
     """Decodes until the last wanted frame, in decoding order, and not one packet more."""
-    pictures = {}
+    pictures, damage = {}, Damage()
     left = set(wanted)
     for packet in packets:
         frames = packet.decode()
@@ -234,11 +235,26 @@ def decode(packets: Iterator, stream, wanted: set[int]) -> dict[int, np.ndarray]
         if not left:  # the decoder holds frames back for their order; no need to feed it more
             frames = [*frames, *stream.codec_context.decode(None)]
         for frame in frames:
-            if frame.pts in wanted and not frame.is_corrupt:
+            if not damage.shows_in(frame) and frame.pts in wanted:
                 pictures[frame.pts] = upright(frame)
         if not left:
             break
     return pictures
+
+
+class Damage:
+    """Follows frames in the order of display: what is made of a damaged frame is damaged, too.
+
+    Decoders flag only the frame itself. All to the next key frame are taken to be made of it.
+    """
+
+    def __init__(self):
+        self._shows = False
+
+    def shows_in(self, frame) -> bool:
+        """Whether the next frame cannot be trusted."""
+        self._shows = frame.is_corrupt or (self._shows and not frame.key_frame)
+        return self._shows
 
 
 def upright(frame) -> np.ndarray:
