@@ -382,7 +382,7 @@ def test_a_jpeg_with_a_hole_is_refused_and_one_with_bytes_too_many_is_not(tmp_pa
     data, whole = (tmp_path / "whole.jpg").read_bytes(), read_frames(path, [0])[0]
     end = b"\xff\xd9"  # decoders would fill what comes before it with grey
     (tmp_path / "hole.jpg").write_bytes(data[: len(data) // 2] + end)
-    with pytest.raises(MediaError, match="hole.jpg: cannot be read .*premature end"):
+    with pytest.raises(MediaError, match=r"hole\.jpg: cannot be read .*premature end"):
         read_frames(tmp_path / "hole.jpg", [0])
     (tmp_path / "long.jpg").write_bytes(data[:-2] + b"abc" + end + b"trailer")
     assert np.array_equal(read_frames(tmp_path / "long.jpg", [0])[0], whole)

@@ -174,6 +174,30 @@ def test_what_one_host_cannot_read_all_leave_aside(together, tmp_path):
     assert tiny.distance(final(tmp_path / "run"), final(together[0])) == 0.0
 
 
+def test_another_runs_state_is_gone_on_with(together, tmp_path):
+    shutil.copytree(together[0], tmp_path / "old")
+    shutil.rmtree(tmp_path / "old" / "checkpoints" / str(STEPS))
+    ends = Pair(tmp_path / "new", f"--config.resume={tmp_path / 'old'}").wait()
+    assert [code for code, _, _ in ends] == [0, 0], ends
+    assert list(losses(tmp_path / "new")) == [5, 6]
+    assert tiny.distance(final(tmp_path / "new"), final(together[0])) == 0.0
+
+
+def test_trunks_of_another_run_and_refreshing_are_what_they_are_alone(
+    together, tmp_path, monkeypatch
+):
+    knobs = {"init_from": together[0], "refresh_every": 2, "steps": 3}
+    given = [f"--config.{name}={value}" for name, value in knobs.items()]
+    environments = ({"REFRESH": "1"}, {"REFRESH": "1"})
+    ends = Pair(tmp_path / "two", *given, environments=environments).wait()
+    assert [code for code, _, _ in ends] == [0, 0], ends
+    monkeypatch.setattr(tiny.MeanColour, "refresh", tiny.shifted)
+    train.fit(tiny.experiment(log_every=1, **knobs), str(tmp_path / "one"))
+    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
+    np.testing.assert_allclose(list(two.values()), list(one.values()), rtol=1e-5)
+    assert tiny.distance(final(tmp_path / "one", 3), final(tmp_path / "two", 3)) < 2e-5
+
+
 def test_sigterm_to_one_stops_both_at_the_same_step_also_under_fsdp(tmp_path, monkeypatch):
     slowly = ({"PAUSE": "0.1"}, {"PAUSE": "0.1"})
     split = ("--config.sharding.rule=fsdp", "--config.sharding.smallest=8", "--config.steps=5000")

@@ -3,13 +3,15 @@ with EVALUATE=1 `python -m ssl_jax.evaluate`.
 
 Environment: PAUSE=SECONDS a step; DIE_AT=STEP, SIGKILL to itself once this step is dispatched;
 FULL_AT=STEP,STEP,... no file can grow beyond 4 KiB while these steps are saved; BLIND_TO=STEP, its
-checkpoint cannot be read.
+checkpoint cannot be read; REFRESH=1, `tiny.shifted` is what the method does between steps.
 """
 
 import os
 import resource
 import signal
 import time
+
+import tiny
 
 from ssl_jax import command, evaluate, train
 
@@ -44,6 +46,8 @@ def verify(saver, step, original=train.Saver._verify):
 
 if __name__ == "__main__":
     train.Log.advance, train.Saver.save, train.Saver._verify = advance, save, verify
+    if "REFRESH" in os.environ:
+        tiny.MeanColour.refresh = tiny.shifted
     if "EVALUATE" in os.environ:
         command.run(evaluate.main, "evaluate")
     else:
