@@ -18,7 +18,6 @@ from ssl_jax.checkpoint import Saver, TrainState
 from ssl_jax.config import ConfigError
 from ssl_jax.data.pipeline import record_batches, train_batches, train_dataset
 from ssl_jax.data.record import MediaError
-from ssl_jax.evaluate import Table, run_evaluators
 from ssl_jax.experiment import Experiment
 from ssl_jax.feed import Feed
 from ssl_jax.frozen import Frozen
@@ -32,6 +31,7 @@ from ssl_jax.speed import Profile, Speed, without_remat
 from ssl_jax.start import start, starter
 from ssl_jax.step_numbers import StepNumbers
 from ssl_jax.stop import Interrupted, Stop
+from ssl_jax.table import Table, run_evaluators
 
 
 def fit(config: ConfigDict, workdir: str | os.PathLike) -> TrainState:

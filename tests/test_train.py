@@ -51,6 +51,8 @@ def test_a_run_leaves_numbers_pictures_and_a_table(whole):
     assert "trained  random init  raw input" in table
     results = json.loads(read(workdir, "results.json"))
     assert set(results["trained"]) == set(results["random_init"]) >= {"ridge/input", "ridge/pool"}
+    assert 0 < results["seconds"]["ridge"] < 600
+    assert f"ridge ({results['seconds']['ridge']:.1f} s): modality=vision" in table
 
 
 def test_resumed_equals_uninterrupted_bit_for_bit(whole, tmp_path, monkeypatch):

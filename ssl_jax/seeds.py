@@ -1,0 +1,77 @@
+"""One table of several runs of the same config: mean and deviation over their seeds.
+
+    python -m ssl_jax.seeds WORKDIR WORKDIR ...
+
+Reads the results.json and config.json that training (or evaluation) left in each.
+"""
+
+import argparse
+import json
+import os
+import sys
+
+import numpy as np
+
+from ssl_jax.table import Table
+
+
+def over_seeds(workdirs: list[str]) -> tuple[Table, list[str]]:
+    """Means over runs, with deviations (of the sample, n - 1); and the knobs in which they differ.
+
+    Deviations of a single run, over its draws, are not part of it. Results that some of the runs
+    lack are left out. Raises ValueError for a folder without results.
+    """
+    runs = [_read(workdir, "results.json") for workdir in workdirs]
+    configs = [_flat(_read(workdir, "config.json")) for workdir in workdirs]
+    knobs = sorted(set().union(*configs) - {"seed"})
+    differ = [knob for knob in knobs if any(c.get(knob) != configs[0].get(knob) for c in configs)]
+    parts = {}
+    for part in ("trained", "random_init"):
+        parts[part] = {}
+        for name in runs[0][part]:
+            if not name.endswith("/std") and all(name in run[part] for run in runs):
+                values = [run[part][name] for run in runs]
+                parts[part][name] = float(np.mean(values))
+                parts[part][f"{name}/std"] = float(np.std(values, ddof=1))
+    return Table(parts["trained"], parts["random_init"], runs[0]["settings"]), differ
+
+
+def _read(workdir: str, name: str) -> dict:
+    path = os.path.join(workdir, name)
+    if not os.path.isfile(path):
+        raise ValueError(f"{path} is not there: give workdirs of runs that ended, or evaluate them")
+    with open(path) as file:
+        return json.load(file)
+
+
+def _flat(config: dict, prefix: str = "") -> dict:
+    """'optimizer.learning_rate' -> 0.1."""
+    flat = {}
+    for name, value in config.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def main(argv: list[str]) -> int:
+    """Prints the table; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m ssl_jax.seeds", description=__doc__)
+    parser.add_argument("workdirs", nargs="+", metavar="WORKDIR")
+    workdirs = parser.parse_args(argv).workdirs
+    try:
+        if len(workdirs) < 2:
+            raise ValueError("a deviation takes two runs or more")
+        table, differ = over_seeds(workdirs)
+    except ValueError as error:
+        print(f"ssl_jax: {error}", file=sys.stderr)
+        return 2
+    print(f"mean ± deviation over {len(workdirs)} runs\n\n{table}")
+    if differ:
+        print(f"\nNot only the seed differs, but also: {', '.join(differ)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
