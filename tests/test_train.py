@@ -23,6 +23,7 @@ from ssl_jax.data.pipeline import Loading, train_dataset
 from ssl_jax.data.record import MediaError
 from ssl_jax.evaluate import evaluate
 from ssl_jax.frozen import load
+from ssl_jax.methods.control import Control
 from ssl_jax.sharding import Sharding
 
 HERE = os.path.dirname(__file__)
@@ -430,6 +431,21 @@ def test_a_control_shuffles_the_named_target_among_rows(tmp_path):
     assert tiny.distance(state.params, plain.params) > 1e-6
     with pytest.raises(ValueError, match="no 'targets' in the augmented batch; it has vision"):
         train.fit(tiny.experiment(control=("targets",), steps=2), str(tmp_path / "b"))
+
+
+def test_no_row_of_a_control_keeps_its_target_and_partners_are_any_row():
+    batch = {"vision": jnp.arange(5.0).reshape(5, 1, 1, 1)}
+    method = tiny.MeanColour(tiny.TinyTrunk(), noise=0.0)
+    true = method.augment(batch, jax.random.key(0))
+    kept = {"target": 0, "vision": 0}
+    for name in kept:
+        shuffle = jax.jit(Control(method, (name,)).augment)
+        for seed in range(60):
+            shown = shuffle(batch, jax.random.key(seed))
+            kept[name] += int((shown[name] == true[name]).sum())
+            assert np.array_equal(np.sort(shown[name], axis=0), true[name])
+    assert kept["target"] == 0
+    assert 30 < kept["vision"] < 90  # one of the five rows, on average
 
 
 def test_refresh_sees_every_record_and_changes_the_state(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ssl_jax.data.record import Record
@@ -13,6 +14,11 @@ from ssl_jax.methods.multitask import Multitask
 @dataclasses.dataclass(frozen=True)
 class Control(Method):
     """Permutes the named arrays of the augmented batch among its rows; all else is the method's.
+
+    A 'target' never stays where it was: were it free to, one row in a batch would keep its true
+    label, and from so little a network learns. Other arrays are partners of rows: any may become
+    any row's, its own too; were that ruled out, the true partner would always be a wrong one, and a
+    network would learn which it is from that.
 
     A method whose trained control still beats chance reads its targets from somewhere that they
     should not be (a leak). Raises ValueError for a name that the augmented batch does not have, and
@@ -47,6 +53,8 @@ class Control(Method):
                 raise ValueError(f"control: no '{name}' in the augmented batch; it has {known}")
             key_rows, key_name = jax.random.split(key_rows)
             rows = jax.random.permutation(key_name, len(batch[name]))
+            if name == "target":  # each row gets what the next has, in a random round of all
+                rows = jnp.zeros_like(rows).at[rows].set(jnp.roll(rows, 1))
             batch = {**batch, name: batch[name][rows]}
         return batch
 
