@@ -1,6 +1,7 @@
 """The optimiser: update rule, learning rate over time, what is decayed and what is frozen."""
 
 import dataclasses
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -37,10 +38,15 @@ class Optimizer:
         `Lasso`. Not part of the loss: after every update the weights move towards zero by
         learning rate * l1 and stop there (proximal step), so that those not needed are exactly 0.
       freeze: parameters without any update, by their place: ('vision',) is the trunk of that name,
-        ('vision/conv1',) one layer of it. They cost no optimiser state.
+        ('vision/conv1',) one layer of it. They cost no optimiser state. Statistics of BatchNorm are
+        no parameters and go on moving (`Finetune` has `still` for that).
+      rates: (place, factor) pairs, such as (('vision', 0.1), ('vision/conv1', 0.01)): parameters at
+        that place move by the factor times what they would, weight decay and l1 included, as if the
+        learning rate were so many times higher. Of several that fit, the longest place counts.
 
     Raises:
-      ValueError: a knob that cannot work; for `freeze` and `l1_on`, once the parameters are known.
+      ValueError: a knob that cannot work; for `freeze`, `rates` and `l1_on`, once the parameters
+        are known.
     """
 
     name: str = "sgd"
@@ -61,6 +67,7 @@ class Optimizer:
     l1: float = 0.0
     l1_on: tuple[str, ...] = ()
     freeze: tuple[str, ...] = ()
+    rates: tuple = ()
 
     def __post_init__(self):
         if self.name not in RULES:
@@ -77,6 +84,14 @@ class Optimizer:
             raise ValueError("optimizer.l1, above 0, goes with optimizer.l1_on, and only with it")
         if self.warmup_steps < 0:
             raise ValueError(f"optimizer.warmup_steps={self.warmup_steps} is negative")
+        for pair in self.rates:
+            if not isinstance(pair, tuple) or [*map(type, pair)] not in ([str, float], [str, int]):
+                raise ValueError(
+                    f"optimizer.rates={self.rates}: pairs of a place and a factor are meant, such "
+                    "as (('vision', 0.1),)"
+                )
+            if not pair[1] > 0:
+                raise ValueError(f"optimizer.rates: {pair} is no factor above 0; see freeze")
 
     def learning_rates(self, steps: int) -> optax.Schedule:
         """The learning rate as a function of the step, 0 to `steps`."""
@@ -103,8 +118,10 @@ class Optimizer:
         rule = self._rule(rate)
         if self.clip_norm:
             rule = optax.chain(optax.clip_by_global_norm(self.clip_norm), rule)
+        if self.rates:
+            rule = optax.chain(rule, scaled(self._factors))
         if self.l1:
-            rule = optax.chain(rule, shrink(rate, self.l1, self.l1_on))
+            rule = optax.chain(rule, shrink(rate, self.l1, self.l1_on, self._factors))
         if not self.freeze:
             return rule
         return optax.partition({"train": rule, "freeze": optax.set_to_zero()}, self._labels)
@@ -143,31 +160,59 @@ class Optimizer:
 
     def _labels(self, params):
         """'freeze' or 'train' for every array."""
-        found = {prefix: False for prefix in self.freeze}
+        places = longest_places("optimizer.freeze", self.freeze, params)
+        return jax.tree.map(lambda place: "freeze" if place else "train", places)
 
-        def label(path, _) -> str:
-            place = jax.tree_util.keystr(path, simple=True, separator="/") + "/"
-            frozen = [prefix for prefix in self.freeze if place.startswith(prefix + "/")]
-            found.update(dict.fromkeys(frozen, True))
-            return "freeze" if frozen else "train"
+    def _factors(self, params):
+        """By what the learning rate is multiplied, for every array."""
+        factors = {"": 1.0, **dict(self.rates)}
+        places = longest_places("optimizer.rates", tuple(dict(self.rates)), params)
+        return jax.tree.map(lambda place: factors[place], places)
 
-        labels = jax.tree_util.tree_map_with_path(label, params)
-        for prefix, there in found.items():
-            if not there:
-                raise ValueError(
-                    f"optimizer.freeze: no parameters at '{prefix}'; at the top there are "
-                    f"{', '.join(params)}"
-                )
-        return labels
+
+def longest_places(knob: str, places: tuple[str, ...], params):
+    """For every array the longest of the places that it lies at or below; '' for none.
+
+    Raises ValueError naming a place without parameters.
+    """
+    found = set()
+
+    def longest(path, _) -> str:
+        own = jax.tree_util.keystr(path, simple=True, separator="/") + "/"
+        fitting = [place for place in places if own.startswith(place + "/")]
+        found.update(fitting)
+        return max(fitting, key=len, default="")
+
+    chosen = jax.tree_util.tree_map_with_path(longest, params)
+    for place in places:
+        if place not in found:
+            raise ValueError(
+                f"{knob}: no parameters at '{place}'; at the top there are {', '.join(params)}"
+            )
+    return chosen
+
+
+def scaled(factors_of: Callable) -> optax.GradientTransformation:
+    """Multiplies every array's update by a factor of its own: `factors_of(params)` has them all."""
+
+    def init(params) -> optax.EmptyState:
+        factors_of(params)  # a mistake is told before the first step
+        return optax.EmptyState()
+
+    def update(updates, state, params):
+        return jax.tree.map(lambda u, f: u * f, updates, factors_of(params)), state
+
+    return optax.GradientTransformation(init, update)
 
 
 def shrink(
-    rate: optax.Schedule, penalty: float, names: tuple[str, ...]
+    rate: optax.Schedule, penalty: float, names: tuple[str, ...], factors_of: Callable
 ) -> optax.GradientTransformation:
     """The proximal step of an L1 penalty, after all other transformations of a chain.
 
-    The arrays of these names become sign(w) max(|w| - rate(step) * penalty, 0), w being what the
-    update would have made of them. (A gradient of |w| would only make them swing around zero.)
+    The arrays of these names become sign(w) max(|w| - rate(step) * factor * penalty, 0), w being
+    what the update would have made of them, and the factor the array's in `factors_of(params)`.
+    (A gradient of |w| would only make them swing around zero.)
     Raises ValueError if no parameter has one of the names.
     """
 
@@ -184,13 +229,13 @@ def shrink(
     def update(updates, state, params):
         reach = rate(state.count) * penalty
 
-        def step(path, change, old):
+        def step(path, change, old, factor):
             if name_of(path) not in names:
                 return change
             new = old + change
-            return jnp.sign(new) * jnp.maximum(jnp.abs(new) - reach, 0.0) - old
+            return jnp.sign(new) * jnp.maximum(jnp.abs(new) - reach * factor, 0.0) - old
 
-        updates = jax.tree_util.tree_map_with_path(step, updates, params)
+        updates = jax.tree_util.tree_map_with_path(step, updates, params, factors_of(params))
         return updates, optax.ScaleByScheduleState(optax.safe_increment(state.count))
 
     return optax.GradientTransformation(init, update)

@@ -53,22 +53,41 @@ def start(experiment: Experiment, saver: Saver, start_state, shardings) -> Train
 
 
 def with_trunks(state: TrainState, variables: dict, experiment: Experiment, shardings):
-    """Replaces the trunks (weights and statistics) that both runs have; says which."""
+    """Replaces the trunks (weights and statistics) that both runs have; says which.
+
+    Layers that only the other run's trunk has are left out; ConfigError for one that it lacks.
+    """
     names = [m for m in experiment.method.modalities if m in variables["params"]]
     if not names:
         there = ", ".join(variables["params"])
         raise ConfigError(f"init_from={experiment.init_from}: no common trunk; it has {there}")
-    if jax.process_index() == 0:
-        print(f"trunks from {experiment.init_from}: {', '.join(names)}", flush=True)
+    left_out: dict[str, None] = {}
+
+    def taken(own, other, place: str):
+        if not isinstance(own, dict):
+            if own.shape != other.shape:
+                raise ConfigError(
+                    f"init_from={experiment.init_from}: {place} is {other.shape} there, and "
+                    f"{own.shape} in this config's trunk"
+                )
+            return other
+        missing = [name for name in own if name not in other]
+        if missing:
+            raise ConfigError(
+                f"init_from={experiment.init_from}: its {place} has no {missing[0]}; it has "
+                f"{', '.join(other)}"
+            )
+        left_out.update((f"{place}/{name}", None) for name in other if name not in own)
+        return {name: taken(value, other[name], f"{place}/{name}") for name, value in own.items()}
 
     def swap(collection: dict, name: str) -> dict:
         source = variables.get(name, {})
-        new = {**collection, **{n: source[n] for n in names if n in collection and n in source}}
-        same = jax.tree.map(lambda a, b: a.shape == b.shape, collection, new)
-        if not all(jax.tree.leaves(same)):
-            raise ConfigError(f"init_from={experiment.init_from}: its trunk has other shapes")
-        return new
+        both = [n for n in names if n in collection and n in source]
+        return {**collection, **{n: taken(collection[n], source[n], n) for n in both}}
 
     collections = {name: swap(tree, name) for name, tree in state.state.items()}
     swapped = state.replace(params=swap(state.params, "params"), state=collections)
+    if jax.process_index() == 0:
+        without = f", without {', '.join(left_out)}" if left_out else ""
+        print(f"trunks from {experiment.init_from}: {', '.join(names)}{without}", flush=True)
     return put_same(swapped, shardings)

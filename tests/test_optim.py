@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from ssl_jax.config import build, call
+from ssl_jax.config import build, call, override, read, save
 from ssl_jax.optim import Optimizer
 
 
@@ -178,3 +178,91 @@ def test_a_config_records_it():
     recorded = call(Optimizer, name="lars", learning_rate=1, freeze=("vision",))
     assert build(recorded) == Optimizer(name="lars", learning_rate=1.0, freeze=("vision",))
     assert recorded.trust_coefficient == 0.001
+
+
+# Rates of their own -------------------------------------------------------------------------------
+
+LAYER = {"kernel": array([[3, 4]]), "bias": array([1])}
+PLACES = {"vision": {"conv1": LAYER, "conv2": LAYER}, "vision_head": LAYER, "head": LAYER}
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "lars"])
+def test_a_factor_is_a_learning_rate_of_its_own(name):
+    knobs = {"name": name, "weight_decay": 0.1, "schedule": "cosine", "warmup_steps": 1}
+    tenth = Optimizer(learning_rate=0.05, **knobs)
+    plain = Optimizer(learning_rate=0.5, **knobs)
+    both = Optimizer(learning_rate=0.5, rates=(("vision", 0.1),), **knobs)
+    rng = np.random.default_rng(0)
+    gradients = [jax.tree.map(lambda x: array(rng.normal(size=x.shape)), PLACES) for _ in range(4)]
+
+    def moved(optimizer):
+        """Of the first steps, from weights that do not move on: so that only rates differ."""
+        transformation, found = optimizer.build(10), []
+        state = transformation.init(PLACES)
+        for gradient in gradients:
+            updates, state = transformation.update(gradient, state, PLACES)
+            found.append(updates)
+        return found
+
+    for one, slow, fast in zip(moved(both), moved(tenth), moved(plain), strict=True):
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), one["vision"], slow["vision"]
+        )
+        for place in ("vision_head", "head"):
+            jax.tree.map(np.testing.assert_array_equal, one[place], fast[place])
+    assert np.any(np.asarray(moved(plain)[1]["vision"]["conv1"]["kernel"]))
+
+
+def test_a_tenth_of_the_sgd_update_decay_included():
+    optimizer = Optimizer(
+        learning_rate=0.5, momentum=0.0, weight_decay=0.2, rates=(("vision", 0.1), ("head", 2.0))
+    )
+    gradients = jax.tree.map(jnp.ones_like, PLACES)
+    (after,) = steps(optimizer, PLACES, [gradients])
+    step = 0.5 * (1 + 0.2 * np.array([[3, 4]]))
+    for place, factor in (
+        (after["vision"]["conv1"], 0.1),
+        (after["vision_head"], 1.0),
+        (after["head"], 2.0),
+    ):
+        np.testing.assert_allclose(place["kernel"], [[3, 4]] - factor * step, rtol=1e-6)
+        np.testing.assert_allclose(place["bias"], 1 - factor * 0.5, rtol=1e-6)
+
+
+def test_the_longest_place_counts_and_frozen_ones_stay():
+    rates = (("vision/conv2", 4.0), ("vision", 2.0))
+    optimizer = Optimizer(learning_rate=1.0, momentum=0.0, rates=rates, freeze=("vision/conv1",))
+    transformation = optimizer.build(10)
+    gradients = jax.tree.map(jnp.ones_like, PLACES)
+    updates, _ = transformation.update(gradients, transformation.init(PLACES), PLACES)
+    biases = [updates["vision"]["conv1"], updates["vision"]["conv2"], updates["head"]]
+    assert [float(layer["bias"][0]) for layer in biases] == [0, -4, -1]
+
+
+def test_the_l1_penalty_reaches_as_far_as_the_rate():
+    optimizer = Optimizer(
+        learning_rate=1.0, momentum=0.0, l1=0.5, l1_on=("kernel",), rates=(("vision", 0.1),)
+    )
+    still = jax.tree.map(jnp.zeros_like, PLACES)
+    (after,) = steps(optimizer, PLACES, [still])
+    np.testing.assert_allclose(after["vision"]["conv1"]["kernel"], [[2.95, 3.95]], rtol=1e-6)
+    np.testing.assert_allclose(after["head"]["kernel"], [[2.5, 3.5]], rtol=1e-6)
+
+
+def test_rates_that_cannot_be_meant():
+    for wrong in (("vision", 0.1), (("vision",),), ((0.1, "vision"),)):
+        with pytest.raises(ValueError, match="pairs of a place and a factor are meant"):
+            Optimizer(rates=wrong)
+    with pytest.raises(ValueError, match=r"\('vision', 0\) is no factor above 0; see freeze"):
+        Optimizer(rates=(("vision", 0),))
+    with pytest.raises(
+        ValueError, match=r"rates: no parameters at 'visoin'; .* vision, vision_head, head"
+    ):
+        Optimizer(rates=(("visoin", 0.1),)).build(10).init(PLACES)
+
+
+def test_rates_can_be_recorded_overridden_and_saved(tmp_path):
+    recorded = call(Optimizer, rates=(("vision", 0.1),))
+    override(recorded, "rates", (("vision", 0.5), ("head", 2)))
+    save(recorded, tmp_path / "config.json")
+    assert build(read(tmp_path / "config.json")).rates == (("vision", 0.5), ("head", 2))

@@ -10,9 +10,9 @@ import tiny
 from scipy.ndimage import binary_dilation
 
 from ssl_jax import config as configs
+from ssl_jax.data.annotations import joints_of, masks_of
 from ssl_jax.data.record import MediaError, Record
 from ssl_jax.data.sources.synthetic import SyntheticSource
-from ssl_jax.evals.annotations import joints_of, masks_of
 from ssl_jax.evals.label_propagation import propagate
 from ssl_jax.evals.mask_scores import (
     boundary,
@@ -232,6 +232,12 @@ def test_masks_follow_the_square(films):
     assert results["copy/J"] == pytest.approx(np.mean(shares))
     assert results["input/J"] > 0.9
     assert results["masks"].dtype == np.uint8
+    with pytest.raises(MediaError, match=MASKS_OF_ANOTHER_SIZE):
+        dict(MaskPropagation(Cut(), layers=("conv",), short_side=96).run(Pixels(films)))
+    record = Squares()[1]
+    record = dataclasses.replace(record, extra={"mask": np.zeros((6, 24, 32), np.uint8)})
+    with pytest.raises(MediaError, match="square 1: its masks are 32x24 pixels, frames 64x48"):
+        dict(dataclasses.replace(evaluator, source=(record,)).run(Pixels(films)))
     with pytest.raises(ValueError, match="'late' has shape"):
         dict(MaskPropagation(Squares(), layers=("late",), short_side=96).run(Pixels(films)))
     with pytest.raises(ValueError, match="name those"):

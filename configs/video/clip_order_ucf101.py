@@ -3,7 +3,7 @@
     python -m ssl_jax.train --config=configs/video/clip_order_ucf101.py --workdir=runs/clip_order
 
 Data: the folder data/ucf101 with manifest.csv (path, label, split). Cost: 300 epochs, not measured.
-Paper (R(2+1)D): fine-tuned 72.4 % on UCF101, a protocol that is not here yet. Ours: not measured.
+Paper (R(2+1)D): fine-tuned 72.4 % on UCF101, see configs/finetune/ucf101.py. Ours: not measured.
 
 Variants: `:c3d` and `:r3d` are the other trunks; `:arcade` trains a narrow R(2+1)D on game video in
 minutes on a CPU; `:tiny` is four steps on synthetic data.

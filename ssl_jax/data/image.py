@@ -78,3 +78,27 @@ def center_crop(
 def square(frames: UInt8[np.ndarray, "t h w c"], size: int) -> UInt8[np.ndarray, "t size size c"]:
     """The largest middle square, resized to `size` pixels: shorter side first, then the cut."""
     return center_crop(resize_short(frames, size), (size, size))
+
+
+def cover(
+    frames: UInt8[np.ndarray, "t h w c"], size: tuple[int, int]
+) -> UInt8[np.ndarray, "t h2 w2 c"]:
+    """The largest middle window of the proportions of `size` = (height, width), resized to it."""
+    height, width = size
+    h, w = frames.shape[1:3]
+    scale = max(height / h, width / w)
+    whole = (max(height, round(h * scale)), max(width, round(w * scale)))
+    return center_crop(resize(frames, whole), size)
+
+
+def ten_crops(frames: UInt8[np.ndarray, "t h w c"], size: int) -> UInt8[np.ndarray, "10 t s s c"]:
+    """Squares of `size` pixels: the middle, four corners, and the five mirrored.
+
+    The corners are upper left, upper right, lower left and lower right. ValueError if the picture
+    is smaller.
+    """
+    middle = center_crop(frames, (size, size))
+    down, right = frames.shape[1] - size, frames.shape[2] - size
+    places = [(0, 0), (0, right), (down, 0), (down, right)]
+    five = np.stack([middle, *(crop(frames, top, left, size, size) for top, left in places)])
+    return np.concatenate([five, five[..., ::-1, :]])

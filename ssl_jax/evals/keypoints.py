@@ -4,10 +4,10 @@ import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
+from ssl_jax.data.annotations import joints_of
 from ssl_jax.data.record import MediaError, Record, Source
-from ssl_jax.evals.annotations import joints_of
 from ssl_jax.evals.keypoint_scores import (
     auc_mpii,
     auc_plain,
@@ -63,16 +63,13 @@ class Keypoints:
 
     def run(self, frozen) -> Iterator[tuple[str, float]]:
         """`frozen`: a trained network, `ssl_jax.frozen.Frozen`. MediaError without joints."""
-        if self.scale not in SCALES:
-            raise ValueError(f"scale={self.scale!r}: must be one of {', '.join(SCALES)}")
-        if self.scale == "torso" and len(self.torso) != 2:
-            raise ValueError("scale='torso' is the distance of two joints: give torso=(a, b)")
+        check_scale(self.scale, self.torso)
         train, test = (
             frozen.features(source, self.modality, self.layers, 1, self.pool)
             for source in (self.train, self.test)
         )
-        shares, *_ = self._poses(self.train, train.indices)
-        _, true, sizes, scale = self._poses(self.test, test.indices)
+        shares, *_ = poses(self.train, train.indices, self.scale, self.torso)
+        _, true, sizes, scale = poses(self.test, test.indices, self.scale, self.torso)
         if shares.shape[1] != true.shape[1]:
             raise ValueError(f"{shares.shape[1]} joints in train, {true.shape[1]} in test")
         targets, mean = filled(shares)
@@ -83,44 +80,65 @@ class Keypoints:
             rows = targets.reshape(len(targets), -1)
             answer, best = regress(x, rows, new, self.l2, self.seed, mean_distance)
             places = answer.reshape(len(answer), -1, 2).astype(np.float64) * sizes[:, None]
-            yield from self._scores(layer, places, true, scale)
+            yield from pose_scores(layer, places, true, scale, self.thresholds)
             if len(self.l2) > 1:
                 yield f"{layer}/l2", best
-        yield from self._scores("mean pose", mean * sizes[:, None], true, scale)
+        mean_pose = mean * sizes[:, None]
+        yield from pose_scores("mean pose", mean_pose, true, scale, self.thresholds)
 
-    def _scores(self, layer, predicted, true, scale) -> Iterator[tuple[str, float]]:
-        distances = joint_distances(predicted, true)
-        for threshold in self.thresholds:
-            yield f"{layer}/PCK@{threshold:g}", pck(distances, scale, threshold)
-        yield f"{layer}/auc", auc_mpii(distances, scale)
-        yield f"{layer}/auc_plain", auc_plain(distances)
 
-    def _poses(self, source: Source, indices: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Joints as shares of the picture, joints in pixels, sizes (x, y), and scales."""
-        pixels, sizes, scales = [], [], []
-        for index in indices.tolist():
-            record = source[index]
-            pixels.append(joints_of(record)[0])
-            height, width = record.need_frames()([0]).shape[1:3]
-            sizes.append((width, height))
-            scales.append(self._scale(record, pixels[-1]))
-        pixels, sizes = np.stack(pixels), np.array(sizes, np.float64)
-        return pixels / sizes[:, None], pixels, sizes, np.array(scales)
+def check_scale(scale: str, torso: tuple[int, ...]) -> None:
+    """ValueError for knobs that say nothing about what distances are measured in."""
+    if scale not in SCALES:
+        raise ValueError(f"scale={scale!r}: must be one of {', '.join(SCALES)}")
+    if scale == "torso" and len(torso) != 2:
+        raise ValueError("scale='torso' is the distance of two joints: give torso=(a, b)")
 
-    def _scale(self, record: Record, joints: Float[np.ndarray, "k 2"]) -> float:
-        match self.scale:
-            case "body":
-                return float(body_size(joints[None])[0])
-            case "torso":
-                return float(np.linalg.norm(np.subtract(*joints[list(self.torso)])))
-        name = {"annotated": "scale", "head": "head"}[self.scale]
-        if name not in record.extra:
-            raise MediaError(
-                f"{record.name}: has no extra['{name}'], which scale='{self.scale}' is"
-            )
-        found = record.extra[name]
-        numbers = np.array(found.split() if isinstance(found, str) else found, np.float64)
-        return float(head_size(numbers.reshape(1, 4))[0] if name == "head" else numbers.item())
+
+def pose_scores(
+    name: str,
+    predicted: Float[np.ndarray, "n k 2"],
+    true: Float[np.ndarray, "n k 2"],
+    scale: Float[np.ndarray, "n"],
+    thresholds: tuple[float, ...],
+) -> Iterator[tuple[str, float]]:
+    """'name/PCK@a' for every threshold, 'name/auc' and 'name/auc_plain', of joints in pixels."""
+    distances = joint_distances(predicted, true)
+    for threshold in thresholds:
+        yield f"{name}/PCK@{threshold:g}", pck(distances, scale, threshold)
+    yield f"{name}/auc", auc_mpii(distances, scale)
+    yield f"{name}/auc_plain", auc_plain(distances)
+
+
+def poses(
+    source: Source, indices: Int[np.ndarray, "n"], scale: str, torso: tuple[int, ...]
+) -> tuple[np.ndarray, ...]:
+    """Joints as shares of the picture, joints in pixels, sizes (x, y), and scales."""
+    pixels, sizes, scales = [], [], []
+    for index in indices.tolist():
+        record = source[index]
+        pixels.append(joints_of(record)[0])
+        height, width = record.need_frames()([0]).shape[1:3]
+        sizes.append((width, height))
+        scales.append(_scale(record, pixels[-1], scale, torso))
+    pixels, sizes = np.stack(pixels), np.array(sizes, np.float64)
+    return pixels / sizes[:, None], pixels, sizes, np.array(scales)
+
+
+def _scale(
+    record: Record, joints: Float[np.ndarray, "k 2"], scale: str, torso: tuple[int, ...]
+) -> float:
+    match scale:
+        case "body":
+            return float(body_size(joints[None])[0])
+        case "torso":
+            return float(np.linalg.norm(np.subtract(*joints[list(torso)])))
+    name = {"annotated": "scale", "head": "head"}[scale]
+    if name not in record.extra:
+        raise MediaError(f"{record.name}: has no extra['{name}'], which scale='{scale}' is")
+    found = record.extra[name]
+    numbers = np.array(found.split() if isinstance(found, str) else found, np.float64)
+    return float(head_size(numbers.reshape(1, 4))[0] if name == "head" else numbers.item())
 
 
 def filled(shares: Float[np.ndarray, "n k 2"]) -> tuple[np.ndarray, Float[np.ndarray, "k 2"]]:

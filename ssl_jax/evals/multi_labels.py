@@ -3,33 +3,8 @@
 import numpy as np
 from jaxtyping import Int
 
-from ssl_jax.data.record import MediaError, Record, Source
-
-
-def labels_of(record: Record) -> tuple[list[int], list[int]]:
-    """The classes a record shows, and those of them that are 'difficult': shown, but only badly.
-
-    extra['labels'] holds numbers, or text such as '3 17'. Where a record has
-    extra['labels_no_difficult'], as in TFDS' `voc`, all others of them are difficult. Without
-    extra['labels'] it is the record's one label. MediaError if there is none.
-    """
-    if "labels" not in record.extra:
-        if record.label < 0:
-            raise MediaError(f"{record.name}: has no labels (extra['labels'])")
-        return [record.label], []
-    shown = _numbers(record, "labels")
-    if "labels_no_difficult" not in record.extra:
-        return shown, []
-    clear = set(_numbers(record, "labels_no_difficult"))
-    return shown, [number for number in shown if number not in clear]
-
-
-def _numbers(record: Record, key: str) -> list[int]:
-    found = record.extra[key]
-    try:
-        return [int(one) for one in (found.split() if isinstance(found, str) else found)]
-    except (TypeError, ValueError) as error:
-        raise MediaError(f"{record.name}: extra[{key!r}] holds no whole numbers") from error
+from ssl_jax.data.annotations import labels_of
+from ssl_jax.data.record import Source
 
 
 def presence(

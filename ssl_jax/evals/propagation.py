@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from ssl_jax.data.annotations import joints_of, masks_of
 from ssl_jax.data.image import resize
 from ssl_jax.data.record import MediaError, Record, Source
-from ssl_jax.evals.annotations import joints_of, masks_of
 from ssl_jax.evals.keypoint_scores import body_size, joint_distances, pck
 from ssl_jax.evals.label_propagation import propagate
 from ssl_jax.evals.mask_scores import film_scores
@@ -63,6 +63,11 @@ class MaskPropagation:
         shown = None
         for record in _films(self.source, self.films):
             frames, true = record.need_frames()(np.arange(record.num_frames)), masks_of(record)
+            if true.shape[1:] != frames.shape[1:3]:
+                (height, width), (high, wide) = true.shape[1:], frames.shape[1:3]
+                raise MediaError(
+                    f"{record.name}: its masks are {width}x{height} pixels, frames {wide}x{high}"
+                )
             tracked = {}
             objects = [0, *(int(i) for i in np.unique(true[0]) if i not in (0, 255))]
             for layer, features in self._features(frozen, record, frames):

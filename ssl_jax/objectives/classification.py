@@ -1,4 +1,4 @@
-"""Softmax cross-entropy, the objective of every task whose target is one of k classes."""
+"""Cross-entropy: of a softmax where the target is one of k classes, of sigmoids where several."""
 
 import jax
 import jax.numpy as jnp
@@ -22,3 +22,25 @@ def classification(
     loss = jnp.mean(jax.nn.logsumexp(logits, axis=-1) - own)
     hits = jnp.argmax(logits, axis=-1) == labels
     return loss, {"accuracy": jnp.mean(hits.astype(jnp.float32))}
+
+
+def several_classes(
+    logits: Float[Array, "b k"], shown: Int[Array, "b k"]
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+    """Cross-entropy in nats of a sigmoid a class, and the share of right answers.
+
+        loss = mean over what counts of log(1 + exp(-shown * logit))
+
+    Args:
+      shown: 1 where a row shows a class, -1 where not, 0 where it does not count.
+
+    Untrained it is about log 2 a class. Computed in float32 whatever the logits are.
+
+    Returns:
+      The loss, and {'accuracy': of 'shown' for logits above 0}.
+    """
+    logits, counts = logits.astype(jnp.float32), (shown != 0).astype(jnp.float32)
+    total = jnp.maximum(jnp.sum(counts), 1.0)
+    loss = jnp.sum(counts * jax.nn.softplus(-shown * logits)) / total
+    right = (logits > 0) == (shown > 0)
+    return loss, {"accuracy": jnp.sum(counts * right) / total}

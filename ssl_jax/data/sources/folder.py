@@ -1,4 +1,4 @@
-"""A folder of films, pictures and sounds, with or without a csv that describes them."""
+"""A folder of films, pictures and sounds, with or without lists that describe them."""
 
 import concurrent.futures
 import csv
@@ -12,6 +12,7 @@ import numpy as np
 
 from ssl_jax.data import decode, paths
 from ssl_jax.data.record import Caption, MediaError, Record
+from ssl_jax.data.sources import split_files
 
 ENDINGS = {
     "image": decode.PICTURE_ENDINGS,
@@ -43,7 +44,7 @@ class Item:
 
 @dataclasses.dataclass(frozen=True)
 class FolderSource:
-    """Media files below a folder, in the order of their paths, or those that a csv lists.
+    """Media files below a folder, in the order of their paths, or those that a csv or lists name.
 
     Without a manifest every file with a known ending counts, whatever its case; hidden files and
     linked folders do not. Files in sub-folders are labelled by their first sub-folder: the sorted
@@ -60,10 +61,16 @@ class FolderSource:
 
     A segment's sound outside of the segment is the film's, not silence.
 
+    UCF101 and HMDB51 come with lists of their own, see `split_files`: give their folder as `lists`
+    in place of a manifest.
+
     Attributes:
       path: the folder; or a URL that fsspec opens, as gs://bucket/films (with gcsfs installed).
       manifest: the csv, as a path from the folder; '' for none.
-      split: keep the manifest's rows of this split; '' keeps all.
+      lists: the folder of the lists that UCF101 or HMDB51 is distributed with, as a path from the
+        folder ('../ucfTrainTestlist'); '' for none.
+      fold: which of their three divisions into training and test films.
+      split: keep the manifest's rows, or the lists' films, of this split; '' keeps all.
       kinds: which files to take, by their ending: 'video', 'image', 'sound'.
       need: leave out files without 'frames' or 'sound', and broken ones. Opens every file once.
       min_seconds: leave out what is shorter (a picture lasts one second). Opens every file once.
@@ -75,6 +82,8 @@ class FolderSource:
 
     path: str
     manifest: str = ""
+    lists: str = ""
+    fold: int = 1
     split: str = ""
     kinds: tuple[str, ...] = ("video", "image", "sound")
     need: tuple[str, ...] = ()
@@ -95,7 +104,9 @@ class FolderSource:
             wrong = [value for value in getattr(self, name) if value not in allowed]
             if wrong:
                 raise ValueError(f"{name}={getattr(self, name)}: {wrong[0]!r} is none of {allowed}")
-        if self.split and not self.manifest:
+        if self.manifest and self.lists:
+            raise ValueError("give a manifest or lists, not both")
+        if self.split and not (self.manifest or self.lists):
             raise ValueError(
                 f"split={self.split!r} needs a manifest with a column 'split'; "
                 "for folders named train, test, ... give the path of one of them"
@@ -143,6 +154,9 @@ class FolderSource:
     def _listing(self) -> tuple[list[Item], tuple[str, ...]]:
         if self.manifest:
             items, names = _read_manifest(paths.join(self.path, self.manifest))
+        elif self.lists:
+            films, names = split_files.read(paths.join(self.path, self.lists), self.fold)
+            items = [Item(path, label, split) for path, label, split in films]
         else:
             items, names = _walk(self.path)
         chosen = [i for i in items if kind(i.path) in self.kinds]
@@ -150,7 +164,8 @@ class FolderSource:
             splits = sorted({item.split for item in items})
             chosen = [i for i in chosen if i.split == self.split]
             if self.split not in splits:
-                raise ValueError(f"{self.manifest}: no split {self.split!r}, there is {splits}")
+                where = self.manifest or self.lists
+                raise ValueError(f"{where}: no split {self.split!r}, there is {splits}")
         if not chosen:
             raise ValueError(
                 f"{self.path}: no files of kinds={self.kinds} among {len(items)} media files; "

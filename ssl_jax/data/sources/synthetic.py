@@ -19,7 +19,8 @@ class SyntheticSource:
     Record i is a pure function of (seed, i). The label is the shape. The shape accelerates
     downwards and bounces, so that time has a direction; a tone whose pitch is the shape's and
     whose loudness follows its height sounds all along, so that picture and sound can be matched at
-    every moment. `extra` holds the mask function, the tone and 'group' 0.
+    every moment. `extra` holds 'mask' and 'joints', functions of a frame's number (the joints are
+    the shape's middle and the point a radius above it), and 'group' 0.
 
     Attributes:
       size: number of records.
@@ -56,7 +57,7 @@ class SyntheticSource:
             duration=self.frames / self.fps,
             captions=(Caption(f"a {scene.colour} {SHAPES[scene.shape]} bounces"),),
             label=scene.shape,
-            extra={"mask": scene.mask, "group": 0},
+            extra={"mask": scene.mask, "joints": scene.joints, "group": 0},
         )
 
 
@@ -113,6 +114,12 @@ class _Scene:
             disc & (dy**2 + dx**2 >= (0.6 * r) ** 2),
         )
         return inside[self.shape]
+
+    def joints(self, frame: int) -> np.ndarray:
+        """float64 (2, 2): the shape's middle and the point a radius above it, (x, y) in pixels."""
+        cy, cx = self.position(np.array([frame / self.source.fps]))
+        shares = np.array([[cx[0], cy[0]], [cx[0], cy[0] - self.radius]])
+        return shares * (self.source.width, self.source.height)
 
     def render(self, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
         """uint8 (t, h, w, 3)."""

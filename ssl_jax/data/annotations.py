@@ -1,10 +1,11 @@
-"""Masks and joints that a record's `extra` may hold, in one form.
+"""Masks, joints and labels that a record's `extra` may hold, in one form.
 
 'mask': a function of a frame's number, or an array (t h w), of the object at every pixel: 0 (or
 False) is none, 255 unknown.
 'joints': a function of a frame's number, an array (k 2) or (t k 2), or text, of (x, y) in pixels;
 not a number where a joint is not annotated. Text, as in a csv: 'x y x y ...', frames apart by ';'.
 'xcoords' and 'ycoords' as TFDS' `flic` has them will do as well.
+'labels': the numbers of all classes that a record shows, an array or text such as '3 17'.
 """
 
 import numpy as np
@@ -53,3 +54,29 @@ def joints_of(record: Record) -> Float[np.ndarray, "t k 2"]:
     # Some sets write a coordinate that is missing alone, or infinite.
     known = np.isfinite(joints).all(axis=2, keepdims=True)
     return np.where(known, joints, np.nan)
+
+
+def labels_of(record: Record) -> tuple[list[int], list[int]]:
+    """The classes a record shows, and those of them that are 'difficult': shown, but only badly.
+
+    extra['labels'] holds numbers, or text such as '3 17'. Where a record has
+    extra['labels_no_difficult'], as in TFDS' `voc`, all others of them are difficult. Without
+    extra['labels'] it is the record's one label. MediaError if there is none.
+    """
+    if "labels" not in record.extra:
+        if record.label < 0:
+            raise MediaError(f"{record.name}: has no labels (extra['labels'])")
+        return [record.label], []
+    shown = _numbers(record, "labels")
+    if "labels_no_difficult" not in record.extra:
+        return shown, []
+    clear = set(_numbers(record, "labels_no_difficult"))
+    return shown, [number for number in shown if number not in clear]
+
+
+def _numbers(record: Record, key: str) -> list[int]:
+    found = record.extra[key]
+    try:
+        return [int(one) for one in (found.split() if isinstance(found, str) else found)]
+    except (TypeError, ValueError) as error:
+        raise MediaError(f"{record.name}: extra[{key!r}] holds no whole numbers") from error

@@ -1,0 +1,187 @@
+"""What a fine-tuned network answers to test records: classes, several labels, or places of joints.
+
+For runs of `methods.finetune.Finetune`, whose features hold the head's answers as the layer 'head'.
+Several clips (or frames, or crops) of a record are averaged, and it matters how: the softmax of
+each first and then the mean, or the mean of the logits. Papers do either; both are reported.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from ssl_jax.data.record import Source
+from ssl_jax.evals.average_precision import KINDS, TIES, mean_average_precision
+from ssl_jax.evals.keypoints import check_scale, pose_scores, poses
+from ssl_jax.evals.multi_labels import presence
+from ssl_jax.evals.probe import class_ranks
+
+HEAD = "head"
+
+
+def softmax(logits: Float[np.ndarray, "*n k"]) -> Float[np.ndarray, "*n k"]:
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def sigmoid(logits: Float[np.ndarray, "*n k"]) -> Float[np.ndarray, "*n k"]:
+    return 0.5 * (1 + np.tanh(0.5 * logits))  # never overflows
+
+
+def answers(
+    frozen, source: Source, modality: str, clips: int
+) -> tuple[Float[np.ndarray, "n m k"], Int[np.ndarray, "n"], Int[np.ndarray, "n"]]:
+    """The head's answers to `clips` clips of every record, the labels, and the records' numbers.
+
+    ValueError if one is not finite.
+    """
+    found = frozen.features(source, modality, (HEAD,), clips, "max", False)
+    logits = found.layers[HEAD].astype(np.float64)
+    logits = logits.reshape(len(logits), clips, -1)
+    bad = np.flatnonzero(~np.isfinite(logits).all(axis=(1, 2)))
+    if bad.size:
+        raise ValueError(
+            f"test: answers to {bad.size} of {len(logits)} records are NaN or infinite, first "
+            f"record {found.indices[bad[0]]}; has training diverged?"
+        )
+    return logits, found.labels, found.indices
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """Every test record's scores, averaged over its clips, in the source's order."""
+
+    names: tuple[str, ...]
+    labels: Int[np.ndarray, "n"]
+    softmax: Float[np.ndarray, "n k"]
+    logits: Float[np.ndarray, "n k"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Classification:
+    """Accuracy over test records that show one class each, several clips a record.
+
+    Yields 'softmax', of the mean softmax over a record's clips, and 'logits', of the mean logits,
+    each with '/per_class' (mean over classes of each one's accuracy) and, beyond five classes,
+    '/top5'; 'one clip', how often a single clip is right; and 'chance', the share of the most
+    frequent class. Of equal scores the first class wins.
+
+    Attributes:
+      test: a labelled source.
+      modality: the trunk's name.
+      clips: of a record, crops included: ten clips for UCF101 and HMDB51 (VCOP, Xu et al. 2019), 25
+        frames of ten crops each in two-stream networks are 250.
+      every: steps between runs during training; 0 is only at the end.
+    """
+
+    test: Source
+    modality: str = "vision"
+    clips: int = 10
+    every: int = 0
+
+    def run(self, frozen) -> Iterator[tuple[str, float]]:
+        """`frozen`: a fine-tuned network. ValueError for a label that its head does not know."""
+        logits, labels, indices = answers(frozen, self.test, self.modality, self.clips)
+        check_labels(labels, indices, logits.shape[-1])
+        yield from accuracies("softmax", softmax(logits).mean(axis=1), labels)
+        yield from accuracies("logits", logits.mean(axis=1), labels)
+        single = class_ranks(logits.reshape(-1, logits.shape[-1]), np.repeat(labels, self.clips))
+        yield "one clip", float(np.mean(single < 1))
+        yield "chance", float(np.bincount(labels).max() / len(labels))
+
+    def scores(self, frozen) -> Scores:
+        """What `run` judges."""
+        logits, labels, indices = answers(frozen, self.test, self.modality, self.clips)
+        check_labels(labels, indices, logits.shape[-1])
+        names = tuple(self.test[int(i)].name for i in indices)
+        return Scores(names, labels, softmax(logits).mean(axis=1), logits.mean(axis=1))
+
+
+def check_labels(labels: Int[np.ndarray, "n"], indices: Int[np.ndarray, "n"], classes: int) -> None:
+    """ValueError naming the first record whose label is none of the classes."""
+    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
+    if wrong.size:
+        raise ValueError(
+            f"test: {wrong.size} of {len(labels)} records have labels that are none of the head's "
+            f"{classes} classes, first record {indices[wrong[0]]} with label {labels[wrong[0]]}"
+        )
+
+
+def accuracies(
+    name: str, scores: Float[np.ndarray, "n k"], labels: Int[np.ndarray, "n"]
+) -> Iterator[tuple[str, float]]:
+    """'name', 'name/per_class' and, beyond five classes, 'name/top5'."""
+    ranks = class_ranks(scores, labels)
+    yield name, float(np.mean(ranks < 1))
+    if scores.shape[1] > 5:
+        yield f"{name}/top5", float(np.mean(ranks < 5))
+    each = [np.mean(ranks[labels == label] < 1) for label in np.unique(labels)]
+    yield f"{name}/per_class", float(np.mean(each))
+
+
+@dataclasses.dataclass(frozen=True)
+class SeveralClasses:
+    """Mean average precision over test records that may show several classes (VOC07).
+
+    Labels are as `multi_labels` has them. Yields 'sigmoid', of the mean sigmoid over a record's
+    clips, and 'logits', of the mean logits, each for the first of `kinds`, and 'sigmoid/eleven',
+    ... for the others; 'chance' is the share of positives, mean over classes.
+
+    Attributes:
+      test: a source; a 'difficult' class of a record does not count.
+      modality: the trunk's name.
+      clips: of a record, crops included.
+      kinds, ties: as of `average_precision`.
+      every: steps between runs during training; 0 is only at the end.
+    """
+
+    test: Source
+    modality: str = "vision"
+    clips: int = 1
+    kinds: tuple[str, ...] = KINDS
+    ties: str = TIES[0]
+    every: int = 0
+
+    def run(self, frozen) -> Iterator[tuple[str, float]]:
+        """`frozen`: a fine-tuned network. ValueError for a class without a positive."""
+        logits, _, indices = answers(frozen, self.test, self.modality, self.clips)
+        shown = presence(self.test, indices, logits.shape[-1])
+        for name, values in (("sigmoid", sigmoid(logits)), ("logits", logits)):
+            for place, kind in enumerate(self.kinds):
+                precision = mean_average_precision(shown, values.mean(axis=1), kind, self.ties)
+                yield f"{name}/{kind}" if place else name, precision
+        yield "chance", float(np.mean([np.mean(c[c != 0] == 1) for c in shown.T]))
+
+
+@dataclasses.dataclass(frozen=True)
+class Pose:
+    """PCK, PCKh and AUC of joints that the head places, as `keypoints.Keypoints` has them.
+
+    Yields 'head/PCK@a' for each of `thresholds`, 'head/auc' and 'head/auc_plain'.
+
+    Attributes:
+      test: pictures with `extra['joints']`, see `data.annotations`.
+      modality: the trunk's name.
+      scale, torso, thresholds: as of `Keypoints`.
+      every: steps between runs during training; 0 is only at the end.
+    """
+
+    test: Source
+    modality: str = "vision"
+    scale: str = "annotated"
+    torso: tuple[int, ...] = ()
+    thresholds: tuple[float, ...] = (0.1, 0.2, 0.5)
+    every: int = 0
+
+    def run(self, frozen) -> Iterator[tuple[str, float]]:
+        """`frozen`: a fine-tuned network. MediaError without joints."""
+        check_scale(self.scale, self.torso)
+        places, _, indices = answers(frozen, self.test, self.modality, 1)
+        _, true, sizes, scale = poses(self.test, indices, self.scale, self.torso)
+        if places.shape[-1] != 2 * true.shape[1]:
+            raise ValueError(
+                f"the head places {places.shape[-1] // 2} joints, test has {true.shape[1]}"
+            )
+        predicted = places.reshape(len(places), -1, 2) * sizes[:, None]
+        yield from pose_scores(HEAD, predicted, true, scale, self.thresholds)

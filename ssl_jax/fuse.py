@@ -1,0 +1,161 @@
+"""Late fusion of fine-tuned runs: the weighted mean of their softmax scores, record by record.
+
+    python -m ssl_jax.fuse RUN RUN ... [--weights=1,1.5] [--evaluator=NAME]
+
+Two-stream networks (Simonyan and Zisserman 2014) answer so: one run sees pictures, the other their
+motion. A RUN is the workdir of a fine-tuned run, whose newest checkpoint then answers for the test
+records of its `Classification` evaluator; the scores are left in RUN/scores.npz (names, labels,
+softmax, logits). Such a file in place of a workdir is taken as it is. Records are matched by name.
+
+A mistake of the user costs one line on stderr and exit code 2.
+"""
+
+import argparse
+import os
+import sys
+import zipfile
+from collections.abc import Sequence
+
+import numpy as np
+
+from ssl_jax import config as configs
+from ssl_jax.config import ConfigError
+from ssl_jax.evals.finetuned import Classification, Scores, accuracies
+from ssl_jax.frozen import load
+
+FIELDS = ("names", "labels", "softmax", "logits")
+
+
+def scores_of(run: str, evaluator: str = "") -> Scores:
+    """The scores of a run's test records, computed and left in its workdir; or those of a file.
+
+    Args:
+      run: a workdir, or an npz file that was left in one.
+      evaluator: which of the run's `Classification` evaluators; '' where there is but one.
+
+    Raises ConfigError if there are none.
+    """
+    if run.endswith(".npz"):
+        return read(run)
+    frozen = load(run)
+    known = configs.read(os.path.join(run, "config.json")).evaluators
+    call = f"{Classification.__module__}:{Classification.__qualname__}"
+    fitting = [name for name, one in known.items() if one.call == call]
+    if not fitting:
+        there = ", ".join(known) or "none"
+        raise ConfigError(f"{run}: no Classification among its evaluators; it has {there}")
+    if (evaluator and evaluator not in fitting) or (not evaluator and len(fitting) > 1):
+        raise ConfigError(f"{run}: say which, --evaluator={' or '.join(fitting)}")
+    scores = configs.build(known[evaluator or fitting[0]]).scores(frozen)
+    write(scores, os.path.join(run, "scores.npz"))
+    return scores
+
+
+def write(scores: Scores, path: str) -> None:
+    """Writes an npz file that `read` takes back; ConfigError if that is not possible."""
+    try:
+        np.savez(path, **{name: np.asarray(getattr(scores, name)) for name in FIELDS})
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}") from error
+
+
+def read(path: str) -> Scores:
+    """Scores from an npz file; ConfigError if it holds none."""
+    try:
+        with np.load(path) as file:
+            names, labels, softmax, logits = (file[name] for name in FIELDS)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ConfigError(f"{path}: holds no scores ({error})") from error
+    return Scores(tuple(names.tolist()), labels, softmax, logits)
+
+
+def matched(runs: dict[str, Scores]) -> list[Scores]:
+    """All in the order of the first, by name; ConfigError if they are not of the same records."""
+    first, own = next(iter(runs.items()))
+    rows = []
+    for run, scores in runs.items():
+        places = {name: place for place, name in enumerate(scores.names)}
+        if len(places) < len(scores.names):
+            raise ConfigError(f"{run}: some of its records have the same name")
+        only = [sorted(set(a) - set(b)) for a, b in ((own.names, places), (places, own.names))]
+        if only[0] or only[1]:
+            raise ConfigError(
+                f"{first} and {run} were tested on different records: {len(only[0])} and "
+                f"{len(only[1])} are in one alone, such as {(only[0] + only[1])[0]}"
+            )
+        order = np.array([places[name] for name in own.names])
+        ordered = Scores(
+            own.names, scores.labels[order], scores.softmax[order], scores.logits[order]
+        )
+        if ordered.softmax.shape != own.softmax.shape or (ordered.labels != own.labels).any():
+            raise ConfigError(f"{first} and {run} have different classes, or number them otherwise")
+        rows.append(ordered)
+    return rows
+
+
+def fuse(runs: dict[str, Scores], weights: tuple[float, ...] = ()) -> dict[str, dict[str, float]]:
+    """Accuracies of each run and, as 'fused', of the weighted mean of their softmax scores.
+
+    Args:
+      weights: one for each run; () for all alike.
+
+    Raises ConfigError for runs that do not belong together.
+    """
+    if len(runs) < 2:
+        raise ConfigError("fusion takes two different runs or more")
+    weights = weights or (1.0,) * len(runs)
+    if len(weights) != len(runs) or min(weights) < 0 or not sum(weights) > 0:
+        raise ConfigError(f"weights={weights}: one is needed for each of {len(runs)} runs, from 0")
+    rows = matched(runs)
+    together = np.average([one.softmax for one in rows], axis=0, weights=weights)
+    softmax = {**dict(zip(runs, (one.softmax for one in rows), strict=True)), "fused": together}
+    return {
+        name: dict(accuracies("accuracy", scores, rows[0].labels))
+        for name, scores in softmax.items()
+    }
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Reads what follows `python -m ssl_jax.fuse`; ConfigError for any mistake."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ssl_jax.fuse",
+        description="Accuracy of several fine-tuned runs together.",
+        allow_abbrev=False,
+        exit_on_error=False,
+    )
+    parser.add_argument("runs", nargs="*", help="workdirs, or their scores.npz")
+    parser.add_argument("--weights", default="", help="by commas, one for each run")
+    parser.add_argument("--evaluator", default="", help="a Classification of the runs, by name")
+    try:
+        known, unknown = parser.parse_known_intermixed_args(argv)
+    except argparse.ArgumentError as error:
+        raise ConfigError(str(error)) from error
+    if unknown:
+        raise ConfigError(f"unknown argument {unknown[0]}; see --help")
+    try:
+        known.weights = tuple(float(one) for one in known.weights.split(",") if one)
+    except ValueError as error:
+        raise ConfigError(f"--weights={known.weights}: numbers by commas are meant") from error
+    return known
+
+
+def main(argv: Sequence[str]) -> int:
+    """Fuses by the command line; returns the exit code."""
+    try:
+        asked = parse(argv)
+        if len(set(asked.runs)) < 2:
+            raise ConfigError("fusion takes two different runs or more: fuse RUN RUN")
+        scores = {run: scores_of(run, asked.evaluator) for run in dict.fromkeys(asked.runs)}
+        results = fuse(scores, asked.weights)
+    except ValueError as error:  # ConfigError, MediaError and what sources and evaluators say
+        print(f"ssl_jax: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    width = max(map(len, results))
+    for name, numbers in results.items():
+        told = "  ".join(f"{metric} {value:.4f}" for metric, value in numbers.items())
+        print(f"{name.ljust(width)}  {told}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
