@@ -16,11 +16,12 @@ from ssl_jax import config as configs
 from ssl_jax.config import ConfigError
 from ssl_jax.data.pipeline import record_batches
 from ssl_jax.data.record import Source
+from ssl_jax.evals.cluster_scores import entropy
+from ssl_jax.evals.mesh_k_means import k_means
+from ssl_jax.evals.probe import unit
 from ssl_jax.experiment import Experiment
 from ssl_jax.frozen import Frozen, load
 from ssl_jax.methods.image.cluster_transfer import ClusterTransfer, write_clusters
-from ssl_jax.objectives.cluster import k_means, used_clusters
-from ssl_jax.objectives.contrastive import unit
 from ssl_jax.sharding import put_batch
 
 
@@ -39,11 +40,9 @@ def cluster(config: ConfigDict, teacher: str | os.PathLike) -> np.ndarray:
         raise ConfigError("the config should be of a ClusterTransfer that names a file `clusters`")
     frozen = load(teacher)
     x, indices, names = mean_features(frozen, experiment.source, method.layer)
-    key = jax.random.key(experiment.seed)
-    k_means_jitted = jax.jit(k_means, static_argnums=2)
-    _, found = k_means_jitted(key, unit(jnp.asarray(x)), method.classes)
-    used = float(used_clusters(found, method.classes))
+    found, *_ = k_means(frozen.mesh, unit(x), method.classes, restarts=1, seed=experiment.seed)
     sizes = np.bincount(found, minlength=method.classes)
+    used = np.exp(entropy(sizes))
     labels = np.full(len(experiment.source), -1, np.int32)
     labels[indices] = found
     write_clusters(method.clusters, labels, names)

@@ -9,39 +9,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Float32, Int64
 
 from ssl_jax import config as configs
 from ssl_jax.checkpoint import Saver
 from ssl_jax.data.pipeline import Loading, record_batches
 from ssl_jax.data.record import Source
 from ssl_jax.experiment import Experiment
+from ssl_jax.features import BLOCK, Features, Gathered
 from ssl_jax.method import Method
 from ssl_jax.ops.probe_pooling import reduce_map
 from ssl_jax.sharding import Sharding, by_rows, put_batch, put_same, replicated, run_once
-
-
-@dataclasses.dataclass(frozen=True)
-class Features:
-    """Features of a source's records, one row a record, in the source's order.
-
-    Attributes:
-      layers: layer name -> rows; 'input' is the raw input, a baseline.
-      labels: -1 where a record has none.
-      indices: the records' numbers.
-      groups: record.extra['group'] (say, which game), 0 where there is none.
-    """
-
-    layers: dict[str, Float32[np.ndarray, "n ..."]]
-    labels: Int64[np.ndarray, "n"]
-    indices: Int64[np.ndarray, "n"]
-    groups: Int64[np.ndarray, "n"]
-
-    def rows(self, chosen: Int64[np.ndarray, "m"]) -> "Features":
-        """Those of some of the records."""
-        layers = {name: values[chosen] for name, values in self.layers.items()}
-        facts = (self.labels[chosen], self.indices[chosen], self.groups[chosen])
-        return Features(layers, *facts)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -49,6 +26,12 @@ class Frozen:
     """A method with its variables, on a mesh.
 
     `encode` takes arrays, `features` takes a source. Build one with `ssl_jax.load(workdir)`.
+
+    Attributes:
+      batch_size: inputs at once, over all devices.
+      fresh: makes the variables of a new initialisation.
+      memory: bytes of features to keep for whoever asks again, the last ones asked for. Those of
+        one source that are more, in a temporary file; see `forget`.
     """
 
     method: Method
@@ -56,7 +39,8 @@ class Frozen:
     mesh: Mesh
     batch_size: int = 64
     loading: Loading = Loading()
-    fresh: Callable[[], dict] | None = None  # makes the variables of a new initialisation
+    fresh: Callable[[], dict] | None = None
+    memory: int = 4 * 2**30
     _cache: dict = dataclasses.field(default_factory=dict, repr=False)  # of features
     _compiled: dict = dataclasses.field(default_factory=dict, repr=False)
 
@@ -175,9 +159,16 @@ class Frozen:
             raise ValueError(f"the source {source} is empty")
         layers = tuple(layers)
         key = (source, modality, layers, clips, pool, average)
-        if key not in self._cache:
-            self._cache[key] = self._extract(*key)
-        return self._cache[key]
+        found = self._cache.pop(key) if key in self._cache else self._extract(*key)
+        self._cache[key] = found  # the last one asked for is the last in the dict
+        kept = [other for other in self._cache if self._cache[other].bytes_in_memory]
+        while sum(self._cache[other].bytes_in_memory for other in kept) > self.memory:
+            del self._cache[kept.pop(0)]
+        return found
+
+    def forget(self) -> None:
+        """Keeps no features any more, neither in memory nor in files."""
+        self._cache.clear()
 
     def _extract(self, source, modality, layers, clips, pool, average) -> Features:
         def read(record):
@@ -192,7 +183,8 @@ class Frozen:
         unit = self.mesh.size
         rows = max(1, self.batch_size // clips // unit) * unit // processes
         encode = self._encoder(modality, pool)
-        gathered, plain = [], []
+        gathered = Gathered(len(range(process, len(source), processes)), self.memory)
+        names = []
         for batch, valid in record_batches(source, read, rows, self.loading, process, processes):
             x = batch.pop("x")
             flat = put_batch(self.mesh, {"x": x.reshape(-1, *x.shape[2:])})["x"]
@@ -200,20 +192,20 @@ class Frozen:
             missing = [name for name in layers if name not in out]
             if missing:
                 raise ValueError(f"no layer '{missing[0]}' in {modality}; it has {', '.join(out)}")
-            local = {name: _local_rows(out[name]) for name in layers or out}
+            names = layers or tuple(out)
+            local = {name: _local_rows(out[name]) for name in names}
             local = {k: v.reshape(rows, clips, -1)[:valid] for k, v in local.items()}
-            gathered.append({k: v.mean(1) for k, v in local.items()} if average else local)
-            plain.append({k: v[:valid] for k, v in batch.items()})
-        merged = {k: np.concatenate([part[k] for part in gathered]) for k in gathered[0]}
-        facts = {k: np.concatenate([part[k] for part in plain]) for k in plain[0]}
+            local = {k: v.mean(1) for k, v in local.items()} if average else local
+            local = {f"layer {k}": v.astype(np.float32) for k, v in local.items()}
+            gathered.add(local | {k: v[:valid] for k, v in batch.items()})
         if processes > 1:
-            merged, facts = _all_hosts(merged), _all_hosts(facts)
-        order = np.argsort(facts["index"], kind="stable")
+            gathered = _all_hosts(gathered.arrays(), len(source), self.memory)
+        whole = gathered.sorted_by("index")
         return Features(
-            layers={k: v[order].astype(np.float32) for k, v in merged.items()},
-            labels=facts["label"][order],
-            indices=facts["index"][order],
-            groups=facts["group"][order],
+            layers={name: whole[f"layer {name}"] for name in names},
+            labels=np.asarray(whole["label"]),
+            indices=np.asarray(whole["index"]),
+            groups=np.asarray(whole["group"]),
         )
 
     def _encoder(self, modality: str, pool: str):
@@ -277,20 +269,24 @@ def _local_rows(x: jax.Array) -> np.ndarray:
     return np.concatenate([np.asarray(s.data) for s in shards])
 
 
-def _all_hosts(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Every host's rows, of possibly different number, on every host."""
+def _all_hosts(rows: dict[str, np.ndarray], most: int, memory: int) -> Gathered:
+    """Every host's rows, of possibly different number, on every host; some at a time."""
     from jax.experimental import multihost_utils
 
-    counts = multihost_utils.process_allgather(np.array([len(next(iter(rows.values())))]))
-    largest = int(counts.max())
-    filled = {  # what fills up is dropped below; a host may have nothing of its own to repeat
-        k: np.pad(v, [(0, largest - len(v))] + [(0, 0)] * (v.ndim - 1)) for k, v in rows.items()
-    }
-    every = multihost_utils.process_allgather(filled)
-    return {
-        k: np.concatenate([part[:n] for part, n in zip(v, counts.ravel(), strict=True)])
-        for k, v in every.items()
-    }
+    own = len(next(iter(rows.values())))
+    counts = multihost_utils.process_allgather(np.array([own])).ravel()
+    gathered = Gathered(most, memory)
+    for start in range(0, int(counts.max()), BLOCK):
+        here = np.clip(counts - start, 0, BLOCK)
+        part = {k: v[start : start + BLOCK] for k, v in rows.items()}
+        filled = {  # what fills up is dropped below; a host may have nothing of its own to repeat
+            k: np.pad(v, [(0, here.max() - len(v))] + [(0, 0)] * (v.ndim - 1))
+            for k, v in part.items()
+        }
+        every = multihost_utils.process_allgather(filled)
+        for host, count in enumerate(here):
+            gathered.add({k: v[host, :count].astype(rows[k].dtype) for k, v in every.items()})
+    return gathered
 
 
 def load(workdir: str | os.PathLike, step: int | None = None) -> Frozen:

@@ -7,7 +7,8 @@ import pytest
 from computed import computed, features
 
 from ssl_jax.evals import knn
-from ssl_jax.evals.knn import Knn, nearest, unit, votes
+from ssl_jax.evals.knn import Knn, nearest, nearest_by_distance, votes
+from ssl_jax.evals.probe import unit
 
 
 def test_temperature_decides_between_the_nearest_and_the_many():
@@ -47,6 +48,17 @@ def test_ties_go_to_the_earlier_record():
 def test_unit_takes_zero_tiny_and_huge_rows():
     rows = np.array([[0, 0], [3e-30, 4e-30], [3e30, -4e30]], np.float32)
     np.testing.assert_allclose(unit(rows), [[0, 0], [0.6, 0.8], [0.6, -0.8]], rtol=1e-6)
+
+
+def test_what_is_not_finite_has_no_nearest_rows():
+    rows = np.eye(3, dtype=np.float32)
+    for bad in (np.nan, np.inf):
+        broken = np.where(rows[:1] > 0, np.float32(bad), 0)
+        assert np.isnan(unit(broken)).any()
+        for search in (nearest, nearest_by_distance):
+            for queries, gallery in ((broken, rows), (rows, np.concatenate([rows, broken]))):
+                with pytest.raises(ValueError, match="NaN or infinite"):
+                    search(queries, gallery, 2)
 
 
 def test_knn_counts_hits_of_every_record():

@@ -205,3 +205,8 @@ def test_standardise_uses_train_only_and_silences_dead_features():
 def test_class_ranks_break_ties_by_class_number():
     scores = np.array([[0.5, 0.5, 0.1]] * 4)
     assert class_ranks(scores, np.array([0, 1, 2, -1])).tolist() == [0, 1, 2, np.inf]
+
+
+def test_scores_that_are_not_numbers_are_never_right():
+    scores = np.array([[np.nan, np.nan], [np.nan, 1.0], [0.0, np.nan], [0.0, np.inf]])
+    assert class_ranks(scores, np.array([0, 1, 0, 1])).tolist() == [np.inf] * 3 + [0]

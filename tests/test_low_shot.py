@@ -9,8 +9,10 @@ from sklearn.datasets import load_digits
 from sklearn.neighbors import KNeighborsClassifier
 
 from ssl_jax.data.record import Record
+from ssl_jax.evals.linear import Linear
 from ssl_jax.evals.low_shot import LowShot, VocLowShot, few_of_each, nearest_scores
 from ssl_jax.evals.probe import few_labels, standardise
+from ssl_jax.evals.ridge import Ridge
 
 
 def test_a_class_gets_k_positives_and_so_many_negatives_as_the_other_classes_would():
@@ -87,6 +89,14 @@ def test_more_labels_are_better_and_raw_input_always_is_there(classifier):
     assert list(results)[:2] == ["input/1 a class", "input/1 a class/std"]
     assert results["conv/8 a class"] > max(results["conv/1 a class"], 0.7)
     assert results["conv/8 a class"] > results["input/8 a class"] + 0.2
+    # With the usual strengths it is the probe of the same name.
+    usual = dict(dataclasses.replace(low, l2=()).run(frozen))
+    probe = {"logistic": Linear, "ridge": Ridge}[classifier](
+        train, test, layers=("conv",), folds=5, labels_per_class=8, draws=3
+    )
+    same = dict(probe.run(frozen))
+    assert usual["conv/8 a class"] == same["conv"]
+    assert usual["conv/8 a class/std"] == same["conv/std"]
     for knobs, message in (
         ({"shots": (41,)}, "class 0 has only 40 records"),
         ({"draws": 0}, "draws=0"),

@@ -80,6 +80,15 @@ def test_classification_of_equal_logits_is_log_k_and_huge_ones_are_finite():
     assert (loss, metrics["accuracy"]) == (0, 1)
 
 
+def test_chance_of_every_pretext_task():
+    nats = {2: 0.693147, 4: 1.386294, 8: 2.079442, 10: 2.302585, 50: 3.912023, 100: 4.605170}
+    nats |= {313: 5.746203, 504: 6.222576, 701: 6.552508, 1000: 6.907755, 2000: 7.600902}
+    nats |= {8000: 8.987197}
+    for classes, expected in nats.items():
+        loss, _ = classification(jnp.zeros((1, classes)), jnp.array([classes - 1]))
+        assert loss == pytest.approx(expected, abs=1e-6)
+
+
 def test_opn_has_one_class_for_each_order_and_its_reverse():
     table = set(ORDERS_UP_TO_REVERSAL)
     reversed_table = {order[::-1] for order in table}
@@ -125,6 +134,17 @@ def test_nt_xent_has_the_papers_mean_over_both_views(z1, z2, temperature, expect
     assert np.mean(slow_nt_xent(z1, z2, temperature)) == pytest.approx(expected, abs=1e-9)
 
 
+def test_rows_of_nt_xent_and_the_authors_sum_of_both_halves():
+    rows = slow_nt_xent(A1, A2, 0.5)
+    np.testing.assert_allclose(rows, [0.233257497, 0.6271230573, 0.6271230573, 0.233257497])
+    rows = slow_nt_xent(B1, B2, 0.5)
+    golden = [0.7767417427, 0.9304525927, 0.9610597645, 0.7214420551, 0.7636961386, 0.4149829256]
+    np.testing.assert_allclose(rows, golden, rtol=1e-9)
+    # Their code adds the means of both halves: twice what is computed here.
+    loss, _ = nt_xent(array(A1), array(A2), 0.5)
+    assert 2 * loss == pytest.approx(0.8603805543, abs=4e-6)
+
+
 def test_nt_xent_gradient():
     gradient = jax.grad(lambda z: nt_xent(z, array(A2), 0.5)[0])(array(A1))
     np.testing.assert_allclose(gradient, [[0, -0.02978539], [0.62247071, 0]], atol=1e-6)
@@ -138,15 +158,21 @@ def test_nt_xent_gradient():
         assert gradient[i, j] == pytest.approx((up - down) / 2e-5, abs=1e-5)
 
 
-@pytest.mark.parametrize("n", [2, 256])
-def test_collapsed_embeddings_give_log_of_all_others(n):
+@pytest.mark.parametrize(("n", "expected"), [(2, 1.098612), (256, 6.236370), (4096, 9.010791)])
+def test_collapsed_embeddings_give_log_of_all_others(n, expected):
     loss, _ = nt_xent(jnp.ones((n, 3)), jnp.full((n, 3), 2.0), 0.1)
     assert loss == pytest.approx(math.log(2 * n - 1), rel=1e-5)
+    assert loss == pytest.approx(expected, abs=2e-5)
 
 
 @pytest.mark.parametrize(
     ("n", "temperature", "expected"),
-    [(2, 0.5, 0.2395447662), (4, 0.5, 0.5944376642), (256, 0.5, 4.2487951178)],
+    [
+        (2, 0.5, 0.2395447662),
+        (4, 0.5, 0.5944376642),
+        (256, 0.5, 4.2487951178),
+        (256, 0.1, 0.0228899783),
+    ],
 )
 def test_equal_views_orthogonal_to_all_others(n, temperature, expected):
     loss, metrics = nt_xent(jnp.eye(n), 3 * jnp.eye(n), temperature)

@@ -7,8 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ssl_jax.data.record import Source
-from ssl_jax.evals.knn import unit
-from ssl_jax.evals.probe import finite_rows, standardise
+from ssl_jax.evals.probe import finite_rows, standardise, unit
 from ssl_jax.evals.regression import regress
 from ssl_jax.evals.retrieval import (
     QUERIES,

@@ -12,9 +12,8 @@ from scipy.special import logsumexp
 
 from ssl_jax.data.image import crop, resize
 from ssl_jax.data.record import Source
-from ssl_jax.evals.knn import unit
 from ssl_jax.evals.pictures import inputs
-from ssl_jax.evals.probe import finite_rows
+from ssl_jax.evals.probe import finite_rows, unit
 
 
 def alignment(

@@ -71,13 +71,13 @@ class Linear:
             for source in (self.train, self.test)
         )
         if not exact:
-            yield from self._by_sgd(train, test)
+            yield from self._by_sgd(train, test, frozen.mesh)
             return
         fit = functools.partial(logistic.fit, mesh=frozen.mesh)
         few = self.labels_per_class, self.draws, self.seed
         yield from probe(train, test, fit, self.l2, *few, self.folds)
 
-    def _by_sgd(self, train, test) -> Iterator[tuple[str, float]]:
+    def _by_sgd(self, train, test, mesh) -> Iterator[tuple[str, float]]:
         check(self.l2, self.draws)
         classes, labels, truth = classes_of(train, test)
         layers = {layer: rows_of(train, test, layer) for layer in train.layers}
@@ -86,7 +86,7 @@ class Linear:
         for seed in range(self.seed, self.seed + (self.draws if self.labels_per_class else 1)):
             rows = drawn(labels, self.labels_per_class, seed)
             x = {layer: inner[rows] for layer, (inner, _) in layers.items()}
-            heads = sgd_probe.fit(x, labels[rows], len(classes), protocol, seed)
+            heads = sgd_probe.fit(x, labels[rows], len(classes), protocol, seed, mesh)
             for layer, (weight, bias) in heads.items():
                 ranks[layer].append(class_ranks(layers[layer][1] @ weight + bias, truth))
         for layer in layers:

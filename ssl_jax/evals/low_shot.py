@@ -25,7 +25,13 @@ from ssl_jax.evals.probe import (
 )
 from ssl_jax.evals.svm import choose_costs, normalised
 
-CLASSIFIERS = ("logistic", "ridge", "nearest")
+# With the strengths that are tried by default: for logistic relative to the mean loss, for ridge to
+# the sum over records (`ridge.Ridge`'s).
+CLASSIFIERS = {
+    "logistic": (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0),
+    "ridge": (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0),
+    "nearest": (),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,9 +50,9 @@ class LowShot:
       shots: labels of a class.
       draws: seeded by seed, seed + 1, ...
       classifier: 'logistic', 'ridge' or 'nearest', the one neighbour (Euclidean) with a label.
-      l2: strengths to choose from by cross-validation within the draw: relative to the mean loss
-        for logistic, to the sum over records for ridge. With one label a class there is nothing to
-        choose on, and the middle one is taken.
+      l2: strengths to choose from by cross-validation within the draw; () for those of
+        `CLASSIFIERS`. With one label a class there is nothing to choose on, and the middle one is
+        taken.
       folds: of the choice, at most as many as a class has labels.
       every: steps between runs during training; 0 is only at the end.
     """
@@ -60,7 +66,7 @@ class LowShot:
     shots: tuple[int, ...] = (10,)
     draws: int = 20
     classifier: str = "logistic"
-    l2: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+    l2: tuple[float, ...] = ()
     folds: int = 5
     seed: int = 0
     every: int = 0
@@ -68,11 +74,10 @@ class LowShot:
     def run(self, frozen) -> Iterator[tuple[str, float]]:
         """`frozen`: a trained network. ValueError without labels, or with fewer than `shots`."""
         if self.classifier not in CLASSIFIERS:
-            raise ValueError(f"classifier={self.classifier!r}: must be one of {CLASSIFIERS}")
-        if self.draws < 1 or not self.shots or min(self.shots) < 1 or not self.l2:
-            raise ValueError(
-                f"draws={self.draws}, shots={self.shots}, l2={self.l2}: at least one of each"
-            )
+            known = ", ".join(CLASSIFIERS)
+            raise ValueError(f"classifier={self.classifier!r}: must be one of {known}")
+        if self.draws < 1 or not self.shots or min(self.shots) < 1:
+            raise ValueError(f"draws={self.draws}, shots={self.shots}: at least one of each")
         names = ("input", *(n for n in self.layers if n != "input")) if self.layers else ()
         train, test = (
             frozen.features(source, self.modality, names, self.clips, self.pool)
@@ -97,9 +102,10 @@ class LowShot:
         if self.classifier == "nearest":
             return nearest_scores(x, y, new, classes)
         fit = logistic.fit if self.classifier == "logistic" else ridge.fit
-        best = sorted(self.l2)[len(self.l2) // 2]
+        l2 = self.l2 or CLASSIFIERS[self.classifier]
+        best = sorted(l2)[len(l2) // 2]
         if shots > 1:
-            best = choose(fit, x, y, classes, self.l2, min(self.folds, shots), seed)
+            best = choose(fit, x, y, classes, l2, min(self.folds, shots), seed)
         return scores_of(fit, x, y, new, classes, best)
 
 

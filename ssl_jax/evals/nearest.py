@@ -7,9 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from ssl_jax.data.record import Record, Source
-from ssl_jax.evals.knn import unit
 from ssl_jax.evals.pictures import Tile, as_picture, page
-from ssl_jax.evals.probe import finite_rows
+from ssl_jax.evals.probe import finite_rows, unit
 
 
 @dataclasses.dataclass(frozen=True)

@@ -220,8 +220,8 @@ def _newton(
         # Adding a number to all of several scores changes nothing, so no step should try.
         return step - step.mean(1, keepdims=True) if k > 1 else step
 
-    def solve(z, gradient, live):
-        """Conjugate gradients: the step and what it does to the scores."""
+    def solve(z, gradient, before, live):
+        """Conjugate gradients: the step, what it does to the scores, and the gradient's size."""
         spread = jnp.sum(loss.spread(z, target) * share, axis=-1, keepdims=True)
 
         def unfinished(carry):
@@ -245,10 +245,12 @@ def _newton(
 
         first = scaled(-gradient, spread)
         size = dot(-gradient, first)
-        # The closer to the optimum, the better the step is worth solving for.
-        enough = jnp.maximum(size * jnp.minimum(0.05, size), tolerance / 10)
+        # As good as Newton's last step turned out (Eisenstat & Walker 1996): where the objective is
+        # far from a parabola, a step to its exact minimum is work for nothing.
+        enough = size * jnp.clip(jnp.square(size / jnp.maximum(before, tiny)), 1e-4, 0.1)
+        enough = jnp.maximum(enough, tolerance / 10)
         start = (jnp.zeros_like(gradient), jnp.zeros_like(z), -gradient, first, size, 0, live)
-        return jax.lax.while_loop(unfinished, advance, start)[:2]
+        return *jax.lax.while_loop(unfinished, advance, start)[:2], size
 
     def length(theta, step, z, move, slope, live):
         """The first of 1, 1/2, 1/4, ... that lowers the objective as it should; 0 if none does."""
@@ -272,16 +274,16 @@ def _newton(
         return live.any() & (count < max_steps)
 
     def advance(carry):
-        theta, z, count, live = carry
+        theta, z, before, count, live = carry
         gradient = pulled_back(share * loss.slope(z, target)) + penalty * theta
-        step, move = solve(z, gradient, live)
+        step, move, size = solve(z, gradient, before, live)
         slope = dot(gradient, step)
         t = length(theta, step, z, move, slope, live)
         moved = (t > 0)[:, None, None]
         theta = jnp.where(moved, theta + t[:, None, None] * step, theta)
         z = jnp.where(moved, z + t[:, None, None] * move, z)
-        return theta, z, count + 1, live & (t > 0) & (-slope / 2 > tolerance)
+        return theta, z, size, count + 1, live & (t > 0) & (-slope / 2 > tolerance)
 
     theta = jnp.zeros((p, k, d + 1), x.dtype)
-    start = theta, scores(theta), 0, jnp.ones(p, bool)
+    start = theta, scores(theta), jnp.zeros(p, x.dtype), 0, jnp.ones(p, bool)
     return jax.lax.while_loop(unfinished, advance, start)[0]

@@ -64,6 +64,16 @@ def standardise(
     return [(array - mean) * scale.astype(np.float32) for array in (train, *others)]
 
 
+def unit(rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
+    """Rows divided by their length, a row of zeros left as it is; NaN where a row is not finite."""
+    # Dividing by the largest entry first keeps tiny and huge rows from under- and overflow.
+    largest = np.abs(rows).max(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore"):  # of infinity by infinity
+        rows = np.divide(rows, largest, out=np.zeros_like(rows), where=largest != 0)
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / np.where(length == 0, 1, length)
+
+
 def few_labels(labels: Int[np.ndarray, "n"], per_class: int, seed: int) -> Int[np.ndarray, "m"]:
     """Rows of a balanced random draw of `per_class` from every class, ascending."""
     rng = np.random.default_rng(seed)
@@ -121,11 +131,14 @@ def held_folds(labels: Int[np.ndarray, "n"], folds: int, seed: int) -> Bool[np.n
 def class_ranks(
     scores: Float[np.ndarray, "n k"], labels: Int[np.ndarray, "n"]
 ) -> Float[np.ndarray, "n"]:
-    """How many classes stand before the right one; ties by class number; -1 is never right."""
+    """How many classes stand before the right one, ties by class number.
+
+    Infinite, hence never right, for the label -1 and where a score is NaN.
+    """
     own = np.take_along_axis(scores, labels.clip(min=0)[:, None], axis=1)
     earlier = np.arange(scores.shape[1]) < labels[:, None]
     rank = np.sum((scores > own) | ((scores == own) & earlier), axis=1)
-    return np.where(labels >= 0, rank, np.inf)
+    return np.where((labels >= 0) & ~np.isnan(scores).any(axis=1), rank, np.inf)
 
 
 def choose(

@@ -12,7 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
+
+from ssl_jax.evals.newton import put_whole
+from ssl_jax.sharding import put_same
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,8 +143,18 @@ def fit(
     classes: int,
     protocol: Protocol,
     seed: int,
+    mesh: Mesh | None = None,
 ) -> dict[str, tuple[Float[np.ndarray, "_ k"], Float[np.ndarray, "k"]]]:
-    """`train` with arrays of the host."""
-    seed = jax.device_put(np.uint32(seed))
-    placed = jax.device_put((layers, y))
-    return jax.device_get(train(*placed, classes, protocol, jax.random.key(seed)))
+    """`train` with arrays of the host; features are split over the mesh."""
+    # By features, not by rows: every step takes rows from anywhere. A layer's number of features
+    # that the devices do not divide is filled up with features that never change.
+    wide = {name: x.shape[1] for name, x in layers.items()}
+    if mesh is not None:
+        layers = {
+            name: np.pad(x, ((0, 0), (0, -x.shape[1] % mesh.size))) for name, x in layers.items()
+        }
+        layers = put_same(layers, NamedSharding(mesh, PartitionSpec(None, mesh.axis_names)))
+    y, seed = put_whole((y, np.uint32(seed)), mesh)
+    heads = train(layers, y, classes, protocol, jax.random.key(seed))
+    heads = jax.device_get(put_whole(heads, mesh))
+    return {name: (weight[: wide[name]], bias) for name, (weight, bias) in heads.items()}

@@ -8,8 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from ssl_jax.data.record import Record, Source
-from ssl_jax.evals.knn import unit
-from ssl_jax.evals.probe import finite_rows
+from ssl_jax.evals.probe import finite_rows, unit
 from ssl_jax.evals.retrieval import (
     QUERIES,
     first_ranks,

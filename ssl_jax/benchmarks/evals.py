@@ -1,0 +1,210 @@
+"""Speed of the evaluators, against scikit-learn and faiss, and their share of a training run."""
+
+import contextlib
+import dataclasses
+import importlib.util
+import io
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from typing import ClassVar
+
+import jax
+import numpy as np
+from jaxtyping import Float, Int
+
+from ssl_jax.benchmarks.turns import best
+from ssl_jax.config import call
+from ssl_jax.data.sources.synthetic import SyntheticSource
+from ssl_jax.evals import knn, logistic
+from ssl_jax.evals.pretext import Pretext
+from ssl_jax.evals.probe import standardise
+from ssl_jax.evals.ridge import Ridge
+from ssl_jax.experiment import Evaluator, Experiment
+from ssl_jax.methods.image.rotation import Rotation
+from ssl_jax.models.nin import NIN
+from ssl_jax.optim import Optimizer
+from ssl_jax.sharding import Sharding
+from ssl_jax.train import fit
+
+Rows = Iterator[tuple[str, float]]
+
+MISSING = "not measured, for want of pip install 'ssl_jax[benchmark]'"
+
+
+@dataclasses.dataclass(frozen=True)
+class Evals:
+    """Seconds that pass on all cores, as ratios (higher is better) unless a row says otherwise.
+
+    Attributes:
+      records, features, classes: of the layer that is probed, and half as many records. Layers of
+        the usual probes are 50,000 x 9,216, but scikit-learn needs an hour for one on two cores.
+      l2: the probe's strength, relative to the mean loss.
+      gradient: where scikit-learn stops, its `tol`; at its default of 1e-4 it is still far off.
+      gallery, queries, width, neighbours: of the nearest neighbours.
+      pictures, tested, batch: of an epoch of training, of the test set, of a step.
+      turns: each side of a comparison runs so often; the best counts.
+    """
+
+    records: int = 10_000
+    features: int = 2_304
+    classes: int = 10
+    l2: float = 1e-2
+    gradient: float = 1e-6
+    gallery: int = 50_000
+    queries: int = 10_000
+    width: int = 512
+    neighbours: int = 20
+    pictures: int = 3_200
+    tested: int = 512
+    batch: int = 32
+    turns: int = 2
+
+    def rows(self) -> Rows:
+        """Names and numbers."""
+        for records in (self.records // 2, self.records):
+            yield from _linear(records, self)
+        yield from _neighbours(self)
+        yield from _share(self)
+
+
+def _linear(records: int, sizes: Evals) -> Rows:
+    what = f"linear: {records:,} x {sizes.features:,}, {sizes.classes} classes, l2 {sizes.l2:g}"
+    if importlib.util.find_spec("sklearn") is None:
+        print(
+            f"{what}: not measured, for want of pip install 'ssl_jax[benchmark]'", file=sys.stderr
+        )
+        return
+    from sklearn.linear_model import LogisticRegression
+
+    x, y = layer(records, sizes.features, sizes.classes)
+    use = np.ones((1, records), bool)
+    found = {}
+
+    def ours():
+        weight, bias = logistic.fit(x, y, use, (sizes.l2,), sizes.classes)
+        found["ours"] = weight[0, 0], bias[0, 0]
+
+    def theirs():
+        c = 1 / (records * sizes.l2)
+        model = LogisticRegression(C=c, tol=sizes.gradient, max_iter=100_000).fit(x, y)
+        found["theirs"] = model.coef_.T, model.intercept_
+
+    ours()  # compiles, once for all folds and strengths of a probe
+    fast, plain = best(sizes.turns, ours, theirs, clock=time.perf_counter)
+    mine, other = (objective(x, y, *found[side], sizes.l2) for side in ("ours", "theirs"))
+    yield f"{what}, against scikit-learn", plain / fast
+    yield (
+        "linear: how far scikit-learn ends above our objective (millionths of it)",
+        (float(1e6 * (other - mine) / mine)),
+    )
+
+
+def layer(n: int, d: int, classes: int) -> tuple[Float[np.ndarray, "n d"], Int[np.ndarray, "n"]]:
+    """Standardised rows like a rectified layer's: few directions vary most; classes overlap."""
+    rng = np.random.default_rng(0)
+    y = rng.permutation(np.arange(n) % classes)
+    scale = np.arange(1, 401) ** -1.0
+    hidden = rng.normal(size=(n, 400)) * scale
+    hidden += 0.5 * (rng.normal(size=(classes, 400)) * scale)[y]
+    x = hidden.astype(np.float32) @ rng.normal(size=(400, d)).astype(np.float32)
+    x += 0.05 * rng.standard_normal(x.shape, dtype=np.float32)
+    (x,) = standardise(np.maximum(x, 0))
+    return x, y
+
+
+def objective(
+    x: Float[np.ndarray, "n d"],
+    y: Int[np.ndarray, "n"],
+    weight: Float[np.ndarray, "d k"],
+    bias: Float[np.ndarray, "k"],
+    l2: float,
+) -> float:
+    """What the logistic probe minimises, in float64."""
+    total, weight = 0.0, np.float64(weight)
+    for rows in np.array_split(np.arange(len(y)), -(-len(y) // 1000)):
+        z = x[rows].astype(np.float64) @ weight + bias
+        total += np.sum(np.logaddexp.reduce(z, axis=1) - z[np.arange(len(rows)), y[rows]])
+    return total / len(y) + l2 / 2 * float(np.sum(weight**2))
+
+
+def _neighbours(sizes: Evals) -> Rows:
+    what = f"knn: {sizes.queries:,} against {sizes.gallery:,} x {sizes.width}, k={sizes.neighbours}"
+    if importlib.util.find_spec("faiss") is None:
+        print(
+            f"{what}: not measured, for want of pip install 'ssl_jax[benchmark]'", file=sys.stderr
+        )
+        return
+    import faiss
+
+    rng = np.random.default_rng(0)
+    gallery, queries = (
+        rng.standard_normal((n, sizes.width), dtype=np.float32)
+        for n in (sizes.gallery, sizes.queries)
+    )
+    found = {}
+
+    def ours():
+        found["ours"] = knn.nearest(queries, gallery, sizes.neighbours)[1]
+
+    def theirs():
+        stored, asked = gallery.copy(), queries.copy()
+        faiss.normalize_L2(stored)
+        faiss.normalize_L2(asked)
+        index = faiss.IndexFlatIP(sizes.width)
+        index.add(stored)
+        found["theirs"] = index.search(asked, sizes.neighbours)[1]
+
+    ours()
+    fast, plain = best(sizes.turns, ours, theirs, clock=time.perf_counter)
+    yield f"{what}, against faiss", plain / fast
+    yield (
+        "knn: share of neighbours that are faiss', in the same place",
+        float(np.mean(found["ours"] == found["theirs"])),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Timed:
+    """An evaluator that notes when it begins and ends."""
+
+    evaluator: Evaluator
+    every: int
+    times: ClassVar[list[float]] = []
+
+    def run(self, frozen) -> Iterator[tuple[str, float]]:
+        """As the evaluator does."""
+        jax.block_until_ready(frozen.variables)  # steps still under way are training
+        self.times.append(time.perf_counter())
+        yield from self.evaluator.run(frozen)
+        self.times.append(time.perf_counter())
+
+
+def _share(sizes: Evals) -> Rows:
+    """Rotation on pictures of 32x32 with a narrow network, on one device; the second epoch."""
+    train = call(SyntheticSource, size=sizes.pictures, frames=1, height=32, width=32)
+    test = call(SyntheticSource, size=sizes.tested, frames=1, height=32, width=32, seed=1)
+    epoch = sizes.pictures // sizes.batch
+    ridge = call(Ridge, train=train, test=test, layers=("block2", "pool"))
+    pretext = call(Pretext, source=test, batch_size=sizes.batch)
+    config = call(
+        Experiment,
+        source=train,
+        method=call(Rotation, vision=call(NIN, blocks=3, width=0.25), size=32),
+        optimizer=call(Optimizer, name="sgd", learning_rate=0.05),
+        steps=2 * epoch + 1,
+        batch_size=sizes.batch,
+        sharding=call(Sharding, devices=1),
+        evaluators={
+            "ridge": call(Timed, evaluator=ridge, every=epoch),
+            "pretext": call(Timed, evaluator=pretext, every=epoch),
+        },
+    )
+    Timed.times.clear()
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        fit(config, folder)
+    # Both evaluators' begins and ends, after the first epoch and after the second.
+    *_, trained_from, begin, _, _, end = Timed.times[:8]
+    what = f"ridge and pretext every epoch of {sizes.pictures:,} pictures"
+    yield f"{what}: their time in units of the training's", (end - begin) / (begin - trained_from)

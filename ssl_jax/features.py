@@ -1,0 +1,82 @@
+"""Features: what a frozen method says of a source's records, in memory or, if large, in a file."""
+
+import dataclasses
+import tempfile
+
+import numpy as np
+from jaxtyping import Float32, Int64, Shaped
+
+# Rows that are copied at once.
+BLOCK = 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class Features:
+    """Features of a source's records, one row a record, in the source's order.
+
+    Attributes:
+      layers: layer name -> rows; 'input' is the raw input, a baseline.
+      labels: -1 where a record has none.
+      indices: the records' numbers.
+      groups: record.extra['group'] (say, which game), 0 where there is none.
+    """
+
+    layers: dict[str, Float32[np.ndarray, "n ..."]]
+    labels: Int64[np.ndarray, "n"]
+    indices: Int64[np.ndarray, "n"]
+    groups: Int64[np.ndarray, "n"]
+
+    def rows(self, chosen: Int64[np.ndarray, "m"]) -> "Features":
+        """Those of some of the records."""
+        layers = {name: values[chosen] for name, values in self.layers.items()}
+        facts = (self.labels[chosen], self.indices[chosen], self.groups[chosen])
+        return Features(layers, *facts)
+
+    @property
+    def bytes_in_memory(self) -> int:
+        """Of the layers that do not lie in files."""
+        return sum(v.nbytes for v in self.layers.values() if not isinstance(v, np.memmap))
+
+
+class Gathered:
+    """Named arrays that grow by rows, up to a number known beforehand.
+
+    If they would take more than `memory` bytes together, each lies in a temporary file without a
+    name, mapped into memory, that is gone when nobody uses the array any more.
+    """
+
+    def __init__(self, most: int, memory: int):
+        self._most, self._memory, self._used = most, memory, 0
+        self._arrays: dict[str, np.ndarray] = {}
+
+    def add(self, rows: dict[str, Shaped[np.ndarray, "n ..."]]) -> None:
+        """The next rows; all arrays get the same number."""
+        if not self._arrays:
+            sizes = [self._most * v[:1].nbytes for v in rows.values()]
+            new = np.empty if sum(sizes) <= self._memory else _in_file
+            self._arrays = {k: new((self._most, *v.shape[1:]), v.dtype) for k, v in rows.items()}
+        count = len(next(iter(rows.values())))
+        for name, values in rows.items():
+            self._arrays[name][self._used : self._used + count] = values
+        self._used += count
+
+    def arrays(self) -> dict[str, Shaped[np.ndarray, "n ..."]]:
+        """What was added so far."""
+        return {name: array[: self._used] for name, array in self._arrays.items()}
+
+    def sorted_by(self, name: str) -> dict[str, Shaped[np.ndarray, "n ..."]]:
+        """`arrays`, all in the order in which this one ascends."""
+        arrays = self.arrays()
+        order = np.argsort(arrays[name], kind="stable")
+        if (order == np.arange(len(order))).all():
+            return arrays
+        result = Gathered(len(order), self._memory)
+        for start in range(0, len(order), BLOCK):
+            chosen = order[start : start + BLOCK]
+            result.add({name: array[chosen] for name, array in arrays.items()})
+        return result.arrays()
+
+
+def _in_file(shape: tuple[int, ...], dtype: np.dtype) -> np.memmap:
+    with tempfile.TemporaryFile() as file:  # the map keeps it open
+        return np.memmap(file, dtype, "w+", shape=shape)
