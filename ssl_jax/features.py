@@ -1,6 +1,8 @@
 """Features: what a frozen method says of a source's records, in memory or, if large, in a file."""
 
 import dataclasses
+import math
+import os
 import tempfile
 
 import numpy as np
@@ -79,4 +81,8 @@ class Gathered:
 
 def _in_file(shape: tuple[int, ...], dtype: np.dtype) -> np.memmap:
     with tempfile.TemporaryFile() as file:  # the map keeps it open
+        # All of it now: a disk that is full later would end the process without a word.
+        size = max(1, math.prod(shape) * dtype.itemsize)
+        if hasattr(os, "posix_fallocate"):  # not on macOS
+            os.posix_fallocate(file.fileno(), 0, size)
         return np.memmap(file, dtype, "w+", shape=shape)

@@ -31,7 +31,7 @@ class Frozen:
       batch_size: inputs at once, over all devices.
       fresh: makes the variables of a new initialisation.
       memory: bytes of features to keep for whoever asks again, the last ones asked for. Those of
-        one source that are more, in a temporary file; see `forget`.
+        one source that are more lie in a temporary file (in TMPDIR); see `forget`.
     """
 
     method: Method
@@ -302,7 +302,8 @@ def load(workdir: str | os.PathLike, step: int | None = None) -> Frozen:
     variables = saved_variables(workdir, step)
     mesh = Sharding().mesh()
     method = configs.build(recorded.method).with_dtype(recorded.dtype)
-    return Frozen(method, put_same(variables, replicated(mesh)), mesh, recorded.eval_batch_size)
+    placed, loading = put_same(variables, replicated(mesh)), configs.build(recorded.data)
+    return Frozen(method, placed, mesh, recorded.eval_batch_size, loading)
 
 
 def saved_variables(workdir: str, step: int | None = None) -> dict:

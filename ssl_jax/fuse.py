@@ -64,7 +64,10 @@ def read(path: str) -> Scores:
     try:
         with np.load(path) as file:
             names, labels, softmax, logits = (file[name] for name in FIELDS)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        fits = labels.shape == names.shape == logits.shape[:1] and logits.shape == softmax.shape
+        if not fits or not ((labels >= 0) & (labels < logits.shape[1])).all():
+            raise ValueError("names, labels and scores do not fit together")
+    except (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
         raise ConfigError(f"{path}: holds no scores ({error})") from error
     return Scores(tuple(names.tolist()), labels, softmax, logits)
 

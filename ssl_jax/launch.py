@@ -14,7 +14,8 @@ file only knows how they are called.
 A run that ends early (the machine was preempted, a process was lost, the disk was full) is started
 again, up to --retries times, --wait seconds later; it goes on from its last checkpoint. It is not
 after a mistake in the command (exit code 2), divergence (3), SIGTERM or Ctrl-C (130): these two are
-passed on to all machines, where the run saves itself.
+passed on to all machines, where the run saves itself (over ssh and gcloud by `pkill`, which hosts
+need). Not with --on=gke, which only submits: see `xpk workload delete`.
 """
 
 import argparse

@@ -280,7 +280,7 @@ def _ended(command: Line) -> str:
     """What a remote shell is given to end the command there: it has `SAVING` seconds to save."""
     text = re.sub(r"[^\w/=:,@%-]", ".", " ".join(command))  # "." stands for any sign in a pattern
     # At the start, maybe after a folder or an interpreter: a launcher on this host holds it, too.
-    own = shlex.quote(f"^([^ ]*[ /])?{text}")
+    own = shlex.quote(f"^([^ ]*[ /])?{text}( |$)")  # not runs/x1 with runs/x
     wait = f"for i in $(seq {SAVING}); do pgrep -f {own} > /dev/null || break; sleep 1; done"
     return f"pkill -TERM -f {own}; {wait}; pkill -KILL -f {own}; true"
 

@@ -92,6 +92,9 @@ class Optimizer:
                 )
             if not pair[1] > 0:
                 raise ValueError(f"optimizer.rates: {pair} is no factor above 0; see freeze")
+            still = [place for place in self.freeze if f"{pair[0]}/".startswith(f"{place}/")]
+            if still:
+                raise ValueError(f"optimizer.rates: {pair} lies in what is frozen, '{still[0]}'")
 
     def learning_rates(self, steps: int) -> optax.Schedule:
         """The learning rate as a function of the step, 0 to `steps`."""

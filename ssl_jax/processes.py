@@ -55,12 +55,16 @@ def together(lines: list[Line], clear: Sequence[Line] = (), grace: float = GRACE
         reader.start()
     clearing = []
 
-    def ask():
+    def end_in_good_order():
         clearing.extend(_start(line, subprocess.DEVNULL) for line in clear)
         if not clear:
             _send(started, signal.SIGTERM)
 
-    ways = [ask, lambda: _send(started, signal.SIGTERM), lambda: _send(started, signal.SIGKILL)]
+    ways = [
+        end_in_good_order,
+        lambda: _send(started, signal.SIGTERM),
+        lambda: _send(started, signal.SIGKILL),
+    ]
     patience = [grace, 30, 30]  # seconds after each way of ending what still runs
     stops = (signal.SIGTERM, signal.SIGINT)
     before = {number: signal.signal(number, lambda *_: told.set()) for number in stops}
@@ -81,8 +85,8 @@ def together(lines: list[Line], clear: Sequence[Line] = (), grace: float = GRACE
     _wait(clearing)
     for number, handler in before.items():
         signal.signal(number, handler)
-    clear_codes = [code for code in failed if code in (MISTAKE, DIVERGED)]
-    code = [*clear_codes, *failed, TRY_AGAIN if unfinished.is_set() else DONE][0]
+    told_codes = [code for code in failed if code in (MISTAKE, DIVERGED)]
+    code = [*told_codes, *failed, TRY_AGAIN if unfinished.is_set() else DONE][0]
     if told.is_set():
         raise Stopped(code)
     return code

@@ -19,10 +19,16 @@ def over_seeds(workdirs: list[str]) -> tuple[Table, list[str]]:
     """Means over runs, with deviations (of the sample, n - 1); and the knobs in which they differ.
 
     Deviations of a single run, over its draws, are not part of it. Results that some of the runs
-    lack are left out. Raises ValueError for a folder without results.
+    lack are left out. Raises ValueError for a folder without results, and if a run or a seed is
+    there twice.
     """
     runs = [_read(workdir, "results.json") for workdir in workdirs]
+    if len({os.path.realpath(workdir) for workdir in workdirs}) < len(workdirs):
+        raise ValueError("a run is named twice")
     configs = [_flat(_read(workdir, "config.json")) for workdir in workdirs]
+    seeds = [config["seed"] for config in configs]
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"the runs have the seeds {seeds}: some are the same run twice")
     knobs = sorted(set().union(*configs) - {"seed"})
     differ = [knob for knob in knobs if any(c.get(knob) != configs[0].get(knob) for c in configs)]
     parts = {}
@@ -33,6 +39,8 @@ def over_seeds(workdirs: list[str]) -> tuple[Table, list[str]]:
                 values = [run[part][name] for run in runs]
                 parts[part][name] = float(np.mean(values))
                 parts[part][f"{name}/std"] = float(np.std(values, ddof=1))
+    if not parts["trained"]:
+        raise ValueError("the runs have no result in common")
     return Table(parts["trained"], parts["random_init"], runs[0]["settings"]), differ
 
 

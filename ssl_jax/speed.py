@@ -75,7 +75,8 @@ class Speed:
 
         For model FLOPs the step should be one without remat and micro-batches, which compute
         things twice. (So does a contrastive loss in chunks, in the backward pass; its few products
-        of embeddings are counted twice.) The peak is looked up by the kind of device unless given in TFLOP/s.
+        of embeddings are counted twice.) The peak is looked up by the kind of device unless given
+        in TFLOP/s.
         """
         flops = model_flops(step_function.trace(state, batch).jaxpr.jaxpr)
         devices = next(iter(batch.values())).sharding.device_set

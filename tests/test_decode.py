@@ -384,7 +384,12 @@ def test_a_jpeg_with_a_hole_is_refused_and_one_with_bytes_too_many_is_not(tmp_pa
     (tmp_path / "hole.jpg").write_bytes(data[: len(data) // 2] + end)
     with pytest.raises(MediaError, match=r"hole\.jpg: cannot be read .*premature end"):
         read_frames(tmp_path / "hole.jpg", [0])
-    (tmp_path / "long.jpg").write_bytes(data[:-2] + b"abc" + end + b"trailer")
+    (tmp_path / "rest.jpg").write_bytes(data[:-2] + b"abc" + end)  # of a code out of step
+    with pytest.raises(MediaError, match=r"rest\.jpg: cannot be read .*extraneous"):
+        read_frames(tmp_path / "rest.jpg", [0])
+    table = data.index(b"\xff\xdb")
+    long = data[:table] + b"abc" + data[table:] + b"trailer"
+    (tmp_path / "long.jpg").write_bytes(long)
     assert np.array_equal(read_frames(tmp_path / "long.jpg", [0])[0], whole)
 
 

@@ -1,8 +1,10 @@
 """What is run on which machines, how it is quoted, and what is tried again."""
 
+import contextlib
 import os
 import pathlib
 import shlex
+import shutil
 import signal
 import stat
 import subprocess
@@ -273,6 +275,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.skipif(not shutil.which("pkill"), reason="needs procps")
 def test_sigterm_reaches_what_ssh_has_started_on_other_hosts(fake, tmp_path):
     """Each `ssh` starts its command apart, as on another host: signals to `ssh` do not reach it."""
     once = 'case "$*" in *" b pkill"*) exit;; esac'  # both hosts are this machine
@@ -287,6 +290,22 @@ def test_sigterm_reaches_what_ssh_has_started_on_other_hosts(fake, tmp_path):
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 1
     assert all((tmp_path / f"{name}.saved").exists() for name in "01")
+
+
+@pytest.mark.skipif(not shutil.which("pkill"), reason="needs procps")
+def test_what_is_ended_is_one_run_and_not_those_whose_names_begin_alike(tmp_path):
+    script = tmp_path / "sleeper.py"
+    script.write_text("import time; time.sleep(60)")
+    own = [sys.executable, str(script), "--workdir=runs/x"]
+    others = [[*own[:2], "--workdir=runs/x1"], ["sh", "-c", f"sleep 60; {shlex.join(own)}"]]
+    with contextlib.ExitStack() as stack:
+        started = [stack.enter_context(subprocess.Popen(c)) for c in (own, [*own, "-d"], *others)]
+        for process in started:
+            stack.callback(process.kill)
+        for line in machines.Ssh("host").clear(own):
+            assert subprocess.run(["sh", "-c", line[-1]], timeout=60, check=False).returncode == 0
+        assert started[0].wait(10) == started[1].wait(10) == -signal.SIGTERM
+        assert [process.poll() for process in started[2:]] == [None, None]
 
 
 def test_when_one_host_fails_the_others_are_ended():

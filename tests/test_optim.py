@@ -255,6 +255,8 @@ def test_rates_that_cannot_be_meant():
             Optimizer(rates=wrong)
     with pytest.raises(ValueError, match=r"\('vision', 0\) is no factor above 0; see freeze"):
         Optimizer(rates=(("vision", 0),))
+    with pytest.raises(ValueError, match=r"\('vision/a', 2.0\) lies in what is frozen, 'vision'"):
+        Optimizer(rates=(("vision/a", 2.0),), freeze=("vision",))
     with pytest.raises(
         ValueError, match=r"rates: no parameters at 'visoin'; .* vision, vision_head, head"
     ):

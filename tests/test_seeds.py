@@ -40,6 +40,14 @@ def test_runs_that_differ_in_more_than_the_seed_are_told_apart(tmp_path, capsys)
     assert "chance" not in out
 
 
+def test_the_same_run_twice_is_refused(tmp_path, capsys):
+    runs = [run(tmp_path / "a", 0, 0.5), run(tmp_path / "b", 0, 0.5)]
+    assert seeds.main(runs) == 2
+    assert "seeds [0, 0]: some are the same run twice" in capsys.readouterr().err
+    assert seeds.main([runs[0], runs[0] + "/"]) == 2
+    assert "named twice" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [(("a",), "takes two runs or more"), (("a", "none"), "none/results.json is not there")],

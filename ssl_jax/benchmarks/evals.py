@@ -72,9 +72,7 @@ class Evals:
 def _linear(records: int, sizes: Evals) -> Rows:
     what = f"linear: {records:,} x {sizes.features:,}, {sizes.classes} classes, l2 {sizes.l2:g}"
     if importlib.util.find_spec("sklearn") is None:
-        print(
-            f"{what}: not measured, for want of pip install 'ssl_jax[benchmark]'", file=sys.stderr
-        )
+        print(f"{what}: {MISSING}", file=sys.stderr)
         return
     from sklearn.linear_model import LogisticRegression
 
@@ -132,9 +130,7 @@ def objective(
 def _neighbours(sizes: Evals) -> Rows:
     what = f"knn: {sizes.queries:,} against {sizes.gallery:,} x {sizes.width}, k={sizes.neighbours}"
     if importlib.util.find_spec("faiss") is None:
-        print(
-            f"{what}: not measured, for want of pip install 'ssl_jax[benchmark]'", file=sys.stderr
-        )
+        print(f"{what}: {MISSING}", file=sys.stderr)
         return
     import faiss
 

@@ -30,7 +30,8 @@ def rgb(image) -> UInt8[np.ndarray, "h w 3"]:
 def decode_picture(name: str, data: bytes) -> UInt8[np.ndarray, "h w 3"]:
     """An encoded picture (JPEG, PNG, ...) from memory. MediaError with `name` if it is broken."""
     with errors_name(name), _image(io.BytesIO(data), name, Limits()) as image:
-        return _read_jpeg(data) if _is_plain_jpeg(image) else rgb(image)
+        picture = _read_jpeg(data) if _is_plain_jpeg(image) else None
+        return rgb(image) if picture is None else picture
 
 
 def _is_plain_jpeg(image) -> bool:
@@ -39,19 +40,21 @@ def _is_plain_jpeg(image) -> bool:
     return upright and image.mode in ("RGB", "L")
 
 
-def _read_jpeg(data: bytes) -> UInt8[np.ndarray, "h w 3"]:
+def _read_jpeg(data: bytes) -> UInt8[np.ndarray, "h w 3"] | None:
     """ValueError where libjpeg warns that something is missing, and would fill it with grey.
 
-    Bytes too many, which some cameras leave between the parts of a file, do no harm.
+    Bytes too many between the parts of a file, as some cameras leave them, do no harm: then None,
+    Pillow reads it. Before the marker of the end (0xd9) they are what is left of a picture whose
+    code went out of step.
     """
     import simplejpeg
 
     try:
         return simplejpeg.decode_jpeg(data, "RGB")
     except ValueError as error:
-        if "extraneous bytes" not in str(error):
+        if "extraneous bytes" not in str(error) or str(error).endswith("0xd9"):
             raise
-        return simplejpeg.decode_jpeg(data, "RGB", strict=False)
+        return None
 
 
 @contextlib.contextmanager
@@ -94,7 +97,9 @@ def read_pictures(media: Media, numbers: list[int], limits: Limits) -> dict[int,
     """Number -> picture, for ascending numbers."""
     frames = {}
     if media.jpeg:
-        return {0: _read_jpeg(paths.read(media.path))}
+        picture = _read_jpeg(paths.read(media.path))
+        if picture is not None:
+            return {0: picture}
     with paths.opened(media.path) as file, _image(file, media.path, limits) as image:
         for number in numbers:
             if number > 0:  # formats of one picture need not know how to seek
