@@ -10,6 +10,14 @@ draws of ten a class, of every layer and of the pixels themselves ('input').
 Variants: `:denoising` takes away masking noise and shifts, turns and scales the pictures;
 `:fashion` is a narrow denoising network on Fashion-MNIST, about a minute on a CPU, from the idx
 files in data/fashion_mnist; `:tiny` is four steps on synthetic data.
+
+Ours, `:fashion`, three seeds (mean ± deviation; a minute and a half each on one CPU core), on new
+pictures: squared error a pixel 0.022 ± 0.000, at random initialisation 0.184 ± 0.002, control with
+shuffled targets 0.086 (one seed), which is what the mean picture gives. Ten labels a class, against
+the same at random initialisation: the code learns, and no layer beats raw pixels (0.710):
+
+    dense1 0.693 ± 0.004 (0.694 ± 0.001)    dense2 0.661 ± 0.005 (0.692 ± 0.004)
+    code   0.661 ± 0.003 (0.617 ± 0.006)
 """
 
 from ssl_jax.config import call, variant_of

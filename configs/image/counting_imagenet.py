@@ -6,10 +6,20 @@ Data: TFDS `imagenet2012`, prepared as array_record. Cost: not measured. The lea
 its decay are the paper's, Adam and the 200,000 steps are ours.
 Paper: fine-tuned on PASCAL VOC 2007 67.7 % classification and 51.4 % detection. Ours: not measured.
 
-Variants: `:fashion` counts in Fashion-MNIST pictures in about a minute on a CPU, from the idx files
+Variants: `:fashion` counts in Fashion-MNIST pictures in minutes on a CPU, from the idx files
 in data/fashion_mnist; `:tiny` is four steps on synthetic data. 'own' and 'other' are the squared
 distances of the tiles' sum to the own picture's counts and to another's; their loss is the margin
 where nothing is counted.
+
+Ours, `:fashion`, three seeds (mean ± deviation; two and a half minutes each on one CPU core), on
+new pictures: the tiles' counts lie nearer to their own picture's than to another's 0.988 ± 0.003 of
+the time, at random initialisation 0.524 ± 0.024, control with shuffled tiles 0.358 ± 0.280 (two
+seeds), whose counts all go to zero (own 0.12 ± 0.12, other 0.14 ± 0.14, against 0.64 ± 0.03 and
+44.1 ± 2.1). The probe gains nothing over random initialisation. Ten labels a class (raw pixels
+0.702):
+
+    pool1 0.721 ± 0.005 (0.723 ± 0.004)    conv2 0.704 ± 0.004 (0.704 ± 0.004)
+    fc    0.648 ± 0.015 (0.658 ± 0.009)
 """
 
 from ssl_jax.config import call, variant_of

@@ -7,9 +7,17 @@ Paper: its larger network reaches 74.2 ± 0.4 % by one-vs-all linear SVMs on fea
 four quarters. Ours: not measured. The authors divided the learning rate by 3 where validation
 stalled; here that is after 1/2, 3/4 and 7/8 of the steps.
 
-Variants: `:fashion` tells 1000 Fashion-MNIST pictures apart in about a minute on a CPU, from the
+Variants: `:fashion` tells 1000 Fashion-MNIST pictures apart in minutes on a CPU, from the
 idx files in data/fashion_mnist; `:tiny` is four steps on synthetic data. Pretext is measured on new
 changes of training pictures: a held-out picture is no class.
+
+Ours, `:fashion`, three seeds (mean ± deviation; two and a half minutes each on one CPU core), on
+new changes of the pictures: the one among 1000 is told 0.050 ± 0.010 of the time, chance 0.001,
+control with shuffled targets 0.002 (one seed). Ten labels a class, against the same at random
+initialisation (raw pixels 0.705):
+
+    pool1 0.730 ± 0.005 (0.726 ± 0.002)    pool2 0.722 ± 0.004 (0.725 ± 0.005)
+    conv3 0.727 ± 0.002 (0.711 ± 0.007)    fc    0.697 ± 0.009 (0.694 ± 0.009)
 """
 
 from ssl_jax.config import call, variant_of

@@ -6,8 +6,15 @@ Data: TFDS `imagenet2012`, prepared as array_record. Cost: 350,000 steps; 59.5 h
 2016 by the authors' code, ours not measured.
 Paper: linear probes of conv1 to conv5: 19.2 30.1 34.7 33.9 28.3 %. Ours: not measured.
 
-Variants: `:fashion` trains a narrow network on Fashion-MNIST in about a minute on a CPU, from the
+Variants: `:fashion` trains a narrow network on Fashion-MNIST in minutes on a CPU, from the
 idx files in data/fashion_mnist; `:tiny` is four steps on synthetic data.
+
+Ours, `:fashion`, three seeds (mean ± deviation; two minutes each on one CPU core), on new pictures:
+the permutation among 100 is told 0.919 ± 0.009 of the time, control with shuffled targets 0.009 ±
+0.000 (two seeds). Ten labels a class, against the same at random initialisation (raw pixels 0.714):
+
+    block1 0.749 ± 0.002 (0.741 ± 0.003)    block2 0.732 ± 0.006 (0.720 ± 0.009)
+    block3 0.719 ± 0.010 (0.706 ± 0.026)    pool   0.636 ± 0.015 (0.619 ± 0.016)
 """
 
 from ssl_jax.config import call, variant_of

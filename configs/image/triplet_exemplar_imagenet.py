@@ -7,8 +7,17 @@ is that of the authors of 2019 and means 144 times the work of a ResNet-50. The 
 for 256 crops.
 Paper: 46.0 % by a linear probe at that width (Kolesnikov et al. 2019). Ours: not measured.
 
-Variants: `:fashion` trains a narrow ResNet on two crops of Fashion-MNIST pictures in about a minute
+Variants: `:fashion` trains a narrow ResNet on two crops of Fashion-MNIST pictures in minutes
 on a CPU, from the idx files in data/fashion_mnist; `:tiny` is four steps on synthetic data.
+
+Ours, `:fashion`, three seeds (mean ± deviation; two and a half minutes each on one CPU core), on
+new pictures: the other crop of a picture is the nearest 0.302 ± 0.014 of the time, at random
+initialisation 0.027 ± 0.006, control with shuffled targets 0.044 (one seed). Ten labels a class,
+against the same at random initialisation (raw pixels 0.720):
+
+    stem   0.723 ± 0.005 (0.723 ± 0.004)    stage1 0.730 ± 0.010 (0.726 ± 0.012)
+    stage2 0.717 ± 0.005 (0.713 ± 0.005)    stage3 0.703 ± 0.004 (0.664 ± 0.003)
+    stage4 0.689 ± 0.013 (0.591 ± 0.022)    pool   0.606 ± 0.009 (0.368 ± 0.044)
 """
 
 from ssl_jax.config import call, variant_of
