@@ -11,20 +11,19 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import UInt8
 from ml_collections import ConfigDict
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from ssl_jax import command
 from ssl_jax import config as configs
+from ssl_jax.columns import NUMBERS, below, beside, column, text_column
 from ssl_jax.data.pipeline import train_dataset
 from ssl_jax.experiment import Experiment
 from ssl_jax.method import Method
+from ssl_jax.ops.colour import lab_to_rgb
 from ssl_jax.ops.spectrogram import log_spectrogram
 
-TILES = 9  # of one column at most: views, tiles of a jigsaw, frames of a clip
+TILES = 9  # of one column at most: views, tiles of a jigsaw, frames of a clip; so many: 3 x 3
 FRAMES = 4  # of one clip at most, where an example has several
-NUMBERS = 9  # of one line of text at most
-PAPER = "gainsboro"  # so that a white tile has a border
-LINES = 3  # of text at most, for one entry of an example
 
 
 def show(
@@ -62,9 +61,13 @@ def puzzle_picture(
     """Augments a host batch and draws it as `show` does.
 
     Inputs that `prepare` does more to than to rescale (lightness, differences of frames, contrast
-    of each patch) are drawn prepared too, or, where there are several in a row, prepared alone. A
-    method that makes several rows of an example shows as many examples less. Tasks of a multitask
-    stand one below the other.
+    of each patch) are drawn prepared too, or, where there are several in a row, prepared alone,
+    with the whole picture that they were cut from. Nine pictures of an example, as of a jigsaw, lie
+    three by three, numbered row by row. Maps of two channels are colours: a and b of Lab. A method
+    that makes several rows of an example shows as many examples less. Tasks of a multitask stand
+    one below the other. A method that is better shown otherwise has
+
+        pictures(batch) -> batch      of what it augmented: what to draw, under which names
 
     Args:
       rows: how many at most.
@@ -78,10 +81,16 @@ def puzzle_picture(
         augmented = method.augment(few, jax.random.key(seed))
         return augmented, method.inputs(augmented)
 
-    augmented, prepared = jax.device_get(both(few))
+    augmented, prepared = both(few)
+    if hasattr(method, "pictures"):
+        augmented = prepared = method.pictures(augmented)
+    augmented, prepared = jax.device_get((augmented, prepared))
     blocks = []
     for task in dict.fromkeys(name.rpartition("/")[0] for name in augmented):
         columns, texts = [], []
+        own = [x for name, x in augmented.items() if name.rpartition("/")[0] == task]
+        # What lies three by three needs more room.
+        height = tile * 3 // 2 if any(x.ndim == 5 and x.shape[1] == 9 for x in own) else tile
         for name in _in_order(augmented, method.modalities):
             where, _, short = name.rpartition("/")
             if where != task:
@@ -89,13 +98,16 @@ def puzzle_picture(
             raw, ready = augmented[name][:rows], prepared[name][:rows]
             if _is_text(raw):
                 texts.append((short, raw))
-            else:
-                columns += [_column(t, values, tile) for t, values in _pictures(short, raw, ready)]
+                continue
+            whole = few.get(name)
+            if raw.ndim == 5 and whole is not None and whole.ndim == 4 and len(whole) >= len(raw):
+                columns.append(column("whole", _clips(np.asarray(whole[: len(raw)])), height))
+            columns += [column(t, values, height) for t, values in _pictures(short, raw, ready)]
         if texts:
             texts.sort(key=lambda entry: entry[1][0].size)
-            columns.insert(0, _text_column(texts, tile))
-        blocks.append(_beside(columns, title=task))
-    return _below(blocks)
+            columns.insert(0, text_column(texts, height))
+        blocks.append(beside(columns, title=task))
+    return below(blocks)
 
 
 def _in_order(names: Iterable[str], modalities: tuple[str, ...]) -> list[str]:
@@ -144,12 +156,20 @@ def _clips(values: np.ndarray) -> UInt8[np.ndarray, "b n t h w 3"]:
     """Pixels of (b .. h w c): b rows of n clips of t frames; single pictures are clips of one."""
     clips = values.shape[1:-3] if values.ndim == 6 else (int(np.prod(values.shape[1:-3])), 1)
     values = values.reshape(len(values), *clips, *values.shape[-3:])
-    if values.shape[-1] == 2:  # two channels: two pictures
-        values = np.moveaxis(values, -1, 2).reshape(len(values), -1, *values.shape[2:-1], 1)
+    if values.shape[-1] == 2:
+        values = _ab_colours(values)
     if values.shape[-1] != 3:  # more channels (a stack of differences): the first stands for all
         values = np.repeat(values[..., :1], 3, axis=-1)
     values = _spread_out(values, 1, TILES)
     return _bytes(_spread_out(values, 2, FRAMES if values.shape[1] > 1 else TILES))
+
+
+def _ab_colours(values: np.ndarray) -> np.ndarray:
+    """Two channels as the colours a and b at middle lightness; small numbers are enlarged."""
+    most = np.abs(values).max()
+    ab = values.astype(np.float32) * (1 if 20 < most <= 110 else 80 / max(most, 1e-6))
+    lab = np.concatenate([np.full_like(ab[..., :1], 60), ab], axis=-1)
+    return np.round(255 * np.asarray(lab_to_rgb(jnp.asarray(lab)))).astype(np.uint8)
 
 
 def _upright(spectrograms: np.ndarray) -> np.ndarray:
@@ -175,87 +195,6 @@ def _bytes(values: np.ndarray) -> np.ndarray:
     else:  # stretched; the few that stick out would leave the rest without contrast
         low, high = np.percentile(values, (0.5, 99.5))
     return (255 * (values - low) / max(high - low, 1e-6)).clip(0, 255).round().astype(np.uint8)
-
-
-def _column(name: str, values: UInt8[np.ndarray, "b n t h w 3"], tile: int) -> Image.Image:
-    """Rows of clips of frames under their name; a wider gap between clips than between frames."""
-    b, n, t, h, w, _ = values.shape
-    width = round(tile * min(max(w / h, 0.75), 3.0))
-    clip = t * (width + 2) + (6 if t > 1 else 0)
-    total = max(n * clip + 8, _width(name) + 8)
-    column = Image.new("RGB", (total, _top() + b * (tile + 4)), PAPER)
-    ImageDraw.Draw(column).text((2, 2), name, fill="black", font=_font())
-    enlarged = h <= tile and w <= width
-    how = Image.Resampling.NEAREST if enlarged else Image.Resampling.BOX
-    for row, i, k in np.ndindex(b, n, t):
-        frame = Image.fromarray(values[row, i, k]).resize((width, tile), how)
-        column.paste(frame, (i * clip + k * (width + 2), _top() + row * (tile + 4)))
-    return column
-
-
-def _text_column(entries: list[tuple[str, np.ndarray]], tile: int) -> Image.Image:
-    """What is to be written of every example."""
-    count = max(len(values) for _, values in entries)
-    texts = [
-        "\n".join(_text(name, values[row]) for name, values in entries if row < len(values))
-        for row in range(count)
-    ]
-    width = max(_width(text) for text in texts)
-    column = Image.new("RGB", (width + 16, _top() + count * (tile + 4)), PAPER)
-    draw = ImageDraw.Draw(column)
-    for row, text in enumerate(texts):
-        draw.text((4, _top() + row * (tile + 4)), text, fill="black", font=_font())
-    return column
-
-
-def _text(name: str, values: np.ndarray | np.generic) -> str:
-    """'target 3', or several numbers, those of each entry of the first axis on a line."""
-    lines = np.reshape(values, (-1, values.shape[-1] if values.ndim else 1))
-    written = [
-        " ".join(f"{x:.2f}" if np.issubdtype(lines.dtype, np.floating) else str(x) for x in line)
-        + (" ..." if lines.shape[1] > NUMBERS else "")
-        for line in lines[:LINES, :NUMBERS]
-    ]
-    more = ["..."] if len(lines) > LINES else []
-    return f"{name} " + f"\n{' ' * 4}".join(written + more)
-
-
-def _beside(columns: list[Image.Image], title: str) -> Image.Image:
-    """Columns next to each other, under a title if there is one."""
-    top = _top() if title else 0
-    size = (sum(c.width for c in columns), top + max(c.height for c in columns))
-    block = Image.new("RGB", size, PAPER)
-    ImageDraw.Draw(block).text((2, 2), title, fill="darkred", font=_font())
-    x = 0
-    for column in columns:
-        block.paste(column, (x, top))
-        x += column.width
-    return block
-
-
-def _below(blocks: list[Image.Image]) -> UInt8[np.ndarray, "h w 3"]:
-    size = (max(b.width for b in blocks), sum(b.height for b in blocks))
-    picture = Image.new("RGB", size, PAPER)
-    y = 0
-    for block in blocks:
-        picture.paste(block, (0, y))
-        y += block.height
-    return np.array(picture)
-
-
-def _width(text: str) -> int:
-    """Of written lines, in pixels."""
-    measure = ImageDraw.Draw(Image.new("RGB", (1, 1)))
-    return int(measure.multiline_textbbox((0, 0), text, font=_font())[2])
-
-
-def _font():
-    return ImageFont.load_default(size=14)
-
-
-def _top() -> int:
-    """Height of a line of text above pictures."""
-    return 22
 
 
 def main(arguments: command.Arguments) -> None:

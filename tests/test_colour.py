@@ -179,8 +179,7 @@ def test_decoding_undoes_encoding():
     ab = to_lab(jnp.asarray(all_levels(51)))[:, 1:]
     for neighbours in (5, 10):
         decoded = soft_bins(ab, neighbours=neighbours) @ ab_bins()
-        assert np.linalg.norm(decoded - ab, axis=1).max() < 5
-        assert np.linalg.norm(decoded - ab, axis=1).mean() < 1.5
+        assert np.linalg.norm(decoded - ab, axis=1).max() < 1
     mean = soft_bins(jnp.array([3.0, -4.0]), neighbours=5) @ ab_bins()
     np.testing.assert_allclose(mean, (2.883326, -3.946669), atol=1e-4)
 

@@ -295,6 +295,10 @@ def test_a_denoising_autoencoder_gives_back_the_clean_picture_moved_or_not():
     assert (np.asarray(out["vision"])[seen] == np.asarray(out["target"])[seen]).all()
     plain = jax.jit(Autoencoder(DenseEncoder(), 12).augment)(batch, jax.random.key(0))
     assert (plain["vision"] == plain["target"]).all()
+    for noise in ("masking", "gaussian", "salt_pepper"):  # none of it: a plain autoencoder
+        none = Autoencoder(DenseEncoder(), 12, corruption=noise, amount=0.0)
+        out = jax.jit(none.augment)(batch, jax.random.key(0))
+        np.testing.assert_array_equal(out["vision"], plain["vision"])
     moving = Autoencoder(DenseEncoder(), 12, shift=0.2, degrees=15.0, scale=(0.9, 1.1))
     moved = jax.jit(moving.augment)(batch, jax.random.key(0))
     assert (moved["vision"] == moved["target"]).all()

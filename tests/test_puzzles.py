@@ -13,6 +13,8 @@ from PIL import Image
 import ssl_jax
 from ssl_jax import command, puzzles
 from ssl_jax.method import Method
+from ssl_jax.methods.image.split_brain import SplitBrain
+from ssl_jax.models.dense_alexnet import DenseAlexNet
 from ssl_jax.ops.spectrogram import log_spectrogram
 from ssl_jax.puzzles import puzzle_picture
 
@@ -98,6 +100,50 @@ def test_what_prepare_does_more_than_rescaling_is_drawn_beside():
     # A row of tiles is drawn once: as the network gets it.
     tiles = np.repeat(images[:, None], 3, axis=1)
     assert puzzle_picture(same_shape, {"vision": tiles}).shape[1] == 3 * (TILE + 2) + 8
+
+
+def test_nine_tiles_lie_three_by_three_beside_the_picture_they_are_of():
+    """Tiles in true order, each next to its neighbours, make up the whole again."""
+    images = np.random.default_rng(0).integers(0, 256, (2, 6, 6, 3), dtype=np.uint8)
+    tiles = images.reshape(2, 3, 2, 3, 2, 3).swapaxes(2, 3).reshape(2, 9, 2, 2, 3)
+
+    class Puzzle(Stub):
+        def augment(self, batch, key):
+            return {"vision": jnp.asarray(tiles)}
+
+    pixels = puzzle_picture(Puzzle("none", lambda x: x), {"vision": images}, tile=72)
+    side, cell = 108, 34  # of a row; of a tile, with gaps of 2
+    left = pixels.shape[1] - (3 * (cell + 2) + 8)
+    for row, y, x in np.ndindex(2, 3, 3):
+        top = TOP + row * (side + 4) + y * (cell + 2)
+        shown = pixels[top : top + cell : 17, left + x * 36 : left + x * 36 + cell : 17]
+        np.testing.assert_array_equal(shown, tiles[row, 3 * y + x])
+        whole = pixels[TOP + row * (side + 4) :, :side][: side // 3 * 3 : 18, ::18]
+        np.testing.assert_array_equal(whole[:6, :6], images[row])
+
+
+def test_two_channels_are_colours():
+    ab = np.zeros((2, 4, 4, 2), np.float32) + np.array([[70.0, 55], [-60, 50]])[:, None, None]
+    pixels = puzzle_picture(Stub("none", lambda x: x), {"target": ab}).astype(int)
+    red, green = pixels[TOP + 5, 5], pixels[TOP + PITCH + 5, 5]
+    assert red[0] > 200 > 60 + red[1:].max()
+    assert green[1] > 120 > 40 + green[0]
+    # Small numbers, as of a flow, are enlarged.
+    small = puzzle_picture(Stub("none", lambda x: x), {"target": ab / 70})
+    assert np.ptp(small[TOP + 5, 5].astype(int)) > 100
+
+
+def test_a_method_that_says_what_to_draw_is_shown_that_way():
+    picture = np.full((2, 40, 40, 3), (200, 60, 30), np.uint8)
+    method = SplitBrain(DenseAlexNet(), size=33, stored=40)
+    pixels = puzzle_picture(method, {"vision": picture}, seed=0)
+    columns = [pixels[TOP + 40, x] for x in range(40, pixels.shape[1], 106)]
+    assert len(columns) == 5  # the picture, what is seen of it and what is to be predicted
+    whole, *grey_and_colour = (column.astype(int) for column in columns)
+    np.testing.assert_array_equal(whole, (200, 60, 30))
+    for grey, colour in zip(grey_and_colour[::2], grey_and_colour[1::2], strict=True):
+        assert np.ptp(grey) <= 1
+        assert colour[0] > colour[1] + 80
 
 
 def test_clips_are_strips_of_frames_and_long_ones_are_thinned_out():

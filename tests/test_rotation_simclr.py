@@ -2,12 +2,14 @@
 
 import pathlib
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from ssl_jax import config as configs
+from ssl_jax.data.record import Record
 from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.frozen import _reduced
 from ssl_jax.methods.image.rotation import Rotation
@@ -80,6 +82,18 @@ def test_a_rotation_of_boxes_is_cut_resized_and_then_turned():
     np.testing.assert_array_equal(clips[0], example["vision"][8:24, 8:24])
 
 
+@pytest.mark.parametrize("area", [(), (0.3, 1.0)])
+@pytest.mark.parametrize("shape", [(20, 50), (50, 20), (33, 33)])
+def test_turning_leaves_no_bar_or_corner_whatever_the_pictures_shape(area, shape):
+    flat = np.full((1, *shape, 3), 130, np.uint8)
+    record = Record("flat", 0, 1, 1.0, frames=lambda numbers: flat[list(numbers)])
+    method = Rotation(NIN(), size=16, padding=4, stored=20, area=area)
+    batch = {"vision": jnp.asarray(method.views(record, np.random.default_rng(0))["vision"])[None]}
+    made = jax.jit(method.augment)(batch, KEY)
+    assert np.bincount(made["target"]).tolist() == [1, 1, 1, 1]
+    np.testing.assert_allclose(made["vision"], 130 / 255 if area else 130, rtol=1e-5)
+
+
 def test_impossible_rotations_are_refused():
     for turns in ((0,), (0, 4), (1, 1)):
         with pytest.raises(ValueError, match="must be two or more of 0, 1, 2, 3"):
@@ -131,6 +145,37 @@ def test_encode_gives_the_heads_layers_the_last_being_what_is_compared(hidden, e
     for name, width in zip(names, hidden, strict=False):
         assert layers[name].shape == (4, width)
         assert layers[name].min() >= 0  # after ReLU
+
+
+def test_batch_statistics_are_those_of_all_devices():
+    """Not those of a device's own rows: variances of shards miss that of the shards' means."""
+    method = small(hidden=(6,), embedding=4)
+    # Every device's rows are of another brightness.
+    levels = np.repeat(np.arange(8, dtype=np.uint8) * 30, 2)[:, None, None, None]
+    images = np.random.default_rng(0).integers(0, 40, (16, 8, 8, 3), dtype=np.uint8) + levels
+    batch = {"vision": images, "pair": images[::-1].copy()}
+    prepared = {k: jnp.asarray(v, jnp.float32) / 255 for k, v in batch.items()}
+    variables = jax.jit(lambda b: method.net.init(KEY, b, train=False))(prepared)
+    params = {"params": variables["params"]}
+    state = {"batch_stats": variables["batch_stats"]}
+
+    @jax.jit
+    def statistics(batch):
+        return method.net.apply({**params, **state}, batch, train=True, mutable=["batch_stats"])[1]
+
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    whole, spread = statistics(prepared), statistics(jax.device_put(prepared, rows))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6), whole, spread)
+    stem = {"params": variables["params"]["vision"]["stem_conv"]}
+    views = jnp.concatenate([prepared["vision"], prepared["pair"][::-1]])
+    seen = np.asarray(jax.jit(nn.Conv(4, (3, 3), padding=1, use_bias=False).apply)(stem, views))
+    shards = seen.reshape(2, 8, 2, *seen.shape[1:])
+    within = shards.var(axis=(0, 2, 3, 4)).mean(0)
+    between = shards.mean(axis=(0, 2, 3, 4)).var(0)
+    learnt = spread["batch_stats"]["vision"]["stem_bn"]["var"]
+    np.testing.assert_allclose(learnt, 0.9 + 0.1 * (within + between), rtol=1e-4)
+    assert between.max() > within.max()  # what would be missing
 
 
 def test_a_hidden_layer_needs_an_embedding():

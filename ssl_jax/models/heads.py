@@ -59,6 +59,26 @@ class MLPHead(nn.Module):
         return x
 
 
+def mlp_layers(head: MLPHead, variables: dict, x: Float[Array, "b d"]) -> dict[str, Array]:
+    """What every layer of a trained head gives: head1, head2, ... (b d), hidden ones after ReLU.
+
+    Of a head with BN in all layers. In the type of x.
+    """
+    # A head returns its last layer alone; what its norms return is what stands before the ReLUs.
+    _, seen = head.apply(
+        variables,
+        x,
+        train=False,
+        capture_intermediates=lambda module, _: isinstance(module, nn.BatchNorm),
+        mutable=["intermediates"],
+    )
+    normed = [
+        seen["intermediates"][f"bn{i + 1}"]["__call__"][0] for i in range(len(head.hidden) + 1)
+    ]
+    layers = [*map(jax.nn.relu, normed[:-1]), normed[-1]]
+    return {f"head{i}": layer.astype(x.dtype) for i, layer in enumerate(layers, start=1)}
+
+
 def pooled(layers: dict[str, Array]) -> Float[Array, "b d"]:
     """A trunk's last layer, averaged over space (and time) if it is a map."""
     last = layers[list(layers)[-1]]
@@ -148,3 +168,43 @@ class Classifier(nn.Module):
         x = x.reshape(x.shape[0], -1)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return nn.Dense(self.classes, dtype=self.dtype, name="linear")(x)
+
+
+class ConvHead(nn.Module):
+    """A block of three convolutions on a map, averaged over space, and a linear layer.
+
+    The non-linear classifier of Gidaris, Singh and Komodakis 2018 (RotNet): a 3x3 convolution and
+    two of 1x1, each with BN and ReLU, as a block of their network in network.
+
+    Attributes:
+      classes: number of classes.
+      features: width of the convolutions.
+      bn_momentum: share of the past in the running statistics.
+      dtype: of the computation.
+    """
+
+    classes: int
+    features: int = 192
+    bn_momentum: float = 0.9
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b k"]:
+        for number, size in enumerate((3, 1, 1), start=1):
+            x = nn.Conv(
+                self.features,
+                (size, size),
+                use_bias=False,
+                kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
+                dtype=self.dtype,
+                name=f"conv{number}",
+            )(x)
+            x = nn.BatchNorm(
+                use_running_average=not train,
+                momentum=self.bn_momentum,
+                epsilon=1e-5,
+                dtype=self.dtype,
+                name=f"bn{number}",
+            )(x)
+            x = jax.nn.relu(x)
+        return nn.Dense(self.classes, dtype=self.dtype, name="linear")(x.mean((1, 2)))

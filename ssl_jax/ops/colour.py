@@ -9,7 +9,7 @@ products, which accelerators would round to bfloat16.
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Float, Num, UInt8
 
 RGB_TO_XYZ = (
     (0.412453, 0.357580, 0.180423),
@@ -18,6 +18,9 @@ RGB_TO_XYZ = (
 )
 XYZ_TO_RGB = tuple(map(tuple, np.linalg.inv(RGB_TO_XYZ).tolist()))
 WHITE = (0.95047, 1.0, 1.08883)  # XYZ of D65
+
+# Where in a Lab picture they are.
+CHANNELS = {"L": slice(0, 1), "ab": slice(1, 3), "Lab": slice(0, 3)}
 
 
 def rgb_to_lab(images: Num[Array, "*b 3"]) -> Float[Array, "*b 3"]:
@@ -51,6 +54,13 @@ def lab_to_rgb(lab: Float[Array, "*b 3"]) -> Float[Array, "*b 3"]:
     linear = jnp.stack(_mix(jnp.stack(xyz, axis=-1), XYZ_TO_RGB), axis=-1)
     curved = 1.055 * jnp.maximum(linear, 0.0031308) ** (1 / 2.4) - 0.055
     return jnp.clip(jnp.where(linear > 0.0031308, curved, 12.92 * linear), 0.0, 1.0)
+
+
+def alone(lab: Float[Array, "*b 3"], channels: str) -> UInt8[Array, "*b 3"]:
+    """Pictures of some of CHANNELS of Lab: of L without colour, of ab at middle lightness."""
+    kept = jnp.zeros(3).at[CHANNELS[channels]].set(1)
+    rgb = lab_to_rgb(lab * kept + jnp.array([60.0, 0.0, 0.0]) * (1 - kept))
+    return jnp.round(255 * rgb).astype(jnp.uint8)
 
 
 def resize_corners(

@@ -5,7 +5,7 @@ from jaxtyping import Array, Float
 
 from ssl_jax.ops.pooling import adaptive_pool, avg_pool, global_avg_pool, reduced_side
 
-POOLS = ("max", "avg", "windows", "resize", "global")
+POOLS = ("max", "avg", "windows", "resize", "global", "whole")
 
 
 def reduce_map(x: Float[Array, "b h w c"], how: str) -> Float[Array, "b h2 w2 c"]:
@@ -14,7 +14,8 @@ def reduce_map(x: Float[Array, "b h w c"], how: str) -> Float[Array, "b h2 w2 c"
     Args:
       how: 'max' or 'avg', adaptive pooling (Gidaris et al. 2018); 'windows', means of windows that
         overlap (Goyal et al. 2019: on AlexNet of size 19, 12, 9, 9 and 8, apart by 4, 3, 1, 1 and
-        1); 'resize', bilinear (Zhang et al. 2016); 'global', the mean over all, small maps' too.
+        1); 'resize', bilinear (Zhang et al. 2016); 'global', the mean over all, small maps' too;
+        'whole', not at all, whatever the size.
 
     Raises ValueError for another.
     """
@@ -23,7 +24,7 @@ def reduce_map(x: Float[Array, "b h w c"], how: str) -> Float[Array, "b h2 w2 c"
     batch, height, width, channels = x.shape
     if how == "global":
         return global_avg_pool(x)[:, None, None]
-    if height * width * channels <= 9600:
+    if how == "whole" or height * width * channels <= 9600:
         return x
     side = min(reduced_side(channels), height, width)
     if how == "resize":

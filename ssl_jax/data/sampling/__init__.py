@@ -1,4 +1,4 @@
-"""Which frames, seconds and captions of a film to use: arithmetic on numbers, before any decoding.
+"""Which frames, seconds, captions and patches to use: arithmetic on numbers, before any decoding.
 
 Pure functions of the film's length and a random generator. Frames are counted from 0. The defaults
 follow the papers.
@@ -32,6 +32,13 @@ from ssl_jax.data.sampling.clips import (
     sped_up,
     timed_clip,
 )
+from ssl_jax.data.sampling.patches import (
+    OFFSETS,
+    PAIRS,
+    jittered_corners,
+    neighbouring_cells,
+    neighbours,
+)
 from ssl_jax.data.sampling.sound import (
     audio_window,
     even_times,
@@ -42,6 +49,8 @@ from ssl_jax.data.sampling.sound import (
 )
 
 __all__ = [
+    "OFFSETS",
+    "PAIRS",
     "audio_window",
     "caption_window",
     "captions_at",
@@ -53,10 +62,13 @@ __all__ = [
     "frame_motion",
     "hard_negative",
     "high_motion_patch",
+    "jittered_corners",
     "merged_captions",
     "misaligned_starts",
     "narrow_and_broad",
     "nearest_captions",
+    "neighbouring_cells",
+    "neighbours",
     "odd_one_out",
     "odd_order",
     "ordered_tuple",

@@ -8,9 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax.data.image import square
 from ssl_jax.data.record import Record
-from ssl_jax.data.sampling import even_frames, random_frame
+from ssl_jax.data.squares import even_squares, random_square
 from ssl_jax.method import Batch, Example, Method
 from ssl_jax.models.decoders import DenseDecoder
 from ssl_jax.objectives.reconstruction import binary_cross_entropy, weighted_squares
@@ -43,6 +42,10 @@ class Autoencoder(Method):
     The shortcut is the identity, which teaches nothing: a code narrower than the picture forbids
     it, and so does noise. Noise is never part of the target. Shifts, turns and scales, which make
     more pictures out of few, are: a picture so changed is what has to be given back.
+
+    Against the papers: all layers are trained at once and share no weights, where theirs are
+    trained one after the other beforehand; so does Caffe's example, whose stack of layers, initial
+    weights and loss are the defaults here.
 
     Attributes:
       vision: the trunk; in Caffe's example `DenseEncoder`.
@@ -82,8 +85,7 @@ class Autoencoder(Method):
         return AutoencoderNet(self.vision, self.decoder, self.size**2, self.sparse)
 
     def views(self, record: Record, rng: np.random.Generator) -> Example:
-        number = random_frame(record.num_frames, rng)
-        return {"vision": square(record.need_frames()([number]), self.size)[0]}
+        return {"vision": random_square(record, self.size, rng)}
 
     def augment(self, batch: Batch, key: jax.Array) -> Batch:
         place, noise = jax.random.split(key)
@@ -108,4 +110,4 @@ class Autoencoder(Method):
         return entropy if self.loss_name == "cross_entropy" else squares, metrics
 
     def clips(self, record: Record, modality: str, count: int) -> np.ndarray:
-        return square(record.need_frames()(even_frames(record.num_frames, count)), self.size)
+        return even_squares(record, self.size, count)

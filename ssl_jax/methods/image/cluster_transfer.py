@@ -11,9 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax.data.image import square
 from ssl_jax.data.record import MediaError, Record
-from ssl_jax.data.sampling import even_frames, random_frame
+from ssl_jax.data.squares import even_squares, random_square
 from ssl_jax.method import Batch, Example, Method
 from ssl_jax.models.heads import Classifier
 from ssl_jax.objectives.classification import classification
@@ -67,10 +66,8 @@ class ClusterTransfer(Method):
         return ClusterNet(self.vision, self.classes)
 
     def views(self, record: Record, rng: np.random.Generator) -> Example:
-        target = self.target(record)
-        number = random_frame(record.num_frames, rng)
-        images = square(record.need_frames()([number]), self.stored)
-        return {"vision": images[0], "target": np.int32(target)}
+        target = np.int32(self.target(record))
+        return {"vision": random_square(record, self.stored, rng), "target": target}
 
     def target(self, record: Record) -> int:
         """The record's class. MediaError if it has none."""
@@ -101,7 +98,7 @@ class ClusterTransfer(Method):
         return classification(outputs, batch["target"])
 
     def clips(self, record: Record, modality: str, count: int) -> np.ndarray:
-        return square(record.need_frames()(even_frames(record.num_frames, count)), self.size)
+        return even_squares(record, self.size, count)
 
 
 def write_clusters(path: str, labels: np.ndarray, names: list[str]) -> None:

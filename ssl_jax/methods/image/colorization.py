@@ -8,9 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax.data.image import square
 from ssl_jax.data.record import Record
-from ssl_jax.data.sampling import even_frames, random_frame
+from ssl_jax.data.squares import even_squares, random_square
 from ssl_jax.method import Batch, Example, Method
 from ssl_jax.objectives.colour import (
     ab_bins,
@@ -90,8 +89,7 @@ class Colorization(Method):
         return ColorizationNet(self.vision, self.neighbours, self.sigma)
 
     def views(self, record: Record, rng: np.random.Generator) -> Example:
-        number = random_frame(record.num_frames, rng)
-        return {"vision": square(record.need_frames()([number]), self.stored)[0]}
+        return {"vision": random_square(record, self.stored, rng)}
 
     def augment(self, batch: Batch, key: jax.Array) -> Batch:
         key_crop, key_flip = jax.random.split(key)
@@ -111,7 +109,7 @@ class Colorization(Method):
         return loss, {**metrics, "error": jnp.mean(jnp.linalg.norm(away, axis=-1))}
 
     def clips(self, record: Record, modality: str, count: int) -> np.ndarray:
-        return square(record.need_frames()(even_frames(record.num_frames, count)), self.size)
+        return even_squares(record, self.size, count)
 
     def apply_to(self, variables: dict, images: jax.Array) -> jax.Array:
         """Pictures in new colours: uint8 (b h w 3) of any size, of which only L is read.

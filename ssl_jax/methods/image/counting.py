@@ -8,9 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax.data.image import square
 from ssl_jax.data.record import Record
-from ssl_jax.data.sampling import even_frames, random_frame
+from ssl_jax.data.squares import even_squares, random_square
 from ssl_jax.method import Batch, Example, Method
 from ssl_jax.objectives.counting import counting
 from ssl_jax.ops.augment import random_crop, random_grey
@@ -73,8 +72,7 @@ class Counting(Method):
         return CountingNet(self.vision, self.counts)
 
     def views(self, record: Record, rng: np.random.Generator) -> Example:
-        number = random_frame(record.num_frames, rng)
-        return {"vision": square(record.need_frames()([number]), self.stored)[0]}
+        return {"vision": random_square(record, self.stored, rng)}
 
     def augment(self, batch: Batch, key: jax.Array) -> Batch:
         crop, grey, half = jax.random.split(key, 3)
@@ -102,4 +100,4 @@ class Counting(Method):
         return counting(whole, tiles, jnp.roll(whole, 1, axis=0), self.margin)
 
     def clips(self, record: Record, modality: str, count: int) -> np.ndarray:
-        return square(record.need_frames()(even_frames(record.num_frames, count)), self.size)
+        return even_squares(record, self.size, count)

@@ -9,9 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from ssl_jax.data.image import square
 from ssl_jax.data.record import Record
-from ssl_jax.data.sampling import even_frames, random_frame
+from ssl_jax.data.squares import even_squares, random_square
 from ssl_jax.method import Batch, Example, Method
 from ssl_jax.models.heads import Classifier
 from ssl_jax.objectives.classification import classification
@@ -84,8 +83,7 @@ class Exemplar(Method):
                 "source's number of records"
             )
         rng = np.random.default_rng(record.index)  # always the same seed patch
-        number = random_frame(record.num_frames, rng)
-        picture = square(record.need_frames()([number]), self.stored)[0]
+        picture = random_square(record, self.stored, rng)
         corner = textured_corner(picture, self.size, rng)
         centre = (corner + (self.size - 1) / 2).astype(np.float32)
         return {"vision": picture, "centre": centre, "target": np.int32(record.index)}
@@ -108,7 +106,7 @@ class Exemplar(Method):
         return classification(outputs, batch["target"])
 
     def clips(self, record: Record, modality: str, count: int) -> np.ndarray:
-        return square(record.need_frames()(even_frames(record.num_frames, count)), self.stored)
+        return even_squares(record, self.stored, count)
 
 
 def textured_corner(

@@ -8,9 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax.data.image import square
 from ssl_jax.data.record import Record
-from ssl_jax.data.sampling import even_frames, random_frame
+from ssl_jax.data.squares import even_squares, random_square
 from ssl_jax.method import Batch, Example, Method
 from ssl_jax.models.decoders import Adversary, PictureDecoder
 from ssl_jax.objectives.reconstruction import adversarial, weighted_squares
@@ -56,8 +55,9 @@ class Inpainting(Method):
     critic as it was before the step.
 
     Against the released code: that means one learning rate, where the generator's was ten times the
-    critic's; decoders of both systems have BN. Regions are made from noise, as there, where the
-    paper cuts out object shapes.
+    critic's; the error that is shown weighs the overlap too; decoders of both systems have BN.
+    Regions are made from noise, as there, where the paper cuts out object shapes, and every picture
+    has its own, not the batch.
 
     Attributes:
       vision: the trunk; its last layer, a code or maps, feeds the decoder.
@@ -94,8 +94,7 @@ class Inpainting(Method):
         return InpaintingNet(self.vision, side, self.decoder, self.critic)
 
     def views(self, record: Record, rng: np.random.Generator) -> Example:
-        number = random_frame(record.num_frames, rng)
-        return {"vision": square(record.need_frames()([number]), self.stored)[0]}
+        return {"vision": random_square(record, self.stored, rng)}
 
     def augment(self, batch: Batch, key: jax.Array) -> Batch:
         crop, flip, hole = jax.random.split(key, 3)
@@ -150,7 +149,7 @@ class Inpainting(Method):
         return jnp.round((filled.clip(-1, 1) + 1) * 127.5).astype(jnp.uint8)
 
     def clips(self, record: Record, modality: str, count: int) -> np.ndarray:
-        return square(record.need_frames()(even_frames(record.num_frames, count)), self.size)
+        return even_squares(record, self.size, count)
 
 
 def _middle(images: jax.Array, side: int) -> jax.Array:

@@ -8,9 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax.data.image import square
 from ssl_jax.data.record import Record
-from ssl_jax.data.sampling import even_frames, random_frame
+from ssl_jax.data.squares import even_squares, random_square
 from ssl_jax.method import Batch, Example, Method
 from ssl_jax.models.siamese import Siamese
 from ssl_jax.objectives.classification import classification
@@ -27,9 +26,12 @@ class Jigsaw(Method):
     tile to tile, by tiles cut at random places of their cells; tiles alike in brightness and
     contrast, by standardising each; chromatic aberration, by moving channels against one another
     and by grey pictures; a tile's place learnt by heart, by many permutations of every picture
-    over time, far from one another. Against the paper: its rule for choosing permutations leaves
-    pairs that differ in two places; here the smallest distance is made largest ('min'). The shift
-    of channels stays inside the cell.
+    over time, far from one another.
+
+    Against the paper: its rule for choosing permutations leaves pairs that differ in two places;
+    here the smallest distance is made largest ('min'). Against the released code: there half of the
+    pictures are grey, others lose green against magenta, tiles only lose a fixed mean, and the
+    shift of channels leaves the cell by up to two pixels.
 
     Attributes:
       vision: the trunk, without fully connected layers so that it takes whole pictures too; in the
@@ -92,8 +94,7 @@ class Jigsaw(Method):
         )
 
     def views(self, record: Record, rng: np.random.Generator) -> Example:
-        number = random_frame(record.num_frames, rng)
-        return {"vision": square(record.need_frames()([number]), self.stored)[0]}
+        return {"vision": random_square(record, self.stored, rng)}
 
     def augment(self, batch: Batch, key: jax.Array) -> Batch:
         crop, grey, cut, order = jax.random.split(key, 4)
@@ -116,4 +117,4 @@ class Jigsaw(Method):
         return classification(outputs, batch["target"])
 
     def clips(self, record: Record, modality: str, count: int) -> np.ndarray:
-        return square(record.need_frames()(even_frames(record.num_frames, count)), self.size)
+        return even_squares(record, self.size, count)

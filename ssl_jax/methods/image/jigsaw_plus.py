@@ -8,9 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax.data.image import square
 from ssl_jax.data.record import Record
-from ssl_jax.data.sampling import even_frames, random_frame
+from ssl_jax.data.squares import even_squares, random_square
 from ssl_jax.method import Batch, Example, Method
 from ssl_jax.models.siamese import Siamese
 from ssl_jax.objectives.classification import classification
@@ -87,8 +86,7 @@ class JigsawPlus(Method):
         )
 
     def views(self, record: Record, rng: np.random.Generator) -> Example:
-        number = random_frame(record.num_frames, rng)
-        return {"vision": square(record.need_frames()([number]), self.stored)[0]}
+        return {"vision": random_square(record, self.stored, rng)}
 
     def augment(self, batch: Batch, key: jax.Array) -> Batch:
         crop, grey, project, cut, order, swap = jax.random.split(key, 6)
@@ -111,7 +109,7 @@ class JigsawPlus(Method):
         return classification(outputs, batch["target"])
 
     def clips(self, record: Record, modality: str, count: int) -> np.ndarray:
-        return square(record.need_frames()(even_frames(record.num_frames, count)), self.size)
+        return even_squares(record, self.size, count)
 
 
 def replace_tiles(key: jax.Array, own: jax.Array, other: jax.Array, most: int) -> jax.Array:

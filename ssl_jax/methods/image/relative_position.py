@@ -2,26 +2,22 @@
 Context Prediction", ICCV 2015): on which of its eight sides does a patch's neighbour lie?"""
 
 import dataclasses
-import itertools
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax.data.image import resize, square
+from ssl_jax.data.image import resize
 from ssl_jax.data.record import Record
-from ssl_jax.data.sampling import even_frames, random_frame
+from ssl_jax.data.sampling import OFFSETS, PAIRS, jittered_corners, neighbouring_cells, random_frame
+from ssl_jax.data.squares import even_squares
 from ssl_jax.method import Batch, Example, Method
 from ssl_jax.models.siamese import Siamese
 from ssl_jax.objectives.classification import classification
 from ssl_jax.ops.augment import random_grey
 from ssl_jax.ops.patches import drop_colours, pixelate, project_colours, standardise
 
-# (rows down, columns right) from the first patch to the second, by class; 7 - k is the way back.
-OFFSETS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
-GRID = tuple(itertools.product(range(3), repeat=2))  # cells of 3x3, row by row
-PAIRS = ("one", "centre", "all")
 COLOURS = ("drop", "project", "grey", "keep")
 
 
@@ -32,8 +28,8 @@ class RelativePosition(Method):
     Shortcuts: lines and textures that go on from patch to patch are cut by a gap, and places are
     jittered, so that no gap is like the other; the lens's chromatic aberration tells where in the
     picture a patch lay, so colours are dropped or projected; brightness and contrast are taken out
-    of every patch; some patches are coarsened, against fine texture. The two patches meet only
-    after fc6 (late fusion).
+    of every patch; some patches are coarsened, against fine texture. BN without scale keeps any
+    layer from falling silent. The two patches meet only after fc6 (late fusion).
 
     Against the released code, which takes all pairs of as many patches as a picture of random size
     holds: two patches, or a grid of 3x3 at a random place ('all' is nearest to it). Pictures too
@@ -91,24 +87,15 @@ class RelativePosition(Method):
 
     def views(self, record: Record, rng: np.random.Generator) -> Example:
         frames = record.need_frames()([random_frame(record.num_frames, rng)])
-        if self.pairs == "one":
-            target = rng.integers(len(OFFSETS), size=1)
-            places, cells = np.array([(0, 1)]), np.array([(0, 0), OFFSETS[target[0]]])
-            cells -= cells.min(axis=0)
-        else:
-            places, target = neighbours(centre_only=self.pairs == "centre")
-            order, cells = rng.permutation(len(target)), np.array(GRID)
-            places, target = places[order], target[order]
-        pitch = self.patch + self.gap
+        cells, places, target = neighbouring_cells(self.pairs, rng)
         height, width = frames.shape[1:3]
-        reach = self.patch + pitch * (1 if self.pairs == "one" else 2)
         scale = np.sqrt(rng.uniform(*self.area) / (height * width))
+        reach = self.patch + (self.patch + self.gap) * cells.max()
         scale = max(scale, reach / min(height, width))
         image = resize(frames, (round(height * scale), round(width * scale)))[0]
-        room = np.array(image.shape[:2]) - self.patch
-        corners = rng.integers(room - pitch * cells.max(axis=0) + 1) + pitch * cells
-        corners += rng.integers(-self.jitter, self.jitter + 1, size=corners.shape)
-        patches = [image[y : y + self.patch, x : x + self.patch] for y, x in corners.clip(0, room)]
+        size = image.shape[:2]
+        corners = jittered_corners(cells, size, self.patch, self.gap, self.jitter, rng)
+        patches = [image[y : y + self.patch, x : x + self.patch] for y, x in corners]
         return {
             "vision": np.stack(patches),
             "places": places.astype(np.int32),
@@ -135,19 +122,4 @@ class RelativePosition(Method):
         return classification(outputs, batch["target"])
 
     def clips(self, record: Record, modality: str, count: int) -> np.ndarray:
-        return square(record.need_frames()(even_frames(record.num_frames, count)), self.whole)
-
-
-def neighbours(centre_only: bool) -> tuple[np.ndarray, np.ndarray]:
-    """All ordered pairs of neighbours in a grid of 3x3 cells, numbered row by row.
-
-    Returns (pairs (m 2), classes (m)): 8 pairs if the first is the centre, else 40.
-    """
-    found = [
-        (GRID.index(first), GRID.index(second), OFFSETS.index(offset))
-        for first, second in itertools.permutations(GRID, 2)
-        if (offset := (second[0] - first[0], second[1] - first[1])) in OFFSETS
-        and (first == (1, 1) or not centre_only)
-    ]
-    table = np.array(found)
-    return table[:, :2], table[:, 2]
+        return even_squares(record, self.whole, count)

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax.data.image import center_crop, square
+from ssl_jax.data.image import center_crop
 from ssl_jax.data.record import Record
-from ssl_jax.data.sampling import even_frames, random_frame
+from ssl_jax.data.squares import even_squares, random_square
 from ssl_jax.method import Batch, Example, Method
 from ssl_jax.models.heads import Classifier, pooled
 from ssl_jax.objectives.classification import classification
@@ -75,8 +75,7 @@ class Rotation(Method):
         return RotationNet(self.vision, len(self.turns))
 
     def views(self, record: Record, rng: np.random.Generator) -> Example:
-        number = random_frame(record.num_frames, rng)
-        return {"vision": square(record.need_frames()([number]), self.stored or self.size)[0]}
+        return {"vision": random_square(record, self.stored or self.size, rng)}
 
     def augment(self, batch: Batch, key: jax.Array) -> Batch:
         key_crop, key_flip = jax.random.split(key)
@@ -100,5 +99,5 @@ class Rotation(Method):
         return classification(outputs, batch["target"])
 
     def clips(self, record: Record, modality: str, count: int) -> np.ndarray:
-        frames = record.need_frames()(even_frames(record.num_frames, count))
-        return center_crop(square(frames, self.stored or self.size), (self.size, self.size))
+        squares = even_squares(record, self.stored or self.size, count)
+        return center_crop(squares, (self.size, self.size))

@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax.data.image import center_crop, square
+from ssl_jax.data.image import center_crop
 from ssl_jax.data.record import Record
-from ssl_jax.data.sampling import even_frames, random_frame
+from ssl_jax.data.squares import even_squares, random_square
 from ssl_jax.method import Batch, Example, Method
-from ssl_jax.models.heads import MLPHead, pooled
+from ssl_jax.models.heads import MLPHead, mlp_layers, pooled
 from ssl_jax.objectives.contrastive import nt_xent
 from ssl_jax.ops.augment import (
     colour_jitter,
@@ -104,8 +104,7 @@ class SimCLR(Method):
         return SimCLRNet(self.vision, self.hidden, self.embedding)
 
     def views(self, record: Record, rng: np.random.Generator) -> Example:
-        number = random_frame(record.num_frames, rng)
-        return {"vision": square(record.need_frames()([number]), self.stored)[0]}
+        return {"vision": random_square(record, self.stored, rng)}
 
     def augment(self, batch: Batch, key: jax.Array) -> Batch:
         first, second = jax.random.split(key)
@@ -129,25 +128,13 @@ class SimCLR(Method):
         return nt_xent(*outputs, self.temperature, self.chunk)
 
     def clips(self, record: Record, modality: str, count: int) -> np.ndarray:
-        frames = record.need_frames()(even_frames(record.num_frames, count))
-        return center_crop(square(frames, round(self.size / self.centre)), (self.size, self.size))
+        squares = even_squares(record, round(self.size / self.centre), count)
+        return center_crop(squares, (self.size, self.size))
 
     def encode(self, variables: dict, modality: str, raw: jax.Array) -> dict[str, jax.Array]:
         layers = super().encode(variables, modality, raw)
         if not self.embedding:
             return layers
         own = {name: tree["head"] for name, tree in variables.items() if "head" in tree}
-        h = pooled(layers)
-        # The head returns its last layer alone; what its norms return is what stands before ReLUs.
-        _, seen = MLPHead(hidden=self.hidden, out=self.embedding).apply(
-            own,
-            h,
-            train=False,
-            capture_intermediates=lambda module, _: isinstance(module, nn.BatchNorm),
-            mutable=["intermediates"],
-        )
-        for number in range(1, len(self.hidden) + 2):
-            (x,) = seen["intermediates"][f"bn{number}"]["__call__"]
-            x = jax.nn.relu(x) if number <= len(self.hidden) else x
-            layers[f"head{number}"] = x.astype(h.dtype)
-        return layers
+        head = MLPHead(hidden=self.hidden, out=self.embedding)
+        return {**layers, **mlp_layers(head, own, pooled(layers))}

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax.data.image import square
 from ssl_jax.data.record import Record
-from ssl_jax.data.sampling import even_frames, random_frame
+from ssl_jax.data.squares import even_squares, random_square
 from ssl_jax.method import Batch, Example, Method
+from ssl_jax.models.halves import Halves
 from ssl_jax.objectives.colour import (
     LIGHTNESS_BINS,
     ab_bins,
@@ -21,9 +21,8 @@ from ssl_jax.objectives.colour import (
     fit_map,
 )
 from ssl_jax.ops.augment import random_crop, random_flip
-from ssl_jax.ops.colour import rgb_to_lab
+from ssl_jax.ops.colour import CHANNELS, alone, rgb_to_lab
 
-CHANNELS = {"L": slice(0, 1), "ab": slice(1, 3), "Lab": slice(0, 3)}
 LOSSES = {"cl": channel_classification, "reg": channel_regression}
 
 
@@ -57,25 +56,6 @@ DESIGNS = {
     "single": Design(sees=("Lab",), shown=("L", "ab"), predicts=("ab", "L")),
     "single+Lab": Design(sees=("Lab",), shown=("L", "ab", "Lab"), predicts=("ab", "L", "Lab")),
 }
-
-
-class Halves(nn.Module):
-    """Trunks side by side that share nothing, each seeing its own channels of a Lab picture.
-
-    Called with prepared Lab pictures (b h w 3), returns the layers of one trunk, every layer the
-    trunks' outputs one after the other along the channels. Parameters: `halves_0`, `halves_1`.
-    """
-
-    half: nn.Module
-    sees: tuple[str, ...]
-
-    def setup(self):
-        self.halves = [self.half.clone() for _ in self.sees]
-
-    def __call__(self, x: jax.Array, train: bool) -> dict[str, jax.Array]:
-        pairs = zip(self.halves, self.sees, strict=True)
-        parts = [half(x[..., CHANNELS[channels]], train) for half, channels in pairs]
-        return {name: jnp.concatenate([p[name] for p in parts], axis=-1) for name in parts[0]}
 
 
 class SplitBrainNet(nn.Module):
@@ -165,8 +145,7 @@ class SplitBrain(Method):
         return design.losses or (self.criterion,) * len(design.predicts)
 
     def views(self, record: Record, rng: np.random.Generator) -> Example:
-        number = random_frame(record.num_frames, rng)
-        return {"vision": square(record.need_frames()([number]), self.stored)[0]}
+        return {"vision": random_square(record, self.stored, rng)}
 
     def augment(self, batch: Batch, key: jax.Array) -> Batch:
         key_crop, key_flip = jax.random.split(key)
@@ -188,5 +167,11 @@ class SplitBrain(Method):
                 metrics |= {f"{channels}_from_{given}_{name}": v for name, v in own.items()}
         return total / len(design.shown), metrics
 
+    def pictures(self, batch: Batch) -> Batch:
+        """For `ssl_jax.show`: lightness and colours apart, as seen and as to be predicted."""
+        shown = {"sees": rgb_to_lab(batch["vision"]), "predicts": batch["target"]}
+        parts = {f"{verb} {c}": alone(x, c) for verb, x in shown.items() for c in ("L", "ab")}
+        return {"vision": batch["vision"], **parts}
+
     def clips(self, record: Record, modality: str, count: int) -> np.ndarray:
-        return square(record.need_frames()(even_frames(record.num_frames, count)), self.size)
+        return even_squares(record, self.size, count)

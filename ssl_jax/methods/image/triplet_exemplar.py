@@ -8,9 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax.data.image import square
 from ssl_jax.data.record import Record
-from ssl_jax.data.sampling import even_frames, random_frame
+from ssl_jax.data.squares import even_squares, random_square
 from ssl_jax.method import Batch, Example, Method
 from ssl_jax.models.heads import Classifier, pooled
 from ssl_jax.objectives.triplet import triplet
@@ -74,8 +73,7 @@ class TripletExemplar(Method):
         return TripletExemplarNet(self.vision, self.embedding)
 
     def views(self, record: Record, rng: np.random.Generator) -> Example:
-        number = random_frame(record.num_frames, rng)
-        return {"vision": square(record.need_frames()([number]), self.stored)[0]}
+        return {"vision": random_square(record, self.stored, rng)}
 
     def augment(self, batch: Batch, key: jax.Array) -> Batch:
         grey, crop, flip, jitter = jax.random.split(key, 4)
@@ -101,4 +99,4 @@ class TripletExemplar(Method):
         return triplet(outputs, batch["target"], self.margin, self.mining)
 
     def clips(self, record: Record, modality: str, count: int) -> np.ndarray:
-        return square(record.need_frames()(even_frames(record.num_frames, count)), self.size)
+        return even_squares(record, self.size, count)
