@@ -1,6 +1,7 @@
 """A method learns what films it never saw can confirm, and learns nothing from shuffled pairs."""
 
 import dataclasses
+import math
 
 import jax
 import numpy as np
@@ -72,16 +73,18 @@ def test_the_rotation_of_new_pictures_is_told_unless_targets_were_shuffled(tmp_p
     config.evaluators = {}
     config.sharding.devices = 1
     held_out = Pretext(IdxSource(path=str(tmp_path), split="test"), 32)
-    accuracy = {}
+    learnt = {}
     for names in ((), ("target",)):
         config.control = names
         workdir = tmp_path / "_".join(("run", *names))
         fit(config, workdir)
-        accuracy[names] = dict(held_out.run(load(workdir)))["accuracy"]
-    # A quarter is chance; the four turns of 384 pictures scatter by 0.011 about it, were they
-    # independent, and by 0.022 at the most.
-    assert accuracy[()] > 0.25 + 10 * 0.022
-    assert accuracy[("target",)] < 0.25 + 3 * 0.022
+        results = dict(held_out.run(load(workdir)))
+        learnt[names] = math.log(4) - results["loss"]  # nats; a guess among four turns has none
+        if not names:
+            assert results["accuracy"] > 0.25 + 10 * 0.022
+    # Not by the control's accuracy: scans of one digit look alike, and a network without a clue
+    # answers alike to all of them, so that its hits scatter far more than those of 384 guesses.
+    assert learnt[("target",)] < 0.1 * learnt[()]
 
 
 @dataclasses.dataclass(frozen=True)
