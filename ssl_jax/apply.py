@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ssl_jax.command import arguments_of
 from ssl_jax.config import ConfigError
 from ssl_jax.data import decode
 from ssl_jax.data.record import MediaError
@@ -105,13 +106,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("pictures", nargs="*", help="picture files")
     parser.add_argument("--workdir", default="", help="folder of the trained run")
     parser.add_argument("--output", default="", help="folder of the results; RUN/VERB if left out")
-    try:
-        # Intermixed, so that options may stand between the pictures.
-        known, unknown = parser.parse_known_intermixed_args(argv)
-    except argparse.ArgumentError as error:
-        raise ConfigError(str(error)) from error
-    if unknown:
-        raise ConfigError(f"unknown argument {unknown[0]}; see --help")
+    known = arguments_of(parser, argv)
     if known.verb not in VERBS:
         raise ConfigError(f"write one of {', '.join(VERBS)} first, not '{known.verb}'")
     if not known.pictures or not known.workdir:

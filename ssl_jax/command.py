@@ -15,7 +15,7 @@ import shlex
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from logging import getLogger
 from typing import NoReturn
 
@@ -182,13 +182,7 @@ def parse(program: str, argv: list[str]) -> Arguments:
         )
         parser.add_argument("--step", type=int, help="which checkpoint; default: the newest")
     parser.set_defaults(only="", random_init=False, step=None, distributed=False)
-    plain = [a for a in argv if not a.startswith("--config.")]
-    try:
-        known, unknown = parser.parse_known_args(plain)
-    except argparse.ArgumentError as error:
-        raise ConfigError(str(error)) from error
-    if unknown:
-        raise ConfigError(f"unknown argument {unknown[0]}; see --help")
+    known = arguments_of(parser, [a for a in argv if not a.startswith("--config.")])
     config = configs.load(known.config)
     for argument in argv:
         if argument.startswith("--config."):
@@ -207,6 +201,20 @@ def parse(program: str, argv: list[str]) -> Arguments:
             if name in known and getattr(known, name) != parser.get_default(name):
                 raise ConfigError(f"--{name} is of use with --distributed only")
     return Arguments(config, known.workdir, only, known.random_init, known.step, cluster)
+
+
+def arguments_of(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
+    """What the parser makes of it; options may stand among the others. ConfigError for a mistake.
+
+    The parser is one with `exit_on_error=False`.
+    """
+    try:
+        known, unknown = parser.parse_known_intermixed_args(argv)
+    except argparse.ArgumentError as error:
+        raise ConfigError(str(error)) from error
+    if unknown:
+        raise ConfigError(f"unknown argument {unknown[0]}; see --help")
+    return known
 
 
 def _value(text: str):

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ssl_jax import config as configs
+from ssl_jax.command import arguments_of
 from ssl_jax.config import ConfigError
 from ssl_jax.evals.finetuned import Classification, Scores, accuracies
 from ssl_jax.frozen import load
@@ -129,12 +130,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("runs", nargs="*", help="workdirs, or their scores.npz")
     parser.add_argument("--weights", default="", help="by commas, one for each run")
     parser.add_argument("--evaluator", default="", help="a Classification of the runs, by name")
-    try:
-        known, unknown = parser.parse_known_intermixed_args(argv)
-    except argparse.ArgumentError as error:
-        raise ConfigError(str(error)) from error
-    if unknown:
-        raise ConfigError(f"unknown argument {unknown[0]}; see --help")
+    known = arguments_of(parser, argv)
     try:
         known.weights = tuple(float(one) for one in known.weights.split(",") if one)
     except ValueError as error:

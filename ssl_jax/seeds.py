@@ -30,7 +30,7 @@ def over_seeds(workdirs: list[str]) -> tuple[Table, list[str]]:
     if len(set(seeds)) < len(seeds):
         raise ValueError(f"the runs have the seeds {seeds}: some are the same run twice")
     knobs = sorted(set().union(*configs) - {"seed"})
-    differ = [knob for knob in knobs if any(c.get(knob) != configs[0].get(knob) for c in configs)]
+    differ = [knob for knob in knobs if any(_other(knob, c, configs[0]) for c in configs)]
     parts = {}
     for part in ("trained", "random_init"):
         parts[part] = {}
@@ -50,6 +50,11 @@ def _read(workdir: str, name: str) -> dict:
         raise ValueError(f"{path} is not there: give workdirs of runs that ended, or evaluate them")
     with open(path) as file:
         return json.load(file)
+
+
+def _other(knob: str, one: dict, two: dict) -> bool:
+    """Whether it is set otherwise, or in one of them only."""
+    return (knob in one) != (knob in two) or (knob in one and one[knob] != two[knob])
 
 
 def _flat(config: dict, prefix: str = "") -> dict:

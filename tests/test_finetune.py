@@ -1,8 +1,10 @@
 """Fine-tuning: what is learnt and taken over, what is judged, and how runs are fused."""
 
 import dataclasses
+import functools
 import json
 import os
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -119,6 +121,40 @@ def test_it_starts_from_the_trunk_of_another_run_and_learns_a_head_of_its_own(
         )
         assert all(jax.tree.leaves(jax.tree.map(np.array_equal, one, other)))
     assert after.params["head"]["kernel"].shape == (16, 4)
+
+
+@pytest.mark.parametrize(
+    ("tuned", "pretext"),
+    [
+        ("finetune/cifar10.py", "image/rotation_cifar10.py"),
+        ("finetune/cifar10.py:fashion", "image/rotation_cifar10.py:fashion"),
+        ("finetune/voc2007.py", "image/rotation_imagenet.py"),
+        ("finetune/flic.py", "video/order_prediction_ucf101.py"),
+        ("finetune/ucf101.py", "video/clip_order_ucf101.py"),
+        ("finetune/ucf101.py:hmdb51", "video/clip_order_ucf101.py"),
+        ("finetune/ucf101.py:frames", "video/cross_and_learn_ucf101.py"),
+        ("finetune/ucf101.py:differences", "video/cross_and_learn_ucf101.py"),
+    ],
+)
+def test_the_trunk_of_a_config_is_that_of_the_run_it_starts_from(tuned, pretext):
+    """Both files spell it out, so one could be changed without the other."""
+    root = pathlib.Path(__file__).parent.parent / "configs"
+    method, other = (
+        configs.build(configs.load(f"{root}/{name}").method) for name in (tuned, pretext)
+    )
+    (modality,) = method.modalities
+    clip = (method.frames, method.crop, method.crop, 3)
+    raw = jnp.zeros((1, *(clip if method.frames else clip[1:])), jnp.uint8)
+
+    def variables(trunk):
+        return trunk.init(jax.random.key(0), method.prepare(modality, raw), train=False)
+
+    own, theirs = (
+        jax.eval_shape(functools.partial(variables, getattr(m, modality))) for m in (method, other)
+    )
+    for part, layers in own.items():
+        assert layers.keys() <= theirs[part].keys()
+        assert layers == {name: theirs[part][name] for name in layers}
 
 
 def trunks(own: dict, other: dict, capsys) -> tuple[dict, str]:

@@ -151,7 +151,8 @@ def fit(
     wide = {name: x.shape[1] for name, x in layers.items()}
     if mesh is not None:
         layers = {
-            name: np.pad(x, ((0, 0), (0, -x.shape[1] % mesh.size))) for name, x in layers.items()
+            name: np.pad(x, ((0, 0), (0, -x.shape[1] % mesh.size))) if x.shape[1] % mesh.size else x
+            for name, x in layers.items()
         }
         layers = put_same(layers, NamedSharding(mesh, PartitionSpec(None, mesh.axis_names)))
     y, seed = put_whole((y, np.uint32(seed)), mesh)

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ssl_jax.models.nin import conv_bn_relu
+
 
 class MLPHead(nn.Module):
     """Projection head: dense layers with BN and ReLU between; the defaults are SimCLR's.
@@ -191,20 +193,6 @@ class ConvHead(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b k"]:
         for number, size in enumerate((3, 1, 1), start=1):
-            x = nn.Conv(
-                self.features,
-                (size, size),
-                use_bias=False,
-                kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
-                dtype=self.dtype,
-                name=f"conv{number}",
-            )(x)
-            x = nn.BatchNorm(
-                use_running_average=not train,
-                momentum=self.bn_momentum,
-                epsilon=1e-5,
-                dtype=self.dtype,
-                name=f"bn{number}",
-            )(x)
-            x = jax.nn.relu(x)
+            names = f"conv{number}", f"bn{number}"
+            x = conv_bn_relu(x, self.features, size, train, names, self.bn_momentum, self.dtype)
         return nn.Dense(self.classes, dtype=self.dtype, name="linear")(x.mean((1, 2)))
