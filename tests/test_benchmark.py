@@ -7,7 +7,7 @@ from ssl_jax import benchmark
 from ssl_jax.benchmarks import input as reading
 from ssl_jax.benchmarks.evals import Evals
 from ssl_jax.benchmarks.input import Input
-from ssl_jax.benchmarks.turns import best
+from ssl_jax.benchmarks.turns import typical
 from ssl_jax.data import decode
 from ssl_jax.data.sources.folder import FolderSource
 
@@ -45,9 +45,9 @@ def test_what_is_decoded_is_counted_against_the_key_frames(tmp_path):
         assert len(numbers) <= decoded <= demand + 3 * len(numbers)
 
 
-def test_sides_take_turns_and_the_best_counts():
+def test_sides_take_turns_and_the_median_counts():
     order = []
-    seconds = best(2, lambda: order.append("a"), lambda: order.append("b"))
+    seconds = typical(2, lambda: order.append("a"), lambda: order.append("b"))
     assert order == ["a", "b", "a", "b"]
     assert len(seconds) == 2
     assert min(seconds) >= 0

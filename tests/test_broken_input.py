@@ -200,7 +200,7 @@ def test_a_source_of_nothing_but_broken_files_ends(tmp_path):
     [
         ({"on_error": "ignore"}, "'skip' or 'raise'"),
         ({"max_failed": 1.5}, "data.max_failed=1.5"),
-        ({"threads": 0}, "data.threads=0 must be at least 1"),
+        ({"threads": -1}, "data.threads=-1 must be at least 0"),
         ({"workers": -1}, "data.workers=-1"),
     ],
 )

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from ssl_jax.benchmarks.turns import best
+from ssl_jax.benchmarks.turns import typical
 from ssl_jax.checkpoint import TrainState
 from ssl_jax.data.image import resize
 from ssl_jax.methods.image.simclr import SimCLR
@@ -30,7 +30,7 @@ class Augment:
       size: side of a view in pixels.
       stored: side of the pictures in pixels.
       depth: of the ResNet whose training step is compared with.
-      turns: each side of a comparison runs so often; the best counts.
+      turns: each side of a comparison runs so often; the median counts.
     """
 
     pictures: int = 32
@@ -60,7 +60,7 @@ class Augment:
             np.stack([view(image, self.size, rng) for image in images for _ in range(2)])
 
         if cpu:
-            fast, plain = best(self.turns, ours, pillow)
+            fast, plain = typical(self.turns, ours, pillow)
             yield f"augment: {what}, against Pillow (seconds of a core)", plain / fast
         seconds, plain = (by_the_clock(side, self.turns) for side in (ours, pillow))
         yield f"augment: {what}, against Pillow in one thread (by the clock)", plain / seconds

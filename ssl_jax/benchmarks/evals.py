@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
-from ssl_jax.benchmarks.turns import best
+from ssl_jax.benchmarks.turns import typical
 from ssl_jax.config import call
 from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.evals import knn, logistic
@@ -44,7 +44,7 @@ class Evals:
       gradient: where scikit-learn stops, its `tol`; at its default of 1e-4 it is still far off.
       gallery, queries, width, neighbours: of the nearest neighbours.
       pictures, tested, batch: of an epoch of training, of the test set, of a step.
-      turns: each side of a comparison runs so often; the best counts.
+      turns: each side of a comparison runs so often; the median counts.
     """
 
     records: int = 10_000
@@ -90,7 +90,7 @@ def _linear(records: int, sizes: Evals) -> Rows:
         found["theirs"] = model.coef_.T, model.intercept_
 
     ours()  # compiles, once for all folds and strengths of a probe
-    fast, plain = best(sizes.turns, ours, theirs, clock=time.perf_counter)
+    fast, plain = typical(sizes.turns, ours, theirs, clock=time.perf_counter)
     mine, other = (objective(x, y, *found[side], sizes.l2) for side in ("ours", "theirs"))
     yield f"{what}, against scikit-learn", plain / fast
     yield (
@@ -153,7 +153,7 @@ def _neighbours(sizes: Evals) -> Rows:
         found["theirs"] = index.search(asked, sizes.neighbours)[1]
 
     ours()
-    fast, plain = best(sizes.turns, ours, theirs, clock=time.perf_counter)
+    fast, plain = typical(sizes.turns, ours, theirs, clock=time.perf_counter)
     yield f"{what}, against faiss", plain / fast
     yield (
         "knn: share of neighbours that are faiss', in the same place",

@@ -14,7 +14,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from ssl_jax.benchmarks.turns import best
+from ssl_jax.benchmarks.turns import typical
 from ssl_jax.data import decode, films
 from ssl_jax.data.image import resize
 from ssl_jax.data.media import Pictures
@@ -36,7 +36,7 @@ class Input:
       pictures: number of pictures.
       batches: of the decoded source, in each turn.
       long: batches over which the memory is watched.
-      turns: each side of a comparison runs so often; the best counts.
+      turns: each side of a comparison runs so often; the median counts.
     """
 
     films: int = 8
@@ -84,7 +84,7 @@ def _films(source: FolderSource, sizes: Input) -> Rows:
                     picture = frame.to_ndarray(format="rgb24")
                     cv2.resize(picture, SIZE[::-1], interpolation=cv2.INTER_AREA)
 
-    fast, plain = best(sizes.turns, ours, bare)
+    fast, plain = typical(sizes.turns, ours, bare)
     yield "folder: whole films, against a bare PyAV loop", plain / fast
     decoded, needed = 0, 0
     rng = np.random.default_rng(0)
@@ -156,7 +156,7 @@ def _pictures(source: FolderSource, sizes: Input) -> Rows:
                 picture = simplejpeg.decode_jpeg(file.read(), "RGB")
             cv2.resize(picture, SIZE[::-1], interpolation=cv2.INTER_AREA)
 
-    fast, plain, faster = best(sizes.turns, ours, pillow, turbo)
+    fast, plain, faster = typical(sizes.turns, ours, pillow, turbo)
     yield "folder: pictures, against a bare loop of Pillow", plain / fast
     yield "folder: pictures, against a bare loop of libjpeg-turbo", faster / fast
 
@@ -261,7 +261,7 @@ def _pipeline(sizes: Input) -> Rows:
             for row, number in enumerate(rng.integers(0, len(source), ROWS).tolist()):
                 batch[row] = source.images[number]
 
-    fast, plain, bare = best(sizes.turns, ours, same_work, copies)
+    fast, plain, bare = typical(2 * sizes.turns, ours, same_work, copies)
     batches.close()
     yield "pipeline: overhead over a loop of the same views (share of its time)", fast / plain - 1
     yield "pipeline: its time in units of a loop that only copies the pictures", fast / bare

@@ -1,17 +1,19 @@
 """Timing of things that do the same, by turns."""
 
+import statistics
 import time
 from collections.abc import Callable
 
 
-def best(
+def typical(
     turns: int, *sides: Callable[[], None], clock: Callable[[], float] = time.process_time
 ) -> list[float]:
-    """Seconds of the fastest of some turns of each, which take place in alternation.
+    """Seconds of the median turn of each, of so many that take place in alternation.
 
     By the usual clock these are seconds that this process, with all its threads, spent on a core:
     so what else runs on the machine shows little. Where sides differ in how well they use several
-    cores, take `time.perf_counter`.
+    cores, take `time.perf_counter`. Not the fastest turn: a processor that now and then runs faster
+    for a moment favours one side by chance.
     """
     seconds = [[] for _ in sides]
     for _ in range(turns):
@@ -19,4 +21,4 @@ def best(
             begin = clock()
             side()
             times.append(clock() - begin)
-    return [min(times) for times in seconds]
+    return [statistics.median(times) for times in seconds]

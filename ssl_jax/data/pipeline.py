@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import functools
 import itertools
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
@@ -22,6 +23,8 @@ from ssl_jax.data.row_generator import rows_generator
 
 # So many records in a row may be broken before a batch is given up.
 ATTEMPTS = 32
+# More threads than this would mostly wait for Python's lock, however many cores there are.
+MOST_THREADS = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +32,8 @@ class Loading:
     """How the host reads. Decoders release Python's lock, so threads beat worker processes.
 
     Attributes:
-      threads: batches (in evaluation: records) made at once.
+      threads: batches (in evaluation: records) made at once; 0 for one a core that the process may
+        use, because more would only take turns. Files far away (gs://) may want more.
       prefetch: batches kept ready ahead of the step.
       workers: processes, each with its own threads; for views that are slow in Python itself.
       on_error: what a record does that cannot be read or is unfit for the method: 'skip' (in
@@ -38,7 +42,7 @@ class Loading:
       max_failed: stop nevertheless if more than this share of the records read was skipped.
     """
 
-    threads: int = 8
+    threads: int = 0
     prefetch: int = 8
     workers: int = 0
     on_error: str = "skip"
@@ -49,9 +53,15 @@ class Loading:
             raise ValueError(f"data.on_error is 'skip' or 'raise', not {self.on_error!r}")
         if not 0 <= self.max_failed <= 1:
             raise ValueError(f"data.max_failed={self.max_failed} is a share, from 0 to 1")
-        for knob, least in (("threads", 1), ("prefetch", 1), ("workers", 0)):
+        for knob, least in (("threads", 0), ("prefetch", 1), ("workers", 0)):
             if getattr(self, knob) < least:
                 raise ValueError(f"data.{knob}={getattr(self, knob)} must be at least {least}")
+
+    @property
+    def at_once(self) -> int:
+        """Threads of each process that reads."""
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        return self.threads or min(MOST_THREADS, max(1, (cores or 1) // max(1, self.workers)))
 
 
 # Training -----------------------------------------------------------------------------------------
@@ -227,7 +237,7 @@ class TrainBatches:
             self._iterator = _made_by_processes(make, loading, start)
         else:
             numbers = itertools.count(start)
-            self._iterator = Ahead(make, numbers, loading.threads, loading.prefetch)
+            self._iterator = Ahead(make, numbers, loading.at_once, loading.prefetch)
 
     def __iter__(self) -> "TrainBatches":
         return self
@@ -262,7 +272,7 @@ def _made_by_processes(make: Callable[[int], tuple], loading: Loading, start: in
 
     if not flags.FLAGS.is_parsed():  # as in a notebook: grain reads absl flags of its own
         flags.FLAGS.mark_as_parsed()
-    threads, ahead = min(loading.threads, loading.prefetch), loading.prefetch
+    threads, ahead = min(loading.at_once, loading.prefetch), loading.prefetch
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
     batches = grain.MapDataset.source(_Numbered(make, start)).to_iter_dataset(options)
     return iter(batches.mp_prefetch(grain.MultiprocessingOptions(loading.workers)))
@@ -303,7 +313,7 @@ def record_batches(
     numbers = range(process, count, processes)
     failures = Failures(loading.max_failed, min(len(numbers), ENOUGH_READ))
     make = functools.partial(_reading, source, read, loading.on_error == "skip")
-    readings = Ahead(make, numbers, loading.threads, 2 * batch_size)
+    readings = Ahead(make, numbers, loading.at_once, 2 * batch_size)
 
     def good() -> Iterator[dict]:
         for reading in readings:
