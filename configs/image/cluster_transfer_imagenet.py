@@ -11,8 +11,14 @@ Data: TFDS `imagenet2012`, prepared as array_record. Cost: as training AlexNet o
 measured.
 Paper: 72.5 % on VOC 2007 after fine-tuning, its teacher a VGG-16. Ours: not measured.
 
-Variants: `:fashion` learns the clusters of the teacher jigsaw_plus_imagenet.py:fashion, in about a
-minute on a CPU; `:tiny` is four steps on synthetic data with its true classes.
+Variants: `:fashion` learns the clusters of the teacher jigsaw_plus_imagenet.py:fashion, in minutes
+on a CPU; `:tiny` is four steps on synthetic data with its true classes.
+
+Ours, `:fashion`, three seeds with a teacher each (mean ± deviation; two and a half minutes each on
+one CPU core). Ten labels a class, against the same at random initialisation (raw pixels 0.705):
+
+    block1 0.736 ± 0.004 (0.730 ± 0.008)    block2 0.731 ± 0.002 (0.709 ± 0.007)
+    block3 0.711 ± 0.013 (0.685 ± 0.021)    pool   0.664 ± 0.012 (0.575 ± 0.025)
 """
 
 from ssl_jax.config import call, variant_of

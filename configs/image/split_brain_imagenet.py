@@ -17,10 +17,10 @@ steps on synthetic data.
 
 Ours, `:arcade`, three seeds (mean ± deviation; three minutes each on one CPU core), on new
 pictures: the colour class from lightness 0.919 ± 0.003 of the time, lightness from colour 0.872 ±
-0.005; control with shuffled targets 0.664 (one seed) and 0.622 (most pixels are background, whose
-class can be guessed); loss 0.998 ± 0.026 against 2.682. Which of six games, ten labels a game,
-against the same at random initialisation (raw pixels 0.995: the games differ in plain sight, the
-probe says little):
+0.005; control with shuffled targets 0.664 ± 0.000 (two seeds) and 0.622 ± 0.000 (most pixels are
+background, whose class can be guessed); loss 0.998 ± 0.026 against 2.692 ± 0.015. Which of six
+games, ten labels a game, against the same at random initialisation (raw pixels 0.995: the games
+differ in plain sight, the probe says little):
 
     conv1 0.995 ± 0.000 (0.992 ± 0.004)    conv2 0.995 ± 0.000 (0.988 ± 0.009)
     conv3 0.995 ± 0.000 (0.984 ± 0.009)    conv5 0.995 ± 0.000 (0.949 ± 0.010)
