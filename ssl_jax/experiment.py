@@ -44,6 +44,7 @@ class Experiment:
       dtype: what the trunks compute in, float32 or bfloat16; weights stay float32.
       evaluators: run when their `every` says and at the end, by the name their results carry.
       eval_batch_size: rows at once when features are extracted.
+      eval_memory: bytes of features kept for the next evaluator, on each host; more go to a file.
       control: names of the augmented batch to permute among its rows in training ('target',
         'audio', ...): the method then has nothing true to learn, and must not beat chance.
       nonfinite: what a step does whose loss or gradient is not finite: 'stop' ends the run (what is
@@ -69,6 +70,7 @@ class Experiment:
     dtype: str = "float32"
     evaluators: Mapping[str, Evaluator] = dataclasses.field(default_factory=dict)
     eval_batch_size: int = 64
+    eval_memory: int = 4 * 2**30
     control: tuple[str, ...] = ()
     nonfinite: str = "stop"
     nonfinite_limit: int = 100
@@ -92,6 +94,7 @@ class Experiment:
             ("nonfinite_limit", 0),
             ("peak_tflops", 0),
             ("eval_batch_size", 1),
+            ("eval_memory", 0),
             ("log_every", 1),
         ):
             if getattr(self, knob) < least:

@@ -53,7 +53,15 @@ class Frozen:
 
         variables = put_same(variables, replicated(mesh)) if variables else fresh()
         method = experiment.method.with_dtype(experiment.dtype)
-        return Frozen(method, variables, mesh, experiment.eval_batch_size, experiment.data, fresh)
+        return Frozen(
+            method,
+            variables,
+            mesh,
+            experiment.eval_batch_size,
+            experiment.data,
+            fresh,
+            experiment.eval_memory,
+        )
 
     def with_variables(self, variables: dict) -> "Frozen":
         """The same method with other weights; what is compiled serves both."""
@@ -303,7 +311,8 @@ def load(workdir: str | os.PathLike, step: int | None = None) -> Frozen:
     mesh = Sharding().mesh()
     method = configs.build(recorded.method).with_dtype(recorded.dtype)
     placed, loading = put_same(variables, replicated(mesh)), configs.build(recorded.data)
-    return Frozen(method, placed, mesh, recorded.eval_batch_size, loading)
+    memory = recorded.get("eval_memory", Frozen.memory)  # earlier runs have no such knob
+    return Frozen(method, placed, mesh, recorded.eval_batch_size, loading, memory=memory)
 
 
 def saved_variables(workdir: str, step: int | None = None) -> dict:

@@ -179,15 +179,18 @@ def change_colours(
       places: of brightness, contrast, saturation and hue in the order, 0 to 3.
     """
 
-    def change(x: Array, place: int, active: Bool[Array, "b"]) -> Array:
+    # The colours lie outermost meanwhile, or processors would have to work in strides of three.
+    def change(
+        x: Float[Array, "3 b *t h w"], place: Int[Array, ""], active: Bool[Array, "b"]
+    ) -> Float[Array, "3 b *t h w"]:
         """Whichever of the first three stands at this place, where active."""
         here = places[:, :3] == place
         factor = jnp.sum(factors * here, axis=1)
         active = active & jnp.any(here, axis=1)
         brightness, contrast, active, factor = (
-            _spread(value, x) for value in (here[:, 0], here[:, 1], active, factor)
+            _spread(value, x[0]) for value in (here[:, 0], here[:, 1], active, factor)
         )
-        mean = jnp.mean(x, axis=(-3, -2), keepdims=True)
+        mean = jnp.mean(x, axis=(-2, -1), keepdims=True)
         middle = jnp.where(brightness, 0.0, jnp.where(contrast, mean, _grey(x)))
         changed = middle + factor * (x - middle)
         if additive_brightness:
@@ -196,13 +199,12 @@ def change_colours(
 
     # The hue costs most, so it is turned once, between those of the others that stand before it
     # and those that stand after it; trying all four at all four places would take it four times.
-    x = images.astype(jnp.float32)
-    for place in range(3):
-        x = change(x, place, place < places[:, 3])
-    x = jnp.clip(_turn_hue(x, _spread(turns, x)), 0, 1)
-    for place in range(1, 4):
-        x = change(x, place, place > places[:, 3])
-    return x.astype(images.dtype)
+    # Loops, because compilers for CPUs would compute a change anew wherever it is used.
+    x = jnp.moveaxis(images.astype(jnp.float32), -1, 0)
+    x = lax.fori_loop(0, 3, lambda place, x: change(x, place, place < places[:, 3]), x)
+    x = jnp.clip(_turn_hue(x, _spread(turns, x[0])), 0, 1)
+    x = lax.fori_loop(1, 4, lambda place, x: change(x, place, place > places[:, 3]), x)
+    return jnp.moveaxis(x, 0, -1).astype(images.dtype)
 
 
 def random_grey(
@@ -215,8 +217,8 @@ def random_grey(
     """
     _check_range(images, "random_grey")
     chosen = jax.random.bernoulli(key, probability, (len(images),))
-    grey = _grey(images.astype(jnp.float32)).astype(images.dtype)
-    return jnp.where(_spread(chosen, images), grey, images)
+    grey = _grey(jnp.moveaxis(images.astype(jnp.float32), -1, 0)).astype(images.dtype)
+    return jnp.where(_spread(chosen, images), grey[..., None], images)
 
 
 def gaussian_blur(
@@ -246,7 +248,9 @@ def gaussian_blur(
     x = images.astype(jnp.float32)
     for axis in (images.ndim - 3, images.ndim - 2):
         sides = [(radius, radius) if i == axis else (0, 0) for i in range(x.ndim)]
-        padded, length = jnp.pad(x, sides, mode="edge"), x.shape[axis]
+        length = x.shape[axis]
+        # The barrier keeps the compiler from taking the padding apart again for every tap.
+        padded = lax.optimization_barrier(jnp.pad(x, sides, mode="edge"))
         # Shifted sums: convolutions with a kernel for each example and channel are slow.
         x = sum(
             _spread(weights[:, i], x) * lax.slice_in_dim(padded, i, i + length, axis=axis)
@@ -304,14 +308,15 @@ def _spread(values: Array, images: Array) -> Array:
     return values.reshape(-1, *(1,) * (images.ndim - 1))
 
 
-def _grey(x: Float[Array, "*b h w 3"]) -> Float[Array, "*b h w 1"]:
-    return sum(weight * x[..., i : i + 1] for i, weight in enumerate(LUMA))
+def _grey(x: Float[Array, "3 *b h w"]) -> Float[Array, "*b h w"]:
+    return sum(weight * colour for weight, colour in zip(LUMA, x, strict=True))
 
 
-def _turn_hue(x: Float[Array, "*b h w 3"], turn: Array) -> Float[Array, "*b h w 3"]:
+def _turn_hue(x: Float[Array, "3 *b h w"], turn: Array) -> Float[Array, "3 *b h w"]:
     """Turns the hue by a share of the circle; brightest and darkest channel keep their values."""
-    red, green, blue = (x[..., i : i + 1] for i in range(3))
-    high, low = jnp.max(x, axis=-1, keepdims=True), jnp.min(x, axis=-1, keepdims=True)
+    red, green, blue = x
+    high = jnp.maximum(jnp.maximum(red, green), blue)
+    low = jnp.minimum(jnp.minimum(red, green), blue)
     chroma = high - low
     divisor = jnp.where(chroma > 0, chroma, 1)
     # In sixths of the circle, from red over green to blue. Which channel is highest is not asked by
@@ -321,9 +326,15 @@ def _turn_hue(x: Float[Array, "*b h w 3"], turn: Array) -> Float[Array, "*b h w 
         (green - blue) / divisor,
         jnp.where(green >= blue, 2 + (blue - red) / divisor, 4 + (red - green) / divisor),
     )
-    # Each channel is highest around its own place on the circle and falls off to both sides.
-    away = (hue + 6 * turn + jnp.array([5.0, 3.0, 1.0])) % 6
-    return high - chroma * jnp.clip(jnp.minimum(away, 4 - away), 0, 1)
+    turned = hue + 6 * turn
+    turned -= 6 * jnp.floor(turned / 6)  # what % does, which is slow
+
+    def colour(place: float) -> Array:
+        """Highest around its own place on the circle, falling off to both sides."""
+        away = jnp.where(turned + place < 6, turned + place, turned + place - 6)
+        return high - chroma * jnp.clip(jnp.minimum(away, 4 - away), 0, 1)
+
+    return jnp.stack([colour(5.0), colour(3.0), colour(1.0)])
 
 
 def _check_range(images: Array, who: str) -> None:
