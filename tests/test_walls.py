@@ -68,7 +68,7 @@ def test_tensorflow_is_imported_nowhere():
 def test_importing_the_package_or_reading_data_loads_no_jax():
     code = (
         "import sys, ssl_jax, ssl_jax.data.record, ssl_jax.data.pipeline\n"
-        "from ssl_jax.data.sources import synthetic, folder, idx, tfds, arcade\n"
+        "from ssl_jax.data.sources import synthetic, folder, idx, tfds, arcade, davis, jhmdb\n"
         "assert 'jax' not in sys.modules and 'tensorflow' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -10,8 +10,8 @@ files in data/fashion_mnist; `:tiny` is four steps on synthetic data.
 
 Ours, `:fashion`, three seeds (mean ± deviation; two and a half minutes each on one CPU core), on
 new pictures: turned back 0.372 ± 0.012 of the time (chance 0.25; control with turns and views'
-partners shuffled 0.250 ± 0.008), the other view found among 127 0.201 ± 0.015 (random
-initialisation 0.040 ± 0.008, control 0.067 ± 0.005). Ten labels a class, against random
+partners shuffled 0.247 ± 0.003), the other view found among 127 0.201 ± 0.015 (random
+initialisation 0.040 ± 0.008, control 0.061 ± 0.005). Ten labels a class, against random
 initialisation (raw pixels 0.705): stem 0.713 ± 0.003 (0.688 ± 0.001), stage3 0.666 ± 0.008
 (0.638 ± 0.010), pool 0.499 ± 0.012 (0.276 ± 0.014).
 """

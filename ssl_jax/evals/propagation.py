@@ -34,7 +34,7 @@ class MaskPropagation:
     first_everywhere=True.
 
     Attributes:
-      source: films with `extra['mask']`; see `annotations`.
+      source: films with `extra['mask']`, as `DavisSource` has them; see `annotations`.
       layers: with maps.
       short_side: to which frames are resized, in pixels.
       multiple: both sides are rounded to a multiple of it.
@@ -110,7 +110,7 @@ class JointPropagation:
     'copy/...' leaves the joints where they were, 'input/...' uses patches of pixels as features.
 
     Attributes:
-      source: films with `extra['joints']`; see `annotations`.
+      source: films with `extra['joints']`, as `JhmdbSource` has them; see `annotations`.
       layers: with maps.
       size: side to which frames are resized, whatever their proportions.
       sigma: deviation of the bumps in cells.

@@ -20,7 +20,8 @@ class TfdsSource:
 
     The first Video (or other sequence of Images) gives the frames, or else the first Image; the
     first Audio gives the sound, whose zero is the first frame's; the first ClassLabel gives the
-    label; all other features go to `extra` as they are.
+    label; all other features go to `extra` as they are. `davis` has its frames in one sequence with
+    their masks, which become `extra['mask']`.
 
     Attributes:
       name: of the set as TFDS knows it, with config and version if wanted: 'voc/2007:5.0.0'.
@@ -46,6 +47,9 @@ class TfdsSource:
         example = dict(opened.examples[int(index)])
         name = f"{self.name} {self.split} {index}"
         encoded = example.pop(opened.frames) if opened.frames else []
+        if isinstance(encoded, dict):  # as `davis` has them
+            masks, encoded = list(encoded["segmentations"]), encoded["frames"]
+            example["mask"] = lambda number: _frames(masks, f"{name} masks", [number])[0, ..., 0]
         encoded = [encoded] if isinstance(encoded, bytes) else list(encoded)
         label = int(example.pop(opened.label)) if opened.label else -1
         fps = 1.0 if opened.single else self.fps
@@ -166,13 +170,15 @@ def _open(name: str, split: str, data_dir: str) -> _Opened:
         raise ValueError(f"TFDS knows no set {name!r}; see tfds.list_builders()") from error
     kinds = {key: _kind(tfds.features, feature) for key, feature in features.items()}
     first = {kind: key for key, kind in reversed(kinds.items())}
-    frames = first.get("film") or first.get("picture") or ""
+    frames = first.get("film") or first.get("masked film") or first.get("picture") or ""
     sound, label = first.get("sound") or "", first.get("label") or ""
     if not frames and not sound:
         raise ValueError(
             f"{name} of TFDS has no pictures, films or sounds, its features are {list(features)}"
         )
     stored = {key: Encoded() for key in (frames, sound) if key}
+    if kinds.get(frames) == "masked film":
+        stored[frames] = {"frames": Encoded(), "segmentations": Encoded()}
     try:
         examples = builder.as_data_source(split, decoders=stored)
     except NotImplementedError as error:
@@ -197,6 +203,9 @@ def _kind(known, feature) -> str:
         return "picture"
     if isinstance(getattr(feature, "feature", None), known.Image):  # Video is such a sequence
         return "film"
+    together = getattr(feature, "feature", None)
+    if isinstance(together, known.FeaturesDict) and {"frames", "segmentations"} <= set(together):
+        return "masked film"
     if isinstance(feature, known.Audio):
         return "sound"
     return "label" if isinstance(feature, known.ClassLabel) else ""
