@@ -45,6 +45,15 @@ def test_ties_go_to_the_earlier_record():
     assert nearest(gallery[1:2], gallery, 3)[1].tolist() == [[1, 2, 3]]
 
 
+@pytest.mark.parametrize(("count", "k"), [(71, 2), (64, 1), (50, 7), (9, 9)])
+def test_ties_go_to_the_earlier_record_in_groups_of_any_width(count, k):
+    rng = np.random.default_rng(count)
+    axes = np.concatenate([np.eye(3), -np.eye(3)]).astype(np.float32)  # cosines of 1, 0 and -1
+    queries, gallery = axes[rng.integers(6, size=5)], axes[rng.integers(6, size=count)]
+    expected = np.argsort(-(queries @ gallery.T), axis=1, kind="stable")[:, :k]
+    assert nearest(queries, gallery, k)[1].tolist() == expected.tolist()
+
+
 def test_unit_takes_zero_tiny_and_huge_rows():
     rows = np.array([[0, 0], [3e-30, 4e-30], [3e30, -4e30]], np.float32)
     np.testing.assert_allclose(unit(rows), [[0, 0], [0.6, 0.8], [0.6, -0.8]], rtol=1e-6)

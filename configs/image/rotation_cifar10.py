@@ -18,7 +18,7 @@ chance 0.25. Ten labels a class, against the same at random initialisation (raw 
     block1 0.744 ± 0.005 (0.728 ± 0.006)    block2 0.749 ± 0.002 (0.710 ± 0.009)
     block3 0.725 ± 0.009 (0.684 ± 0.020)    pool   0.600 ± 0.003 (0.574 ± 0.028)
 
-Three convolutions on block2, from the same ten labels a class (`conv`): 0.700 ± 0.006 (0.657 ± 0.006).
+Three convolutions on block2, ten labels a class (`conv`): 0.700 ± 0.006 (0.657 ± 0.006).
 """
 
 from ssl_jax.config import call, variant_of

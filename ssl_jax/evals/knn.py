@@ -6,6 +6,7 @@ nearest to a test record vote for their classes with weight exp(s / temperature)
 
 import dataclasses
 import functools
+import math
 from collections.abc import Iterator
 
 import jax
@@ -16,20 +17,40 @@ from jaxtyping import Array, Float, Int
 from ssl_jax.data.record import Source
 from ssl_jax.evals.probe import class_ranks, classes_of, finite_rows, unit
 
-# Similarities held at once, 32 MiB: while they are in the cache of a CPU they are sorted faster.
-BLOCK = 2**23
+# Similarities held at once, 64 MiB, and blocks of them that are worked through in one go: memory
+# that is taken anew for every block costs as much as sorting it.
+BLOCK, BLOCKS = 2**24, 16
 
 
-@functools.partial(jax.jit, static_argnames="k")
-def _block(
-    queries: Float[Array, "m d"],
+@functools.partial(jax.jit, static_argnames=("k", "count", "width"))
+def _blocks(
+    queries: Float[Array, "blocks m d"],
     gallery: Float[Array, "n d"],
     less: Float[Array, "n"] | None,
     k: int,
+    count: int,
+    width: int,
 ):
-    scores = jnp.matmul(queries, gallery.T, precision="highest")
-    scores = scores if less is None else scores - less
-    return jax.lax.top_k(scores, k)  # of equals the earlier comes first
+    def block(queries):
+        scores = jnp.matmul(queries, gallery.T, precision="highest")
+        scores = scores if less is None else scores - less
+        return _top(scores.at[:, count:].set(-jnp.inf), k, width)
+
+    return jax.lax.map(block, queries)
+
+
+def _top(scores: Float[Array, "m n"], k: int, width: int):
+    """lax.top_k, of equals the earlier first. Only the k groups with the highest maxima are sorted.
+
+    They hold the k highest: each other group has k maxima above it, or of the same height before.
+    """
+    m, n = scores.shape
+    groups = scores.reshape(m, n // width, width)
+    _, found = jax.lax.top_k(groups.max(axis=2), k)
+    found = jnp.sort(found, axis=1)
+    candidates = jnp.take_along_axis(groups, found[:, :, None], axis=1).reshape(m, -1)
+    highest, places = jax.lax.top_k(candidates, k)
+    return highest, jnp.take_along_axis(found, places // width, axis=1) * width + places % width
 
 
 def _highest(
@@ -39,17 +60,27 @@ def _highest(
     k: int,
 ) -> tuple[Float[np.ndarray, "m k"], Int[np.ndarray, "m k"]]:
     """The k highest of a query's products with the gallery, less each row's number; their rows."""
-    if not 1 <= k <= len(gallery):
-        raise ValueError(f"{k} neighbours asked of {len(gallery)} records; choose a smaller k")
+    count = len(gallery)
+    if not 1 <= k <= count:
+        raise ValueError(f"{k} neighbours asked of {count} records; choose a smaller k")
+    width = math.isqrt(count // k)  # so that there are as many groups as candidates in k of them
+    extra = -count % width
+    gallery = np.pad(gallery, ((0, extra), (0, 0)))
+    less = less if less is None else np.pad(less, (0, extra))
     gallery, less = jax.device_put((gallery, less))
-    size = min(max(BLOCK // len(gallery), 1), len(queries))
-    # Every block has the same shape, so it compiles once; the last one's padding is cut off.
-    padded = np.pad(queries, ((0, -len(queries) % size), (0, 0)))
+    size = max(BLOCK // len(gallery), 1)
+    turns = -(-len(queries) // (size * BLOCKS))
+    blocks = -(-len(queries) // (size * turns))
+    size = -(-len(queries) // (blocks * turns))
+    # Every turn has the same shape, so it compiles once; the last one's padding is cut off.
+    padded = np.pad(queries, ((0, -len(queries) % (blocks * size)), (0, 0)))
     parts = [
-        jax.device_get(_block(jax.device_put(padded[start : start + size]), gallery, less, k))
-        for start in range(0, len(padded), size)
+        jax.device_get(_blocks(jax.device_put(turn), gallery, less, k, count, width))
+        for turn in padded.reshape(-1, blocks, size, queries.shape[1])
     ]
-    scores, rows = (np.concatenate(part)[: len(queries)] for part in zip(*parts, strict=True))
+    scores, rows = (
+        np.concatenate(part).reshape(-1, k)[: len(queries)] for part in zip(*parts, strict=True)
+    )
     return scores, rows
 
 

@@ -69,8 +69,8 @@ def unit(rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
     # Dividing by the largest entry first keeps tiny and huge rows from under- and overflow.
     largest = np.abs(rows).max(axis=1, keepdims=True)
     with np.errstate(invalid="ignore"):  # of infinity by infinity
-        rows = np.divide(rows, largest, out=np.zeros_like(rows), where=largest != 0)
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
+        rows = rows / np.where(largest == 0, 1, largest)
+    length = np.sqrt(np.einsum("nd,nd->n", rows, rows))[:, None]
     return rows / np.where(length == 0, 1, length)
 
 
