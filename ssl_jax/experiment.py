@@ -44,7 +44,8 @@ class Experiment:
       dtype: what the trunks compute in, float32 or bfloat16; weights stay float32.
       evaluators: run when their `every` says and at the end, by the name their results carry.
       eval_batch_size: rows at once when features are extracted.
-      eval_memory: bytes of features kept for the next evaluator, on each host; more go to a file.
+      eval_memory: bytes of features kept for other evaluators, on each host. Beyond, the least used
+        are dropped; those of one source that are more lie in a file.
       control: names of the augmented batch to permute among its rows in training ('target',
         'audio', ...): the method then has nothing true to learn, and must not beat chance.
       nonfinite: what a step does whose loss or gradient is not finite: 'stop' ends the run (what is

@@ -40,7 +40,7 @@ class Frozen:
     batch_size: int = 64
     loading: Loading = Loading()
     fresh: Callable[[], dict] | None = None
-    memory: int = 4 * 2**30
+    memory: int = Experiment.eval_memory
     _cache: dict = dataclasses.field(default_factory=dict, repr=False)  # of features
     _compiled: dict = dataclasses.field(default_factory=dict, repr=False)
 
@@ -311,7 +311,7 @@ def load(workdir: str | os.PathLike, step: int | None = None) -> Frozen:
     mesh = Sharding().mesh()
     method = configs.build(recorded.method).with_dtype(recorded.dtype)
     placed, loading = put_same(variables, replicated(mesh)), configs.build(recorded.data)
-    memory = recorded.get("eval_memory", Frozen.memory)  # earlier runs have no such knob
+    memory = recorded.get("eval_memory", Experiment.eval_memory)  # earlier runs have no such knob
     return Frozen(method, placed, mesh, recorded.eval_batch_size, loading, memory=memory)
 
 

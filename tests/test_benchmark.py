@@ -47,10 +47,24 @@ def test_what_is_decoded_is_counted_against_the_key_frames(tmp_path):
 
 def test_sides_take_turns_and_the_median_counts():
     order = []
-    seconds = typical(2, lambda: order.append("a"), lambda: order.append("b"))
-    assert order == ["a", "b", "a", "b"]
-    assert len(seconds) == 2
-    assert min(seconds) >= 0
+    times = [
+        0.0,
+        9.0,
+        10.0,
+        11.0,
+        20.0,
+        22.0,
+        30.0,
+        35.0,
+        40.0,
+        44.0,
+        50.0,
+        50.0,
+    ]  # a takes 9, 2, 4, b takes 1, 5, 0
+    sides = (lambda: order.append("a"), lambda: order.append("b"))
+    seconds = typical(3, *sides, clock=iter(times).__next__)
+    assert order == ["a", "b", "a", "b", "a", "b"]
+    assert seconds == [4, 1]
 
 
 @pytest.mark.parametrize("value", [0.5, 12345.6])

@@ -54,6 +54,18 @@ def test_ties_go_to_the_earlier_record_in_groups_of_any_width(count, k):
     assert nearest(queries, gallery, k)[1].tolist() == expected.tolist()
 
 
+def test_many_queries_are_worked_through_in_turns(monkeypatch):
+    rng = np.random.default_rng(0)
+    queries, gallery = (rng.normal(size=(n, 3)).astype(np.float32) for n in (40, 71))
+    far = np.linalg.norm(queries[:, None] - gallery, axis=-1)
+    monkeypatch.setattr(knn, "BLOCK", 4 * 72)  # four queries in a block, 71 rows and one of padding
+    monkeypatch.setattr(knn, "BLOCKS", 3)
+    distances, rows = nearest_by_distance(queries, gallery, 2)
+    assert rows.tolist() == np.argsort(far, axis=1)[:, :2].tolist()
+    np.testing.assert_allclose(distances, np.sort(far, axis=1)[:, :2], rtol=1e-5)
+    assert nearest_by_distance(queries * 1e25, gallery * 1e25, 2)[1].tolist() == rows.tolist()
+
+
 def test_unit_takes_zero_tiny_and_huge_rows():
     rows = np.array([[0, 0], [3e-30, 4e-30], [3e30, -4e30]], np.float32)
     np.testing.assert_allclose(unit(rows), [[0, 0], [0.6, 0.8], [0.6, -0.8]], rtol=1e-6)

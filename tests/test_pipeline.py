@@ -69,6 +69,17 @@ def test_a_restart_at_batch_k_sees_batch_k_whatever_the_threads():
     assert same(dataset[6], whole[6])
 
 
+@pytest.mark.parametrize(
+    ("threads", "cores", "processes", "expected"),
+    [(0, 4, 1, 4), (0, 64, 1, 16), (0, 64, 8, 8), (0, 4, 8, 1), (3, 64, 8, 3)],
+)
+def test_cores_are_shared_by_the_processes_that_read(
+    monkeypatch, threads, cores, processes, expected
+):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(cores), raising=False)
+    assert Loading(threads=threads).at_once(processes) == expected
+
+
 def test_every_epoch_has_every_record_once_and_draws_anew():
     batches = take(train_dataset(Numbers(12), views, 4, seed=1), 6)
     numbers = np.concatenate([b["number"] for b in batches])

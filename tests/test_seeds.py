@@ -40,6 +40,12 @@ def test_runs_that_differ_in_more_than_the_seed_are_told_apart(tmp_path, capsys)
     assert "chance" not in out
 
 
+def test_a_knob_that_only_one_run_has_is_told(tmp_path, capsys):
+    runs = [run(tmp_path / "a", 0, 0.5), run(tmp_path / "b", 1, 0.6, warmup=None)]
+    assert seeds.main(runs) == 0
+    assert capsys.readouterr().out.endswith("differs, but also: optimizer.warmup\n")
+
+
 def test_the_same_run_twice_is_refused(tmp_path, capsys):
     runs = [run(tmp_path / "a", 0, 0.5), run(tmp_path / "b", 0, 0.5)]
     assert seeds.main(runs) == 2

@@ -133,14 +133,16 @@ def test_davis_2017(tmp_path):
             record.extra["mask"](number)
 
 
-def test_davis_2016_has_one_object(tmp_path):
+@pytest.mark.parametrize("archive", [2016, 2017])
+def test_davis_2016_has_one_object(tmp_path, archive):
     write_davis(tmp_path)
-    (tmp_path / "ImageSets/2016").mkdir()
+    folder = tmp_path / "ImageSets" / {2016: "480p", 2017: "2016"}[archive]
+    folder.mkdir()
     lines = [
         f"/JPEGImages/480p/camel/{n:05d}.jpg /Annotations/480p/camel/{n:05d}.png \n"
         for n in range(FRAMES)
     ]
-    (tmp_path / "ImageSets/2016/val.txt").write_text("".join(lines))
+    (folder / "val.txt").write_text("".join(lines) if archive == 2016 else "camel\n")
     expected = (objects(1) == 2).astype(np.uint8)
     save(tmp_path / "Annotations/480p/camel/00001.png", 255 * expected)
     save(tmp_path / "Annotations/480p/camel/00002.png", np.stack([255 * expected] * 3, axis=2))
@@ -167,7 +169,7 @@ def test_davis_names_what_is_missing_or_damaged(tmp_path):
     path = write_davis(tmp_path)
     for settings, line in (
         ({"split": "vall"}, r"2017/vall\.txt: cannot be read .* \['test-dev\.txt', 'val\.txt'\]"),
-        ({"year": 2018}, r"2018/val\.txt: .*years there are \['2017'\]"),
+        ({"year": 2018}, r"2018/val\.txt: .*ImageSets has \['2017'\]"),
         ({"resolution": "1080p"}, r"JPEGImages: has no folder '1080p', there is \['480p'\]"),
         ({"path": str(tmp_path / "nowhere")}, r"nowhere.*give the folder that DAVIS unpacks to"),
         ({"path": "nostore://x"}, "nostore://x.*cannot be read"),

@@ -22,6 +22,7 @@ from ssl_jax.config import ConfigError, call
 from ssl_jax.data.pipeline import Loading, train_dataset
 from ssl_jax.data.record import MediaError
 from ssl_jax.evaluate import evaluate
+from ssl_jax.experiment import Experiment
 from ssl_jax.frozen import load
 from ssl_jax.methods.control import Control
 from ssl_jax.sharding import Sharding
@@ -122,6 +123,19 @@ def test_load_gives_features_in_two_lines(whole):
     trained = jax.device_get(whole[1].params["vision"]["Dense_0"]["kernel"])
     saved = jax.device_get(frozen.variables["params"]["vision"]["Dense_0"]["kernel"])
     assert np.array_equal(trained, saved)
+
+
+@pytest.mark.parametrize(
+    ("knobs", "expected"), [({"eval_memory": 7}, 7), ({}, Experiment.eval_memory)]
+)
+def test_the_memory_for_features_is_the_runs_or_of_earlier_runs_the_usual(
+    whole, tmp_path, knobs, expected
+):
+    shutil.copytree(whole[0], tmp_path, dirs_exist_ok=True)
+    config = json.loads(read(whole[0], "config.json"))
+    del config["eval_memory"]
+    (tmp_path / "config.json").write_text(json.dumps(config | knobs))
+    assert load(tmp_path).memory == expected
 
 
 def test_features_do_not_depend_on_the_batch_size(whole):

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -62,7 +62,7 @@ class Augment:
         if cpu:
             fast, plain = typical(self.turns, ours, pillow)
             yield f"augment: {what}, against Pillow (seconds of a core)", plain / fast
-        seconds, plain = (by_the_clock(side, self.turns) for side in (ours, pillow))
+        seconds, plain = typical(self.turns, ours, pillow, clock=time.perf_counter)
         yield f"augment: {what}, against Pillow in one thread (by the clock)", plain / seconds
         if not cpu:
             share = seconds / step_seconds(method, batch, self.turns)
@@ -87,17 +87,7 @@ def step_seconds(method: SimCLR, batch: dict, turns: int) -> float:
         state, _ = step(state, batch)
         jax.block_until_ready(state.params)
 
-    return by_the_clock(side, turns)
-
-
-def by_the_clock(side: Callable[[], None], turns: int) -> float:
-    """Seconds of the fastest of some turns."""
-    seconds = []
-    for _ in range(turns):
-        begin = time.perf_counter()
-        side()
-        seconds.append(time.perf_counter() - begin)
-    return min(seconds)
+    return typical(turns, side, clock=time.perf_counter)[0]
 
 
 def coloured(count: int, side: int) -> UInt8[np.ndarray, "count side side 3"]:

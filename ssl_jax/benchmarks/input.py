@@ -36,7 +36,8 @@ class Input:
       pictures: number of pictures.
       batches: of the decoded source, in each turn.
       long: batches over which the memory is watched.
-      turns: each side of a comparison runs so often; the median counts.
+      turns: each side of a comparison runs so often, those of the pipeline, which are short, twice
+        as often; the median counts.
     """
 
     films: int = 8

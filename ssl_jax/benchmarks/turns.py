@@ -8,7 +8,7 @@ from collections.abc import Callable
 def typical(
     turns: int, *sides: Callable[[], None], clock: Callable[[], float] = time.process_time
 ) -> list[float]:
-    """Seconds of the median turn of each, of so many that take place in alternation.
+    """Seconds of each side's median turn; the sides run in alternation.
 
     By the usual clock these are seconds that this process, with all its threads, spent on a core:
     so what else runs on the machine shows little. Where sides differ in how well they use several

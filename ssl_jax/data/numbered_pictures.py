@@ -18,7 +18,7 @@ def numbered_pictures(folder: str, ending: str, first: int) -> list[str]:
     """
     with errors_name(folder):
         # Only numbers: an archive made on a Mac brings '._00000.jpg' beside each file.
-        known = (name.removesuffix(ending) for name in paths.names(folder) if ending in name)
+        known = (name.removesuffix(ending) for name in paths.names(folder) if name.endswith(ending))
         found = [f"{number}{ending}" for number in known if number.isdigit()]
     expected = [f"{first + place:05d}{ending}" for place in range(max(1, len(found)))]
     missing = sorted(set(expected) - set(found))

@@ -23,7 +23,7 @@ from ssl_jax.data.row_generator import rows_generator
 
 # So many records in a row may be broken before a batch is given up.
 ATTEMPTS = 32
-# More threads than this would mostly wait for Python's lock, however many cores there are.
+# Of those chosen by the number of cores.
 MOST_THREADS = 16
 
 
@@ -32,8 +32,9 @@ class Loading:
     """How the host reads. Decoders release Python's lock, so threads beat worker processes.
 
     Attributes:
-      threads: batches (in evaluation: records) made at once; 0 for one a core that the process may
-        use, because more would only take turns. Files far away (gs://) may want more.
+      threads: batches (in evaluation: records) made at once, never more than `prefetch` batches. 0
+        is one for each core that the process may use, shared among `workers`, at most 16: decoders
+        would take turns at the cores, all else at Python's lock. Files far away want more.
       prefetch: batches kept ready ahead of the step.
       workers: processes, each with its own threads; for views that are slow in Python itself.
       on_error: what a record does that cannot be read or is unfit for the method: 'skip' (in
@@ -57,11 +58,10 @@ class Loading:
             if getattr(self, knob) < least:
                 raise ValueError(f"data.{knob}={getattr(self, knob)} must be at least {least}")
 
-    @property
-    def at_once(self) -> int:
-        """Threads of each process that reads."""
+    def at_once(self, processes: int = 1) -> int:
+        """Threads of each of so many processes that read on this machine."""
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        return self.threads or min(MOST_THREADS, max(1, (cores or 1) // max(1, self.workers)))
+        return self.threads or min(MOST_THREADS, max(1, (cores or 1) // processes))
 
 
 # Training -----------------------------------------------------------------------------------------
@@ -237,7 +237,7 @@ class TrainBatches:
             self._iterator = _made_by_processes(make, loading, start)
         else:
             numbers = itertools.count(start)
-            self._iterator = Ahead(make, numbers, loading.at_once, loading.prefetch)
+            self._iterator = Ahead(make, numbers, loading.at_once(), loading.prefetch)
 
     def __iter__(self) -> "TrainBatches":
         return self
@@ -272,7 +272,8 @@ def _made_by_processes(make: Callable[[int], tuple], loading: Loading, start: in
 
     if not flags.FLAGS.is_parsed():  # as in a notebook: grain reads absl flags of its own
         flags.FLAGS.mark_as_parsed()
-    threads, ahead = min(loading.at_once, loading.prefetch), loading.prefetch
+    ahead = loading.prefetch
+    threads = min(loading.at_once(loading.workers), ahead)
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
     batches = grain.MapDataset.source(_Numbered(make, start)).to_iter_dataset(options)
     return iter(batches.mp_prefetch(grain.MultiprocessingOptions(loading.workers)))
@@ -313,7 +314,7 @@ def record_batches(
     numbers = range(process, count, processes)
     failures = Failures(loading.max_failed, min(len(numbers), ENOUGH_READ))
     make = functools.partial(_reading, source, read, loading.on_error == "skip")
-    readings = Ahead(make, numbers, loading.at_once, 2 * batch_size)
+    readings = Ahead(make, numbers, loading.at_once(), 2 * batch_size)
 
     def good() -> Iterator[dict]:
         for reading in readings:

@@ -42,7 +42,8 @@ def _blocks(
 def _top(scores: Float[Array, "m n"], k: int, width: int):
     """lax.top_k, of equals the earlier first. Only the k groups with the highest maxima are sorted.
 
-    They hold the k highest: each other group has k maxima above it, or of the same height before.
+    They hold the k highest: no other group's maximum is above any of theirs, and where it is as
+    high it comes later.
     """
     m, n = scores.shape
     groups = scores.reshape(m, n // width, width)
@@ -63,10 +64,11 @@ def _highest(
     count = len(gallery)
     if not 1 <= k <= count:
         raise ValueError(f"{k} neighbours asked of {count} records; choose a smaller k")
-    width = math.isqrt(count // k)  # so that there are as many groups as candidates in k of them
+    width = math.isqrt(count // k)  # two lists of about sqrt(count k): maxima, then candidates
     extra = -count % width
-    gallery = np.pad(gallery, ((0, extra), (0, 0)))
-    less = less if less is None else np.pad(less, (0, extra))
+    if extra:
+        gallery = np.pad(gallery, ((0, extra), (0, 0)))
+        less = less if less is None else np.pad(less, (0, extra))
     gallery, less = jax.device_put((gallery, less))
     size = max(BLOCK // len(gallery), 1)
     turns = -(-len(queries) // (size * BLOCKS))
@@ -101,12 +103,14 @@ def nearest_by_distance(
     """As `nearest`, with Euclidean distances in place of similarities."""
     _check(queries, gallery)
     # Distances do not change with the origin, and near it the squares lose least to rounding.
-    origin = gallery.mean(axis=0)
-    moved = gallery - origin
+    origin = gallery.mean(axis=0, dtype=np.float64).astype(gallery.dtype)
+    moved, asked = gallery - origin, queries - origin
+    largest = max(np.abs(part).max(initial=0) for part in (moved, asked)) or 1
+    moved, asked = moved / largest, asked / largest  # or squares could overflow
     # The nearest have the smallest |g|^2 / 2 - q g.
-    _, rows = _highest(queries - origin, moved, np.square(moved).sum(axis=1) / 2, k)
-    distances = [np.linalg.norm(gallery[r] - q, axis=1) for q, r in zip(queries, rows, strict=True)]
-    return np.stack(distances), rows
+    _, rows = _highest(asked, moved, np.square(moved).sum(axis=1) / 2, k)
+    distances = [np.linalg.norm(moved[r] - q, axis=1) for q, r in zip(asked, rows, strict=True)]
+    return np.stack(distances) * largest, rows
 
 
 def _check(*parts: Float[np.ndarray, "_ d"]) -> None:

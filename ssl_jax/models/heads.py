@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ssl_jax.models.nin import conv_bn_relu
+from ssl_jax.models.conv_bn_relu import conv_bn_relu
 
 
 class MLPHead(nn.Module):

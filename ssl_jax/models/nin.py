@@ -1,9 +1,9 @@
 """Network in network for pictures of 32 pixels, as RotNet trained it on CIFAR."""
 
 import flax.linen as nn
-import jax
 from jaxtyping import Array, Float
 
+from ssl_jax.models.conv_bn_relu import conv_bn_relu
 from ssl_jax.ops.pooling import avg_pool, global_avg_pool, max_pool
 
 
@@ -59,37 +59,3 @@ class NIN(nn.Module):
         features = max(1, round(features * self.width))
         names = f"{block}_conv{index}", f"{block}_bn{index}"
         return conv_bn_relu(x, features, size, train, names, self.bn_momentum, self.dtype)
-
-
-def conv_bn_relu(
-    x: Float[Array, "b h w c"],
-    features: int,
-    size: int,
-    train: bool,
-    names: tuple[str, str],
-    bn_momentum: float,
-    dtype: str,
-) -> Float[Array, "b h w d"]:
-    """A convolution of `size` x `size` without bias, BN and ReLU, parts of the module that calls.
-
-    Args:
-      names: of the convolution and of the BN.
-      bn_momentum: share of the past in the running statistics.
-      dtype: of the computation.
-    """
-    x = nn.Conv(
-        features,
-        (size, size),
-        use_bias=False,
-        kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
-        dtype=dtype,
-        name=names[0],
-    )(x)
-    x = nn.BatchNorm(
-        use_running_average=not train,
-        momentum=bn_momentum,
-        epsilon=1e-5,
-        dtype=dtype,
-        name=names[1],
-    )(x)
-    return jax.nn.relu(x)

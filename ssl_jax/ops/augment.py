@@ -6,6 +6,7 @@ frame, fold the frames into the batch first. The same key gives the same result.
 any type, colour and blur on floats in 0..1 (computed in float32, returned as they came).
 """
 
+import functools
 import math
 
 import jax
@@ -164,6 +165,7 @@ def colour_jitter(
     return jnp.where(_spread(chosen, images), jittered, images)
 
 
+@functools.partial(jax.jit, static_argnames="additive_brightness")
 def change_colours(
     images: Num[Array, "b *t h w 3"],
     factors: Float[Array, "b 3"],

@@ -22,7 +22,8 @@ class DavisSource:
 
     Reads the folder that the archives unpack to:
 
-      ImageSets/2017/val.txt                 a name a line; those of 2016 may have one frame a line
+      ImageSets/2017/val.txt                 a name a line; likewise 2016, in the archive of 2017
+      ImageSets/480p/val.txt                 a frame a line, in the archive of 2016
       JPEGImages/480p/bear/00000.jpg
       Annotations/480p/bear/00000.png        pictures with a palette: its places are the objects
 
@@ -75,14 +76,16 @@ class DavisSource:
     def names(self) -> list[str]:
         """The films, in the order of the list."""
         lists = paths.join(self.path, f"ImageSets/{self.year}")
+        if self.year == 2016 and not paths.is_folder(lists):
+            lists = paths.join(self.path, f"ImageSets/{self.resolution}")
         file = paths.join(lists, f"{self.split}.txt")
         try:
             lines = paths.read_text(file).read().splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            there = _there(paths.join(self.path, "ImageSets")), _there(lists)
+            sets = paths.join(self.path, "ImageSets")
             raise ValueError(
-                f"{file}: cannot be read ({error}); years there are {there[0]}, lists of "
-                f"{self.year} {there[1]}; give the folder that DAVIS unpacks to as path"
+                f"{file}: cannot be read ({error}); {sets} has {_there(sets)}, {lists} has "
+                f"{_there(lists)}; give the folder that DAVIS unpacks to as path"
             ) from error
         names = list(dict.fromkeys(_film(line) for line in lines if line.strip()))
         if not names or any(name in ("", ".", "..") for name in names):

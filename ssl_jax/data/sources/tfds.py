@@ -201,10 +201,10 @@ def _kind(known, feature) -> str:
     """What a feature is to a record; `known` is tfds.features."""
     if isinstance(feature, known.Image):
         return "picture"
-    if isinstance(getattr(feature, "feature", None), known.Image):  # Video is such a sequence
+    inner = getattr(feature, "feature", None)  # of a sequence, such as Video
+    if isinstance(inner, known.Image):
         return "film"
-    together = getattr(feature, "feature", None)
-    if isinstance(together, known.FeaturesDict) and {"frames", "segmentations"} <= set(together):
+    if isinstance(inner, known.FeaturesDict) and {"frames", "segmentations"} <= set(inner):
         return "masked film"
     if isinstance(feature, known.Audio):
         return "sound"
