@@ -47,24 +47,11 @@ def test_what_is_decoded_is_counted_against_the_key_frames(tmp_path):
 
 def test_sides_take_turns_and_the_median_counts():
     order = []
-    times = [
-        0.0,
-        9.0,
-        10.0,
-        11.0,
-        20.0,
-        22.0,
-        30.0,
-        35.0,
-        40.0,
-        44.0,
-        50.0,
-        50.0,
-    ]  # a takes 9, 2, 4, b takes 1, 5, 0
+    times = map(float, (0, 9, 10, 11, 20, 22, 30, 35, 40, 44, 50, 50))
     sides = (lambda: order.append("a"), lambda: order.append("b"))
-    seconds = typical(3, *sides, clock=iter(times).__next__)
+    seconds = typical(3, *sides, clock=times.__next__)
     assert order == ["a", "b", "a", "b", "a", "b"]
-    assert seconds == [4, 1]
+    assert seconds == [4, 1]  # of 9, 2 and 4, and of 1, 5 and 0
 
 
 @pytest.mark.parametrize("value", [0.5, 12345.6])
