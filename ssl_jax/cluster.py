@@ -14,8 +14,8 @@ from ml_collections import ConfigDict
 from ssl_jax import command
 from ssl_jax import config as configs
 from ssl_jax.config import ConfigError
-from ssl_jax.data.pipeline import record_batches
 from ssl_jax.data.record import Source
+from ssl_jax.data.record_batches import record_batches
 from ssl_jax.evals.cluster_scores import entropy
 from ssl_jax.evals.mesh_k_means import k_means
 from ssl_jax.evals.probe import unit

@@ -12,8 +12,9 @@ from jax.sharding import Mesh
 
 from ssl_jax import config as configs
 from ssl_jax.checkpoint import Saver
-from ssl_jax.data.pipeline import Loading, record_batches
+from ssl_jax.data.pipeline import Loading
 from ssl_jax.data.record import Source
+from ssl_jax.data.record_batches import record_batches
 from ssl_jax.experiment import Experiment
 from ssl_jax.features import BLOCK, Features, Gathered
 from ssl_jax.method import Method

@@ -16,8 +16,9 @@ from ssl_jax import command
 from ssl_jax import config as configs
 from ssl_jax.checkpoint import Saver, TrainState
 from ssl_jax.config import ConfigError
-from ssl_jax.data.pipeline import record_batches, train_batches, train_dataset
+from ssl_jax.data.pipeline import train_batches, train_dataset
 from ssl_jax.data.record import MediaError
+from ssl_jax.data.record_batches import record_batches
 from ssl_jax.experiment import Experiment
 from ssl_jax.feed import Feed
 from ssl_jax.frozen import Frozen

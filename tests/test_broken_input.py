@@ -19,8 +19,9 @@ from ssl_jax import prepare, train
 from ssl_jax.config import call
 from ssl_jax.data import failures, shards
 from ssl_jax.data.decode import Limits, probe, read_audio, read_frames
-from ssl_jax.data.pipeline import Loading, record_batches, train_batches, train_dataset
+from ssl_jax.data.pipeline import Loading, train_batches, train_dataset
 from ssl_jax.data.record import MediaError
+from ssl_jax.data.record_batches import record_batches
 from ssl_jax.data.sources.array_record import ArrayRecordSource
 from ssl_jax.data.sources.folder import FolderSource
 from ssl_jax.frozen import load

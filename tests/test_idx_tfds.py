@@ -10,8 +10,9 @@ import sys
 import numpy as np
 import pytest
 
-from ssl_jax.data.pipeline import Loading, record_batches
+from ssl_jax.data.pipeline import Loading
 from ssl_jax.data.record import MediaError
+from ssl_jax.data.record_batches import record_batches
 from ssl_jax.data.sources.idx import IdxSource
 from ssl_jax.data.sources.tfds import TfdsSource, _dtypes_without_tensorflow
 

@@ -13,14 +13,9 @@ import numpy as np
 import pytest
 
 from ssl_jax.data import row_generator
-from ssl_jax.data.pipeline import (
-    Loading,
-    record_batches,
-    stack,
-    train_batches,
-    train_dataset,
-)
+from ssl_jax.data.pipeline import Loading, stack, train_batches, train_dataset
 from ssl_jax.data.record import MediaError, Record
+from ssl_jax.data.record_batches import record_batches
 
 
 @dataclasses.dataclass(frozen=True)

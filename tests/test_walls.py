@@ -67,7 +67,7 @@ def test_tensorflow_is_imported_nowhere():
 
 def test_importing_the_package_or_reading_data_loads_no_jax():
     code = (
-        "import sys, ssl_jax, ssl_jax.data.record, ssl_jax.data.pipeline\n"
+        "import sys, ssl_jax, ssl_jax.data.record, ssl_jax.data.record_batches\n"
         "from ssl_jax.data.sources import synthetic, folder, idx, tfds, arcade, davis, jhmdb\n"
         "assert 'jax' not in sys.modules and 'tensorflow' not in sys.modules"
     )

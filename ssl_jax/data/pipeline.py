@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from ssl_jax.data.ahead import Ahead
-from ssl_jax.data.failures import ENOUGH_READ, Failures
+from ssl_jax.data.failures import Failures
 from ssl_jax.data.record import MediaError, Record, Source
 from ssl_jax.data.row_generator import rows_generator
 
@@ -64,9 +64,6 @@ class Loading:
         return self.threads or min(MOST_THREADS, max(1, (cores or 1) // processes))
 
 
-# Training -----------------------------------------------------------------------------------------
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrainDataset:
     """Batches without end; `dataset[k]` is this process's part of batch k. Pickles.
@@ -100,7 +97,7 @@ class TrainDataset:
         examples, failed = [], []
         for index, _ in zip(order, row_begins, strict=True):
             record = None
-            try:  # as _made does; a call a row more would be felt
+            try:  # as `made` does; a call a row more would be felt
                 record = source[index]
                 examples.append(views(record, rng))
             except ValueError as error:
@@ -119,7 +116,7 @@ class TrainDataset:
             rng = np.random.default_rng([self.seed, 2, position, attempt])
             try:
                 number = int(rng.integers(len(self.source)))
-                return _made(self.source, number, self.views, rng)
+                return made(self.source, number, self.views, rng)
             except MediaError as error:
                 failed.append(str(error))
         raise MediaError(f"{failed[-1]} ({ATTEMPTS + 1} records drawn one after another failed)")
@@ -146,7 +143,7 @@ def first_example(source: Source, views: Callable, seed: int, loading: Loading) 
     tries = ATTEMPTS if loading.on_error == "skip" else 1
     for number in range(min(len(source), tries)):
         try:
-            return _made(source, number, views, np.random.default_rng(seed))
+            return made(source, number, views, np.random.default_rng(seed))
         except MediaError as error:
             last = error
     raise last
@@ -175,7 +172,7 @@ def _drawn_order(size: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng([seed, 0, epoch]).permutation(np.arange(size, dtype=kind))
 
 
-def _made(source: Source, number: int, make: Callable, *arguments) -> dict:
+def made(source: Source, number: int, make: Callable, *arguments) -> dict:
     """What `make` makes of a record; MediaError with the record's name if it is unfit for it."""
     record = source[number]
     try:
@@ -291,64 +288,3 @@ class _Numbered:
 
     def __getitem__(self, index: int):
         return self.make(self.start + index)
-
-
-# Evaluation ---------------------------------------------------------------------------------------
-
-
-def record_batches(
-    source: Source,
-    read: Callable[[Record], dict],
-    batch_size: int,
-    loading: Loading,
-    process: int = 0,
-    processes: int = 1,
-) -> Iterator[tuple[dict[str, np.ndarray], int]]:
-    """Every record once, in order, as (batch, how many of its rows are real).
-
-    The last batch is filled up with copies of its last row, so that all have one shape. Process p
-    of P reads the records p, p + P, ...; every process sees the same number of batches. Broken
-    records are left out, the next take their place, and the last batches have fewer real rows.
-    """
-    count = len(source)
-    numbers = range(process, count, processes)
-    failures = Failures(loading.max_failed, min(len(numbers), ENOUGH_READ))
-    make = functools.partial(_reading, source, read, loading.on_error == "skip")
-    readings = Ahead(make, numbers, loading.at_once(), 2 * batch_size)
-
-    def good() -> Iterator[dict]:
-        for reading in readings:
-            broken = isinstance(reading, str)
-            failures.add([reading] if broken else [], 1)
-            if not broken:
-                yield reading
-
-    rows_left, filler = good(), None
-    try:
-        for _ in range(-(-count // (processes * batch_size))):
-            rows = list(itertools.islice(rows_left, batch_size))
-            valid = len(rows)
-            filler = rows[-1] if rows else filler or _any_reading(source, read)
-            yield stack(rows + [filler] * (batch_size - valid)), valid
-    finally:
-        readings.close()
-        failures.sum_up()
-
-
-def _any_reading(source: Source, read: Callable[[Record], dict]) -> dict:
-    """What the first readable record gives: rows to fill batches that have none of their own."""
-    for number in range(len(source)):
-        reading = _reading(source, read, True, number)
-        if not isinstance(reading, str):
-            return reading
-    raise MediaError(f"{reading}; and none of the other {len(source) - 1} records can be read")
-
-
-def _reading(source: Source, read: Callable[[Record], dict], skip: bool, number: int) -> dict | str:
-    """What `read` makes of a record; the error's line if it is broken."""
-    try:
-        return _made(source, number, read)
-    except MediaError as error:
-        if not skip:
-            raise
-        return str(error)

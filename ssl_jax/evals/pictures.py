@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from ssl_jax.data.pipeline import record_batches
 from ssl_jax.data.record import Source
+from ssl_jax.data.record_batches import record_batches
 from ssl_jax.ops.spectrogram import log_spectrogram
 
 PAPER = (240, 240, 240)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
-from ssl_jax.data.pipeline import record_batches
 from ssl_jax.data.record import Record, Source
+from ssl_jax.data.record_batches import record_batches
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,70 @@
+"""Every record of a source once, in batches of one shape, as evaluators and `refresh` read them."""
+
+import functools
+import itertools
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from ssl_jax.data.ahead import Ahead
+from ssl_jax.data.failures import ENOUGH_READ, Failures
+from ssl_jax.data.pipeline import Loading, made, stack
+from ssl_jax.data.record import MediaError, Record, Source
+
+
+def record_batches(
+    source: Source,
+    read: Callable[[Record], dict],
+    batch_size: int,
+    loading: Loading,
+    process: int = 0,
+    processes: int = 1,
+) -> Iterator[tuple[dict[str, np.ndarray], int]]:
+    """Every record once, in order, as (batch, how many of its rows are real).
+
+    The last batch is filled up with copies of its last row, so that all have one shape. Process p
+    of P reads the records p, p + P, ...; every process sees the same number of batches. Broken
+    records are left out, the next take their place, and the last batches have fewer real rows.
+    """
+    count = len(source)
+    numbers = range(process, count, processes)
+    failures = Failures(loading.max_failed, min(len(numbers), ENOUGH_READ))
+    make = functools.partial(_reading, source, read, loading.on_error == "skip")
+    readings = Ahead(make, numbers, loading.at_once(), 2 * batch_size)
+
+    def good() -> Iterator[dict]:
+        for reading in readings:
+            broken = isinstance(reading, str)
+            failures.add([reading] if broken else [], 1)
+            if not broken:
+                yield reading
+
+    rows_left, filler = good(), None
+    try:
+        for _ in range(-(-count // (processes * batch_size))):
+            rows = list(itertools.islice(rows_left, batch_size))
+            valid = len(rows)
+            filler = rows[-1] if rows else filler or _any_reading(source, read)
+            yield stack(rows + [filler] * (batch_size - valid)), valid
+    finally:
+        readings.close()
+        failures.sum_up()
+
+
+def _any_reading(source: Source, read: Callable[[Record], dict]) -> dict:
+    """What the first readable record gives: rows to fill batches that have none of their own."""
+    for number in range(len(source)):
+        reading = _reading(source, read, True, number)
+        if not isinstance(reading, str):
+            return reading
+    raise MediaError(f"{reading}; and none of the other {len(source) - 1} records can be read")
+
+
+def _reading(source: Source, read: Callable[[Record], dict], skip: bool, number: int) -> dict | str:
+    """What `read` makes of a record; the error's line if it is broken."""
+    try:
+        return made(source, number, read)
+    except MediaError as error:
+        if not skip:
+            raise
+        return str(error)
