@@ -43,8 +43,8 @@ class Evals:
       records, features, classes: of the layer that is probed, and half as many records.
       most_records, most_features: of a layer as large as in the literature, fitted once, which
         takes minutes and some copies of 2 GB.
-      allowed: what scikit-learn gets for that one, in units of our seconds: to the end it would
-        take an hour on two cores.
+      allowed: about what scikit-learn gets for that one, in units of our seconds: to the end it
+        would take an hour on two cores.
       l2: the probe's strength, relative to the mean loss.
       gradient: where scikit-learn stops, its `tol`; at its default of 1e-4 it is still far off.
       gallery, queries, width, neighbours: of the nearest neighbours.
@@ -58,7 +58,7 @@ class Evals:
     classes: int = 10
     most_records: int = 50_000
     most_features: int = 9_216
-    allowed: float = 3.0
+    allowed: float = 4.0
     l2: float = 1e-2
     gradient: float = 1e-6
     gallery: int = 50_000
