@@ -43,8 +43,8 @@ class Evals:
       records, features, classes: of the layer that is probed, and half as many records.
       most_records, most_features: of a layer as large as in the literature, fitted once, which
         takes minutes and some copies of 2 GB.
-      allowed: about what scikit-learn gets for that one, in units of our seconds: to the end it
-        would take an hour on two cores.
+      allowed: about the most that scikit-learn gets for that one, in units of our seconds. It may
+        stop before, where its steps drown in the rounding of float32.
       l2: the probe's strength, relative to the mean loss.
       gradient: where scikit-learn stops, its `tol`; at its default of 1e-4 it is still far off.
       gallery, queries, width, neighbours: of the nearest neighbours.
@@ -108,7 +108,7 @@ def _large(sizes: Evals) -> Rows:
     iterations = max(1, math.ceil(sizes.allowed * seconds / (ten / 10)))
     theirs, longer = _timed(_theirs, x, y, sizes, iterations)
     yield f"{_name(x, sizes)} (seconds)", seconds
-    yield "linear: seconds that scikit-learn was given for it, in units of ours", longer / seconds
+    yield "linear: scikit-learn's seconds until it stops or is stopped, over ours", longer / seconds
     yield (
         "linear: how far scikit-learn then is above our objective (millionths of it)",
         _gap(x, y, ours, theirs, sizes.l2),
