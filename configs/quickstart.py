@@ -79,7 +79,7 @@ def get_config(variant: str = ""):
                 Ridge,
                 train=known,
                 test=unheard,
-                modality="audio",
+                stream="audio",
                 layers=("input", "pool") if tiny else LAYERS,
                 labels_per_class=5,
             ),

@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-from ssl_jax.cpu_convolutions import use_all_cores
+from ssl_jax.devices.cpu_convolutions import use_all_cores
 
 use_all_cores()  # before JAX starts
 

@@ -16,13 +16,13 @@ from ssl_jax import config as configs
 from ssl_jax.config import ConfigError
 from ssl_jax.data.record import Source
 from ssl_jax.data.record_batches import record_batches
-from ssl_jax.evals.cluster_scores import entropy
-from ssl_jax.evals.mesh_k_means import k_means
-from ssl_jax.evals.probe import unit
+from ssl_jax.devices.sharding import put_batch
 from ssl_jax.experiment import Experiment
 from ssl_jax.frozen import Frozen, load
 from ssl_jax.methods.image.cluster_transfer import ClusterTransfer, write_clusters
-from ssl_jax.sharding import put_batch
+from ssl_jax.scores.clusters import entropy
+from ssl_jax.solvers.k_means import k_means
+from ssl_jax.solvers.probe import unit
 
 
 def cluster(config: ConfigDict, teacher: str | os.PathLike) -> np.ndarray:

@@ -23,11 +23,11 @@ from absl import flags, logging
 from ml_collections import ConfigDict
 
 from ssl_jax import config as configs
-from ssl_jax.checkpoint import SaveError
 from ssl_jax.config import ConfigError
 from ssl_jax.data.record import MediaError
-from ssl_jax.hosts import Cluster
-from ssl_jax.stop import Interrupted
+from ssl_jax.devices.hosts import Cluster
+from ssl_jax.training.checkpoint import SaveError
+from ssl_jax.training.stop import Interrupted
 
 
 @dataclasses.dataclass(frozen=True)

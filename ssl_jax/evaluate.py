@@ -10,9 +10,10 @@ from ml_collections import ConfigDict
 from ssl_jax import command
 from ssl_jax import config as configs
 from ssl_jax.config import ConfigError
+from ssl_jax.evals.table import Table, run_evaluators
 from ssl_jax.experiment import Experiment
-from ssl_jax.frozen import Frozen, saved_variables
-from ssl_jax.table import Table, run_evaluators
+from ssl_jax.frozen import Frozen
+from ssl_jax.training.checkpoint import saved_variables
 
 
 def evaluate(

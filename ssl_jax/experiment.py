@@ -1,32 +1,53 @@
 """Experiment: every knob of a run. A config file records one call of it."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax.checkpoint import Checkpoints
 from ssl_jax.config import ConfigError
 from ssl_jax.data.pipeline import Loading, first_example
 from ssl_jax.data.record import Source
+from ssl_jax.devices.sharding import Sharding
+from ssl_jax.evaluator import Evaluator
 from ssl_jax.method import Method
 from ssl_jax.methods.control import controlled
 from ssl_jax.optim import Optimizer
-from ssl_jax.sharding import Sharding
 
 
-@runtime_checkable
-class Evaluator(Protocol):
-    """A protocol of the literature: a frozen dataclass with its settings as fields."""
+@dataclasses.dataclass(frozen=True)
+class Checkpoints:
+    """When to save, and what to keep. A checkpoint that any of the three rules names is kept.
 
-    every: int  # steps between runs during training; 0: only at the end
+    Attributes:
+      every_steps: save each time this many steps are done; 0: by the clock only.
+      every_minutes: save when the last checkpoint is this old; 0: by steps only. With several hosts
+        the clock is looked at in steps that are logged.
+      keep: newest checkpoints kept.
+      keep_every: steps between checkpoints that are kept for ever; 0: none.
+      keep_best: an evaluator's number as metrics.jsonl has it, such as 'knn/pool'; the checkpoint
+        where it was largest is kept, or, with a minus before the name, where it was smallest. The
+        evaluator must run during training (its `every`), and each time the state is saved too.
+    """
 
-    def run(self, frozen) -> Iterator[tuple[str, float | np.ndarray]]:
-        """Yields ('layer' or 'layer/metric', number) and ('name', uint8 picture)."""
-        ...
+    every_steps: int = 1000
+    every_minutes: float = 10.0
+    keep: int = 3
+    keep_every: int = 0
+    keep_best: str = ""
+
+    def __post_init__(self):
+        for knob, least in (
+            ("every_steps", 0),
+            ("every_minutes", 0),
+            ("keep", 1),
+            ("keep_every", 0),
+        ):
+            if getattr(self, knob) < least:
+                value = getattr(self, knob)
+                raise ConfigError(f"checkpoints.{knob}={value} must be at least {least}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +75,7 @@ class Experiment:
       log_every: steps between lines of numbers.
       profile: first and last step to trace with JAX's profiler, such as (10, 13); () for none.
       peak_tflops: what a device can do, for the model FLOPs utilisation; 0: as its makers say (see
-        ssl_jax/speed.py), in bfloat16.
+        ssl_jax/training/speed.py), in bfloat16.
       refresh_every: steps between calls of the method's `refresh`; 0: never.
       data, sharding, checkpoints: how the host reads, where arrays live, when to save.
       resume: another run's workdir to go on from (its full state), if this one has no checkpoint.

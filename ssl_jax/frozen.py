@@ -11,15 +11,15 @@ import numpy as np
 from jax.sharding import Mesh
 
 from ssl_jax import config as configs
-from ssl_jax.checkpoint import Saver
 from ssl_jax.data.pipeline import Loading
 from ssl_jax.data.record import Source
 from ssl_jax.data.record_batches import record_batches
+from ssl_jax.devices.sharding import Sharding, by_rows, put_batch, put_same, replicated, run_once
 from ssl_jax.experiment import Experiment
 from ssl_jax.features import BLOCK, Features, Gathered
 from ssl_jax.method import Method
 from ssl_jax.ops.probe_pooling import reduce_map
-from ssl_jax.sharding import Sharding, by_rows, put_batch, put_same, replicated, run_once
+from ssl_jax.training.checkpoint import saved_variables
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -75,42 +75,40 @@ class Frozen:
             raise ValueError("this Frozen was made without `fresh`, so it cannot be re-initialised")
         return self.with_variables(self.fresh())
 
-    def encode(self, modality: str, raw: np.ndarray) -> dict[str, np.ndarray]:
+    def encode(self, stream: str, raw: np.ndarray) -> dict[str, np.ndarray]:
         """Features of raw inputs, any number of them, the same on every host: {layer name: array}.
 
         `raw` is what the method's `clips` returns: for images uint8 (n, h, w, 3), for clips uint8
         (n, t, h, w, 3), for sound float32 waves (n, s).
         """
-        self._check(modality)
-        return self._by_chunks(self._encoder(modality, ""), raw)
+        self._check(stream)
+        return self._by_chunks(self._encoder(stream, ""), raw)
 
-    def maps(
-        self, modality: str, raw: np.ndarray, layers: tuple[str, ...]
-    ) -> dict[str, np.ndarray]:
+    def maps(self, stream: str, raw: np.ndarray, layers: tuple[str, ...]) -> dict[str, np.ndarray]:
         """As `encode`, of some layers only: nothing beyond them is computed, or copied to the host.
 
         Pictures may be larger or smaller than the method's: a fully connected layer that they do
         not fit, and what is above it, is NaN.
 
-        Raises ValueError for an unknown modality or layer.
+        Raises ValueError for an unknown stream or layer.
         """
-        self._check(modality)
-        if (modality, layers) not in self._compiled:
+        self._check(stream)
+        if (stream, layers) not in self._compiled:
 
             def some(variables, raw):
                 with nn.intercept_methods(_nan_where_unfit):
-                    out = _encode(self.method, modality, "", variables, raw)
+                    out = _encode(self.method, stream, "", variables, raw)
                 missing = [name for name in layers if name not in out]
                 if missing:
                     raise ValueError(
-                        f"no layer '{missing[0]}' in {modality}; it has {', '.join(out)}"
+                        f"no layer '{missing[0]}' in {stream}; it has {', '.join(out)}"
                     )
                 return {name: out[name] for name in layers}
 
             whole = replicated(self.mesh)
             shardings = {"in_shardings": (whole, by_rows(self.mesh)), "out_shardings": whole}
-            self._compiled[modality, layers] = jax.jit(some, **shardings)
-        return self._by_chunks(self._compiled[modality, layers], raw)
+            self._compiled[stream, layers] = jax.jit(some, **shardings)
+        return self._by_chunks(self._compiled[stream, layers], raw)
 
     def _by_chunks(self, encode: Callable, raw: np.ndarray) -> dict[str, np.ndarray]:
         """`encode` on batches of raw inputs, of which the last is filled up."""
@@ -145,7 +143,7 @@ class Frozen:
     def features(
         self,
         source: Source,
-        modality: str,
+        stream: str,
         layers: tuple[str, ...] = (),
         clips: int = 1,
         pool: str = "max",
@@ -161,13 +159,13 @@ class Frozen:
           pool: how; see `ops.probe_pooling.reduce_map`.
           average: rows (n d) are the mean over a record's clips; otherwise they are (n clips d).
 
-        Raises ValueError for an unknown modality or layer.
+        Raises ValueError for an unknown stream or layer.
         """
-        self._check(modality)
+        self._check(stream)
         if len(source) == 0:
             raise ValueError(f"the source {source} is empty")
         layers = tuple(layers)
-        key = (source, modality, layers, clips, pool, average)
+        key = (source, stream, layers, clips, pool, average)
         found = self._cache.pop(key) if key in self._cache else self._extract(*key)
         self._cache[key] = found  # the last one asked for is the last in the dict
         kept = [other for other in self._cache if self._cache[other].bytes_in_memory]
@@ -179,10 +177,10 @@ class Frozen:
         """Keeps no features any more, neither in memory nor in files."""
         self._cache.clear()
 
-    def _extract(self, source, modality, layers, clips, pool, average) -> Features:
+    def _extract(self, source, stream, layers, clips, pool, average) -> Features:
         def read(record):
             return {
-                "x": self.method.clips(record, modality, clips),
+                "x": self.method.clips(record, stream, clips),
                 "label": np.int64(record.label),
                 "index": np.int64(record.index),
                 "group": np.int64(record.extra.get("group", 0)),
@@ -191,7 +189,7 @@ class Frozen:
         processes, process = jax.process_count(), jax.process_index()
         unit = self.mesh.size
         rows = max(1, self.batch_size // clips // unit) * unit // processes
-        encode = self._encoder(modality, pool)
+        encode = self._encoder(stream, pool)
         gathered = Gathered(len(range(process, len(source), processes)), self.memory)
         names = []
         for batch, valid in record_batches(source, read, rows, self.loading, process, processes):
@@ -200,7 +198,7 @@ class Frozen:
             out = encode(self.variables, flat)
             missing = [name for name in layers if name not in out]
             if missing:
-                raise ValueError(f"no layer '{missing[0]}' in {modality}; it has {', '.join(out)}")
+                raise ValueError(f"no layer '{missing[0]}' in {stream}; it has {', '.join(out)}")
             names = layers or tuple(out)
             local = {name: _local_rows(out[name]) for name in names}
             local = {k: v.reshape(rows, clips, -1)[:valid] for k, v in local.items()}
@@ -217,14 +215,14 @@ class Frozen:
             groups=np.asarray(whole["group"]),
         )
 
-    def _encoder(self, modality: str, pool: str):
+    def _encoder(self, stream: str, pool: str):
         """A jitted function of (variables, raw): the layers, from the input up."""
-        key = (modality, pool)
+        key = (stream, pool)
         if key not in self._compiled:
             order: list[str] = []  # jit sorts the keys of a dict; this is written when it traces
 
             def layers(variables, raw):
-                out = _encode(self.method, modality, pool, variables, raw)
+                out = _encode(self.method, stream, pool, variables, raw)
                 order[:] = out
                 return out
 
@@ -240,14 +238,14 @@ class Frozen:
             self._compiled[key] = encode
         return self._compiled[key]
 
-    def _check(self, modality: str) -> None:
-        if modality not in self.method.modalities:
-            known = ", ".join(self.method.modalities)
-            raise ValueError(f"the method has no modality '{modality}'; it has {known}")
+    def _check(self, stream: str) -> None:
+        if stream not in self.method.streams:
+            known = ", ".join(self.method.streams)
+            raise ValueError(f"the method has no stream '{stream}'; it has {known}")
 
 
-def _encode(method: Method, modality: str, pool: str, variables: dict, raw) -> dict:
-    layers = {"input": method.prepare(modality, raw), **method.encode(variables, modality, raw)}
+def _encode(method: Method, stream: str, pool: str, variables: dict, raw) -> dict:
+    layers = {"input": method.prepare(stream, raw), **method.encode(variables, stream, raw)}
     return {name: _reduced(x, pool) for name, x in layers.items()} if pool else layers
 
 
@@ -314,15 +312,3 @@ def load(workdir: str | os.PathLike, step: int | None = None) -> Frozen:
     placed, loading = put_same(variables, replicated(mesh)), configs.build(recorded.data)
     memory = recorded.get("eval_memory", Experiment.eval_memory)  # earlier runs have no such knob
     return Frozen(method, placed, mesh, recorded.eval_batch_size, loading, memory=memory)
-
-
-def saved_variables(workdir: str, step: int | None = None) -> dict:
-    """{'params': ..., **state} of a run's newest checkpoint, or of a step's, on the host.
-
-    Raises ConfigError if there is none.
-    """
-    if not os.path.isdir(os.path.join(workdir, "checkpoints")):
-        raise configs.ConfigError(f"no checkpoint in {workdir}: train first")
-    with Saver(workdir) as saver:
-        saved = saver.restore_variables(step)
-    return {"params": saved["params"], **saved["state"]}

@@ -24,8 +24,8 @@ import shlex
 import sys
 import time
 
-from ssl_jax.machines import ENGINES, Engine
-from ssl_jax.processes import (
+from ssl_jax.launching.machines import ENGINES, Engine
+from ssl_jax.launching.processes import (
     BY_CTRL_C,
     DIVERGED,
     DONE,

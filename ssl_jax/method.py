@@ -30,7 +30,7 @@ Metrics = dict[str, jax.Array]
 class Method(abc.ABC):
     """Base of all methods; see the module's docstring.
 
-    Trunks are fields of `net` named by modality (vision, audio, ...), so that `params['vision']`
+    Trunks are fields of `net` named by stream (vision, audio, ...), so that `params['vision']`
     is exactly one trunk's weights.
     """
 
@@ -52,27 +52,27 @@ class Method(abc.ABC):
         del key
         return batch
 
-    def prepare(self, modality: str, raw: jax.Array) -> jax.Array:
+    def prepare(self, stream: str, raw: jax.Array) -> jax.Array:
         """Device, deterministic: uint8 / wave / tokens -> trunk input. Used by loss and encode."""
-        del modality
+        del stream
         return raw.astype(jnp.float32) / 255.0 if raw.dtype == jnp.uint8 else raw
 
-    def clips(self, record: Record, modality: str, count: int) -> np.ndarray:
-        """Host: `count` evaluation inputs of one modality, spread over the record, not random.
+    def clips(self, record: Record, stream: str, count: int) -> np.ndarray:
+        """Host: `count` evaluation inputs of one stream, spread over the record, not random.
 
         Returns an array whose first axis is `count`; each row is what `encode` takes. The default
-        takes `views` with fixed seeds, which fits methods whose example holds one input a modality.
+        takes `views` with fixed seeds, which fits methods whose example holds one input a stream.
         """
         seeds = [np.random.default_rng([record.index, i]) for i in range(count)]
-        return np.stack([self.views(record, rng)[modality] for rng in seeds])
+        return np.stack([self.views(record, rng)[stream] for rng in seeds])
 
     def inputs(self, batch: Batch) -> Batch:
-        """`prepare` on every trunk input of the batch: the keys named by modality."""
-        names = set(self.modalities)
+        """`prepare` on every trunk input of the batch: the keys named by stream."""
+        names = set(self.streams)
         return {k: self.prepare(k, v) if k in names else v for k, v in batch.items()}
 
     @property
-    def modalities(self) -> tuple[str, ...]:
+    def streams(self) -> tuple[str, ...]:
         """The names of the net's trunks."""
         return tuple(
             f.name
@@ -138,8 +138,8 @@ class Method(abc.ABC):
         del sweep, key
         return params, state
 
-    def encode(self, variables: dict, modality: str, raw: jax.Array) -> dict[str, jax.Array]:
+    def encode(self, variables: dict, stream: str, raw: jax.Array) -> dict[str, jax.Array]:
         """Frozen features of a batch of raw inputs: layer name -> array with leading batch axis."""
-        trunk = getattr(self.net, modality)
-        own = {name: tree[modality] for name, tree in variables.items() if modality in tree}
-        return trunk.apply(own, self.prepare(modality, raw), train=False)
+        trunk = getattr(self.net, stream)
+        own = {name: tree[stream] for name, tree in variables.items() if stream in tree}
+        return trunk.apply(own, self.prepare(stream, raw), train=False)

@@ -15,8 +15,8 @@ from PIL import Image
 
 from ssl_jax import command
 from ssl_jax import config as configs
-from ssl_jax.columns import NUMBERS, below, beside, column, text_column
 from ssl_jax.data.pipeline import train_dataset
+from ssl_jax.drawing.columns import NUMBERS, below, beside, column, text_column
 from ssl_jax.experiment import Experiment
 from ssl_jax.method import Method
 from ssl_jax.ops.colour import lab_to_rgb
@@ -91,7 +91,7 @@ def puzzle_picture(
         own = [x for name, x in augmented.items() if name.rpartition("/")[0] == task]
         # What lies three by three needs more room.
         height = tile * 3 // 2 if any(x.ndim == 5 and x.shape[1] == 9 for x in own) else tile
-        for name in _in_order(augmented, method.modalities):
+        for name in _in_order(augmented, method.streams):
             where, _, short = name.rpartition("/")
             if where != task:
                 continue
@@ -110,10 +110,10 @@ def puzzle_picture(
     return below(blocks)
 
 
-def _in_order(names: Iterable[str], modalities: tuple[str, ...]) -> list[str]:
+def _in_order(names: Iterable[str], streams: tuple[str, ...]) -> list[str]:
     """The trunks' inputs first, in the trunks' order, then the rest."""
-    last = len(modalities)
-    places = {name: i for i, name in enumerate(modalities)}
+    last = len(streams)
+    places = {name: i for i, name in enumerate(streams)}
     return sorted(names, key=lambda name: places.get(name.rpartition("/")[2], last))
 
 

@@ -12,7 +12,7 @@ import sys
 
 import numpy as np
 
-from ssl_jax.table import Table
+from ssl_jax.evals.table import Table
 
 
 def over_seeds(workdirs: list[str]) -> tuple[Table, list[str]]:

@@ -14,25 +14,25 @@ from ml_collections import ConfigDict
 
 from ssl_jax import command
 from ssl_jax import config as configs
-from ssl_jax.checkpoint import Saver, TrainState
 from ssl_jax.config import ConfigError
 from ssl_jax.data.pipeline import train_batches, train_dataset
 from ssl_jax.data.record import MediaError
 from ssl_jax.data.record_batches import record_batches
+from ssl_jax.devices.hosts import check_agreement, several
+from ssl_jax.devices.sharding import check_batch_size, put_same, replicated
+from ssl_jax.evals.table import Table, run_evaluators
 from ssl_jax.experiment import Experiment
-from ssl_jax.feed import Feed
 from ssl_jax.frozen import Frozen
-from ssl_jax.hosts import check_agreement, several
-from ssl_jax.logs import Log
 from ssl_jax.method import Method
-from ssl_jax.micro_batches import loss_and_gradients
 from ssl_jax.puzzles import puzzle_picture
-from ssl_jax.sharding import check_batch_size, put_same, replicated
-from ssl_jax.speed import Profile, Speed, without_remat
-from ssl_jax.start import start, starter
-from ssl_jax.step_numbers import StepNumbers
-from ssl_jax.stop import Interrupted, Stop
-from ssl_jax.table import Table, run_evaluators
+from ssl_jax.training.checkpoint import Saver, TrainState
+from ssl_jax.training.feed import Feed
+from ssl_jax.training.logs import Log
+from ssl_jax.training.micro_batches import loss_and_gradients
+from ssl_jax.training.speed import Profile, Speed, without_remat
+from ssl_jax.training.start import start, starter
+from ssl_jax.training.step_numbers import StepNumbers
+from ssl_jax.training.stop import Interrupted, Stop
 
 
 def fit(config: ConfigDict, workdir: str | os.PathLike) -> TrainState:

@@ -18,7 +18,7 @@ class Computed:
     known: tuple[tuple[object, Features], ...]
     mesh: Mesh | None = None
 
-    def features(self, source, modality, layers=(), clips=1, pool="max", average=True):
+    def features(self, source, stream, layers=(), clips=1, pool="max", average=True):
         full = next(found for owner, found in self.known if owner is source)
         chosen = {name: full.layers[name] for name in layers or full.layers}
         if average and clips > 1:

@@ -13,13 +13,14 @@ from PIL import Image
 
 from ssl_jax import apply
 from ssl_jax import config as configs
-from ssl_jax.checkpoint import Checkpoints, Saver, TrainState
 from ssl_jax.config import ConfigError, call
+from ssl_jax.experiment import Checkpoints
 from ssl_jax.methods.image.colorization import Colorization
 from ssl_jax.methods.image.rotation import Rotation
 from ssl_jax.models.dense_alexnet import DenseAlexNet
 from ssl_jax.models.nin import NIN
 from ssl_jax.ops.colour import rgb_to_lab
+from ssl_jax.training.checkpoint import Saver, TrainState
 
 ROOT = os.path.dirname(os.path.dirname(__file__))
 CONFIG = os.path.join(ROOT, "configs", "image", "colorization_imagenet.py")

@@ -9,12 +9,12 @@ from sklearn import metrics
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 
-from ssl_jax.evals import cluster_scores as scores
-from ssl_jax.evals import mesh_k_means
+from ssl_jax.devices.sharding import Sharding
 from ssl_jax.evals.clustering import Clustering, whitened
-from ssl_jax.evals.mesh_k_means import k_means
 from ssl_jax.frozen import Features
-from ssl_jax.sharding import Sharding
+from ssl_jax.scores import clusters as scores
+from ssl_jax.solvers import k_means as k_means_module
+from ssl_jax.solvers.k_means import k_means
 
 FIRST, SECOND = np.array([0, 0, 1, 1, 2, 2]), np.array([0, 0, 0, 1, 1, 1])
 
@@ -111,7 +111,7 @@ def test_devices_and_blocks_change_nothing(mesh, monkeypatch):
     x, _ = blobs(n=101)  # not a multiple of anything
     whole = k_means(mesh, x, 7, restarts=1)
     alone = k_means(Sharding(devices=1).mesh(), x, 7, restarts=1)
-    monkeypatch.setattr(mesh_k_means, "BLOCK", 7 * 6)  # six rows of a device at once
+    monkeypatch.setattr(k_means_module, "BLOCK", 7 * 6)  # six rows of a device at once
     blocks = k_means(mesh, x, 7, restarts=1)
     for other in (alone, blocks):
         np.testing.assert_array_equal(whole[0], other[0])
@@ -178,7 +178,7 @@ class Computed:
     full: Features
     mesh: object
 
-    def features(self, source, modality, layers, clips, pool):
+    def features(self, source, stream, layers, clips, pool):
         return self.full
 
 

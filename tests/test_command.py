@@ -9,7 +9,7 @@ import pytest
 
 from ssl_jax import command, config
 from ssl_jax.config import ConfigError
-from ssl_jax.hosts import Cluster
+from ssl_jax.devices.hosts import Cluster
 
 CONFIG = os.path.join(os.path.dirname(__file__), "tiny_config.py")
 

@@ -9,13 +9,13 @@ import pytest
 import tiny
 
 from ssl_jax import config as configs
-from ssl_jax.checkpoint import TrainState
 from ssl_jax.data.pipeline import train_dataset
+from ssl_jax.devices.sharding import Sharding, put_batch, replicated
 from ssl_jax.experiment import Experiment
 from ssl_jax.frozen import Frozen
 from ssl_jax.optim import Optimizer
-from ssl_jax.sharding import Sharding, put_batch, replicated
 from ssl_jax.train import train_step
+from ssl_jax.training.checkpoint import TrainState
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIGS = sorted(str(f.relative_to(ROOT)) for f in (ROOT / "configs").rglob("*.py"))
@@ -100,10 +100,10 @@ def test_views_are_a_pure_function_of_record_and_seed(experiment):
 
 def test_encode_yields_the_layers_that_evaluators_name(experiment):
     frozen = Frozen.of(experiment, Sharding(devices=1).mesh())
-    for modality in experiment.method.modalities:
-        raw = experiment.method.clips(experiment.source[0], modality, 2)
+    for stream in experiment.method.streams:
+        raw = experiment.method.clips(experiment.source[0], stream, 2)
         assert len(raw) == 2
-        layers = frozen.encode(modality, raw)
+        layers = frozen.encode(stream, raw)
         assert all(len(x) == 2 and np.isfinite(x).all() for x in layers.values())
     for evaluator in experiment.evaluators.values():
         for _, value in evaluator.run(frozen):
@@ -124,10 +124,10 @@ def test_bfloat16_trains_with_float32_weights(experiment):
     gradients, (state, metrics) = shapes
     leaves = jax.tree.leaves((params, gradients, state, metrics))
     assert {leaf.dtype for leaf in leaves} <= {jnp.dtype("float32"), jnp.dtype("int32")}
-    modality = method.modalities[0]
-    raw = method.clips(experiment.source[0], modality, 1)
+    stream = method.streams[0]
+    raw = method.clips(experiment.source[0], stream, 1)
     layers = jax.eval_shape(
-        lambda v, x: method.encode(v, modality, x), {"params": params, **variables}, raw
+        lambda v, x: method.encode(v, stream, x), {"params": params, **variables}, raw
     )
     # A head's answers are float32; a traced dict stands in the order of its names.
     assert next(x for name, x in layers.items() if name != "head").dtype == jnp.bfloat16

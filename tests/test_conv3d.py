@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ssl_jax.ops.conv3d import Conv3D, conv3d
+from ssl_jax.models.layers import Conv3D
+from ssl_jax.ops.conv3d import conv3d
 
 CASES = [  # kernel, strides, padding
     ((1, 3, 3), (1, 1, 1), "SAME"),

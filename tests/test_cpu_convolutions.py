@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from ssl_jax.cpu_convolutions import FLAG, use_all_cores
+from ssl_jax.devices.cpu_convolutions import FLAG, use_all_cores
 
 
 @pytest.fixture(autouse=True)

@@ -8,11 +8,11 @@ import pytest
 from ssl_jax import config as configs
 from ssl_jax.data.record import Record
 from ssl_jax.data.sources.synthetic import SyntheticSource
+from ssl_jax.devices.sharding import Sharding
 from ssl_jax.evals.knn import Knn
+from ssl_jax.evals.table import run_evaluators
 from ssl_jax.features import Gathered
 from ssl_jax.frozen import Frozen
-from ssl_jax.sharding import Sharding
-from ssl_jax.table import run_evaluators
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +41,7 @@ def counted(order, seed=0) -> Counted:
     return Counted(SyntheticSource(size=12, frames=1, height=16, width=16, seed=seed), order)
 
 
-ONE_LAYER = {"modality": "vision", "layers": ("input",)}
+ONE_LAYER = {"stream": "vision", "layers": ("input",)}
 SIZE = 3 * 16 * 16 * 3 * 4  # bytes of three records' pixels
 
 

@@ -9,8 +9,8 @@ import pytest
 from ssl_jax.data.failures import Failures
 from ssl_jax.data.pipeline import TrainBatches
 from ssl_jax.data.record import MediaError
-from ssl_jax.feed import AHEAD, Feed
-from ssl_jax.sharding import Sharding
+from ssl_jax.devices.sharding import Sharding
+from ssl_jax.training.feed import AHEAD, Feed
 
 
 class Batches(TrainBatches):

@@ -55,16 +55,16 @@ class Network:
     variables: dict
     batch_size: int = 4
     loading: Loading = Loading()
-    modalities: tuple[str, ...] = ("vision",)
+    streams: tuple[str, ...] = ("vision",)
 
     @property
     def method(self):
         return self
 
-    def clips(self, record, modality, count):
+    def clips(self, record, stream, count):
         return record.need_frames()([0] * count)
 
-    def encode(self, modality, raw):
+    def encode(self, stream, raw):
         maps = raw[:, ::4, ::4].astype(np.float32)
         return {"conv1": maps, "same": 0 * maps + 7, "fc": maps.mean((1, 2))}
 

@@ -15,20 +15,20 @@ from computed import Computed, features
 
 from ssl_jax import config as configs
 from ssl_jax import fuse, train
-from ssl_jax.checkpoint import TrainState
 from ssl_jax.config import ConfigError, call
 from ssl_jax.data.image import cover, ten_crops
 from ssl_jax.data.record import MediaError, Record
 from ssl_jax.data.sources.synthetic import SyntheticSource
-from ssl_jax.evals.average_precision import average_precision
+from ssl_jax.devices.sharding import Sharding
 from ssl_jax.evals.finetuned import Classification, Pose, Scores, SeveralClasses, sigmoid, softmax
 from ssl_jax.methods.finetune import Finetune
 from ssl_jax.methods.label_tasks import Joints, OneLabel, SeveralLabels
 from ssl_jax.objectives.classification import several_classes
 from ssl_jax.objectives.pose import joint_squares
 from ssl_jax.optim import Optimizer
-from ssl_jax.sharding import Sharding
-from ssl_jax.start import with_trunks
+from ssl_jax.scores.average_precision import average_precision
+from ssl_jax.training.checkpoint import TrainState
+from ssl_jax.training.start import with_trunks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,15 +142,15 @@ def test_the_trunk_of_a_config_is_that_of_the_run_it_starts_from(tuned, pretext)
     method, other = (
         configs.build(configs.load(f"{root}/{name}").method) for name in (tuned, pretext)
     )
-    (modality,) = method.modalities
+    (stream,) = method.streams
     clip = (method.frames, method.crop, method.crop, 3)
     raw = jnp.zeros((1, *(clip if method.frames else clip[1:])), jnp.uint8)
 
     def variables(trunk):
-        return trunk.init(jax.random.key(0), method.prepare(modality, raw), train=False)
+        return trunk.init(jax.random.key(0), method.prepare(stream, raw), train=False)
 
     own, theirs = (
-        jax.eval_shape(functools.partial(variables, getattr(m, modality))) for m in (method, other)
+        jax.eval_shape(functools.partial(variables, getattr(m, stream))) for m in (method, other)
     )
     for part, layers in own.items():
         assert layers.keys() <= theirs[part].keys()
@@ -304,7 +304,7 @@ def test_every_frame_of_a_clip_is_augmented_alike():
 
 def test_differences_are_another_modality():
     motion = method(vision=None, difference=tiny.TinyTrunk(), frames=3)
-    assert motion.modalities == ("difference",)
+    assert motion.streams == ("difference",)
     assert set(motion.views(film(label=1), np.random.default_rng(0))) == {"difference", "target"}
     raw = jnp.asarray(motion.clips(film(), "difference", 2))
     np.testing.assert_allclose(motion.prepare("difference", raw), np.full((2, 8, 8, 6), 1 / 255))

@@ -93,13 +93,13 @@ class Brightness:
         return self
 
     @property
-    def modalities(self):
+    def streams(self):
         return ("vision",)
 
-    def clips(self, record, modality, count):
+    def clips(self, record, stream, count):
         return record.need_frames()(np.arange(count) * 3)
 
-    def encode(self, modality, raw):
+    def encode(self, stream, raw):
         x = raw.astype(np.float32) / 255
         return {
             "conv1": np.concatenate([x, 0 * x[..., :1]], axis=3),  # one unit of four is dead
@@ -108,8 +108,8 @@ class Brightness:
             "zero": np.zeros((len(x), 6), np.float32),
         }
 
-    def maps(self, modality, raw, layers):
-        return {k: v for k, v in self.encode(modality, raw).items() if k in layers}
+    def maps(self, stream, raw, layers):
+        return {k: v for k, v in self.encode(stream, raw).items() if k in layers}
 
 
 @pytest.mark.parametrize("pairs", ["crops", "clips"])
@@ -133,5 +133,5 @@ def test_collapse_shows(pairs):
     assert some == {k: v for k, v in results.items() if k.startswith("pool/")}
     with pytest.raises(ValueError, match="pairs='neighbours'"):
         dict(Geometry(films, pairs="neighbours").run(Brightness()))
-    with pytest.raises(ValueError, match="no modality 'audio'"):
-        dict(Geometry(films, modality="audio").run(Brightness()))
+    with pytest.raises(ValueError, match="no stream 'audio'"):
+        dict(Geometry(films, stream="audio").run(Brightness()))

@@ -19,8 +19,8 @@ from ssl_jax.evals.guided_backprop import (
     shuffled,
     strongest,
 )
-from ssl_jax.evals.relu_rules import with_relu_rule
 from ssl_jax.ops.pooling import max_pool
+from ssl_jax.ops.relu_rules import with_relu_rule
 
 X, W, BACK = jnp.array([1.0, 2]), jnp.array([[1.0, 1, -1], [1, 0, -1]]), jnp.array([2.0, -1, 3])
 WAYS = {
@@ -120,12 +120,12 @@ class Net:
 @dataclasses.dataclass(frozen=True)
 class Method:
     net: Net = Net()
-    modalities: tuple[str, ...] = ("vision",)
+    streams: tuple[str, ...] = ("vision",)
 
-    def clips(self, record, modality, count):
+    def clips(self, record, stream, count):
         return record.need_frames()([0] * count)[:, :20, :20]
 
-    def prepare(self, modality, raw):
+    def prepare(self, stream, raw):
         return raw.astype(jnp.float32) / 255 - 0.5
 
 

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from ssl_jax.data.record import MediaError, Record
-from ssl_jax.evals.keypoint_scores import (
+from ssl_jax.evals.keypoints import Keypoints, filled, mean_distance
+from ssl_jax.frozen import Features
+from ssl_jax.scores.keypoints import (
     auc_mpii,
     auc_plain,
     body_size,
@@ -14,9 +16,7 @@ from ssl_jax.evals.keypoint_scores import (
     joint_distances,
     pck,
 )
-from ssl_jax.evals.keypoints import Keypoints, filled, mean_distance
-from ssl_jax.evals.regression import regress
-from ssl_jax.frozen import Features
+from ssl_jax.solvers.regression import regress
 
 DISTANCES, HEAD = np.array([[0.0, 3, 6]]), np.array([12.0])
 
@@ -93,7 +93,7 @@ class Computed:
 
     sources: tuple
 
-    def features(self, source, modality, layers, clips, pool):
+    def features(self, source, stream, layers, clips, pool):
         rng = np.random.default_rng(len(source))
         seen = np.nan_to_num(source.joints, nan=20.0).reshape(len(source), -1)
         mixed = seen @ np.random.default_rng(0).normal(size=(seen.shape[1], 12))

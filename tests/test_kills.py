@@ -13,8 +13,9 @@ import pytest
 import tiny
 
 from ssl_jax import train
-from ssl_jax.checkpoint import Checkpoints, Saver
 from ssl_jax.config import call
+from ssl_jax.experiment import Checkpoints
+from ssl_jax.training.checkpoint import Saver
 
 HERE = os.path.dirname(__file__)
 STEPS, KILLS = 400, 20
@@ -26,7 +27,7 @@ import os, sys
 sys.path.insert(0, sys.argv[1])
 import conftest, tiny, orbax.checkpoint, tensorboardX, warnings
 from ssl_jax import train
-from ssl_jax.checkpoint import Checkpoints
+from ssl_jax.experiment import Checkpoints
 from ssl_jax.config import call
 warnings.simplefilter('ignore')
 for line in sys.stdin:

@@ -8,7 +8,7 @@ from computed import computed, features
 
 from ssl_jax.evals import knn
 from ssl_jax.evals.knn import Knn, nearest, nearest_by_distance, votes
-from ssl_jax.evals.probe import unit
+from ssl_jax.solvers.probe import unit
 
 
 def test_temperature_decides_between_the_nearest_and_the_many():

@@ -13,8 +13,9 @@ import time
 
 import pytest
 
-from ssl_jax import launch, machines, processes
-from ssl_jax.processes import LaunchError, together
+from ssl_jax import launch
+from ssl_jax.launching import machines, processes
+from ssl_jax.launching.processes import LaunchError, together
 
 TRAIN = ["python", "-m", "ssl_jax.train", "--workdir=/mnt/my runs/x", "--config.control=('audio',)"]
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from computed import computed, features
 
-from ssl_jax.evals import sgd_probe
+from ssl_jax.devices.sharding import Sharding
 from ssl_jax.evals.linear import Linear
-from ssl_jax.evals.sgd_probe import PROTOCOLS, Protocol
 from ssl_jax.ops.pooling import reduced_side
 from ssl_jax.ops.probe_pooling import reduce_map
-from ssl_jax.sharding import Sharding
+from ssl_jax.solvers import sgd
+from ssl_jax.solvers.sgd import PROTOCOLS, Protocol
 
 # AlexNet's layers: rows and channels of those who measured it.
 CAFFENET = ((55, 96), (27, 256), (13, 384), (13, 384), (13, 256))
@@ -93,8 +93,8 @@ def test_sgd_takes_the_same_steps_as_a_loop(protocol):
         "a": (rng.normal(3, 2, (10, 5)) + np.eye(3, 5)[y]).astype(np.float32),
         "b": rng.normal(size=(10, 2)).astype(np.float32),
     }
-    alone = sgd_probe.fit(layers, y, 3, protocol, seed=7)
-    split = sgd_probe.fit(layers, y, 3, protocol, 7, Sharding(devices=4).mesh())
+    alone = sgd.fit(layers, y, 3, protocol, seed=7)
+    split = sgd.fit(layers, y, 3, protocol, 7, Sharding(devices=4).mesh())
     for name, x in layers.items():
         weight, bias = by_hand(x.astype(float), y, 3, protocol, jax.random.key(7))
         for found in (alone, split):

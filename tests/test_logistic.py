@@ -9,9 +9,9 @@ import pytest
 from computed import computed, features
 from sklearn.linear_model import LogisticRegression
 
-from ssl_jax.evals import logistic, newton
 from ssl_jax.evals.linear import Linear
-from ssl_jax.evals.probe import class_ranks, held_folds, held_out, standardise
+from ssl_jax.solvers import logistic, newton
+from ssl_jax.solvers.probe import class_ranks, held_folds, held_out, standardise
 
 
 def blobs(n, d, k, spread, seed):

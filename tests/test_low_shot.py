@@ -11,8 +11,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from ssl_jax.data.record import Record
 from ssl_jax.evals.linear import Linear
 from ssl_jax.evals.low_shot import LowShot, VocLowShot, few_of_each, nearest_scores
-from ssl_jax.evals.probe import few_labels, standardise
 from ssl_jax.evals.ridge import Ridge
+from ssl_jax.solvers.probe import few_labels, standardise
 
 
 def test_a_class_gets_k_positives_and_so_many_negatives_as_the_other_classes_would():

@@ -11,11 +11,11 @@ import pytest
 
 from ssl_jax import config as configs
 from ssl_jax.data.pipeline import train_dataset
+from ssl_jax.devices.sharding import Sharding, put_batch, replicated
 from ssl_jax.method import Method
 from ssl_jax.methods.image.simclr import SimCLR
-from ssl_jax.micro_batches import _merge, _split, loss_and_gradients
 from ssl_jax.objectives.contrastive import info_nce
-from ssl_jax.sharding import Sharding, put_batch, replicated
+from ssl_jax.training.micro_batches import _merge, _split, loss_and_gradients
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIGS = sorted(str(f.relative_to(ROOT)) for f in (ROOT / "configs").rglob("*.py"))

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from jax import lax
 
-from ssl_jax.models.alexnet import CONVS, NORMED_DEEP, AlexNet, GroupedConv, local_response_norm
+from ssl_jax.models.alexnet import CONVS, NORMED_DEEP, AlexNet, local_response_norm
 from ssl_jax.models.audio import AudioNet
 from ssl_jax.models.c3d import C3D
 from ssl_jax.models.heads import Classifier, MLPHead, PairwiseOrderHead, ordered_pairs
 from ssl_jax.models.l3 import L3Net
+from ssl_jax.models.layers import GroupedConv
 from ssl_jax.models.nin import NIN
 from ssl_jax.models.resnet import ResNet
 from ssl_jax.models.resnet3d import ResNet3D, middle_width

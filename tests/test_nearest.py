@@ -7,9 +7,9 @@ import pytest
 
 from ssl_jax.data.pipeline import Loading
 from ssl_jax.data.sources.synthetic import SyntheticSource
+from ssl_jax.drawing.pages import Tile, around_grey, as_picture, inputs, page, stretched
 from ssl_jax.evals import nearest
 from ssl_jax.evals.nearest import Nearest, nearest_first
-from ssl_jax.evals.pictures import Tile, around_grey, as_picture, inputs, page, stretched
 from ssl_jax.frozen import Features
 
 
@@ -21,16 +21,16 @@ class Network:
     groups: tuple[int, ...] = ()
     batch_size: int = 4
     loading: Loading = Loading()
-    modalities: tuple[str, ...] = ("vision",)
+    streams: tuple[str, ...] = ("vision",)
 
     @property
     def method(self):
         return self
 
-    def clips(self, record, modality, count):
+    def clips(self, record, stream, count):
         return record.need_frames()([0] * count)
 
-    def features(self, source, modality, layers, clips, pool):
+    def features(self, source, stream, layers, clips, pool):
         angles = np.array(self.numbers[source.seed])
         n = len(angles)
         labels = np.array([source[i].label for i in range(n)])
@@ -117,5 +117,5 @@ def test_inputs_are_spread_over_the_source():
     assert raw.shape == (4, 2, 8, 8, 3)
     np.testing.assert_array_equal(raw[3, 1], films[7].need_frames()([0])[0])
     assert inputs(Network({}), films, "vision")[1] == list(range(10))
-    with pytest.raises(ValueError, match="no modality 'sound'"):
+    with pytest.raises(ValueError, match="no stream 'sound'"):
         inputs(Network({}), films, "sound")

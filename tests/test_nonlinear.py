@@ -9,12 +9,12 @@ import pytest
 
 from ssl_jax import config as configs
 from ssl_jax.data.sources.synthetic import SyntheticSource
+from ssl_jax.devices.sharding import Sharding
 from ssl_jax.evals import nonlinear
 from ssl_jax.evals.nonlinear import Nonlinear
 from ssl_jax.frozen import Frozen
 from ssl_jax.models.heads import ConvHead, MLPHead
 from ssl_jax.ops.probe_pooling import reduce_map
-from ssl_jax.sharding import Sharding
 
 TRAIN = SyntheticSource(size=48, frames=1)
 TEST = SyntheticSource(size=16, frames=1, seed=1)

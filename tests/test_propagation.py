@@ -13,17 +13,17 @@ from ssl_jax import config as configs
 from ssl_jax.data.annotations import joints_of, masks_of
 from ssl_jax.data.record import MediaError, Record
 from ssl_jax.data.sources.synthetic import SyntheticSource
-from ssl_jax.evals.label_propagation import propagate
-from ssl_jax.evals.mask_scores import (
+from ssl_jax.devices.sharding import Sharding
+from ssl_jax.evals.propagation import JointPropagation, MaskPropagation, bumps, peaks
+from ssl_jax.frozen import Frozen
+from ssl_jax.scores.masks import (
     boundary,
     boundary_similarity,
     film_scores,
     region_similarity,
     series_statistics,
 )
-from ssl_jax.evals.propagation import JointPropagation, MaskPropagation, bumps, peaks
-from ssl_jax.frozen import Frozen
-from ssl_jax.sharding import Sharding
+from ssl_jax.solvers.label_propagation import propagate
 
 
 def square(top, left, size=4, side=10):
@@ -173,10 +173,10 @@ class Pixels:
     def method(self):
         return self
 
-    def clips(self, record, modality, count):
+    def clips(self, record, stream, count):
         return np.zeros((count, *((4,) if self.films else ()), 8, 8, 3), np.uint8)
 
-    def maps(self, modality, raw, layers):
+    def maps(self, stream, raw, layers):
         frames = raw[0] if self.films else raw
         t, h, w, c = frames.shape
         cells = frames.reshape(t, h // 4, 4, w // 4, 4, c).mean((2, 4)) - 128
@@ -295,5 +295,5 @@ def test_layers_of_pictures_of_another_size():
     assert np.isnan(frozen.maps("vision", np.repeat(raw, 2, axis=1), ("hidden",))["hidden"]).all()
     with pytest.raises(ValueError, match="no layer 'conv1' in vision; it has input, hidden, pool"):
         frozen.maps("vision", raw, ("conv1",))
-    with pytest.raises(ValueError, match="no modality 'audio'"):
+    with pytest.raises(ValueError, match="no stream 'audio'"):
         frozen.maps("audio", raw, ("pool",))

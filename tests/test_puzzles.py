@@ -62,14 +62,14 @@ def test_another_batch_shows_other_puzzles_and_the_same_batch_the_same():
 class Stub(Method):
     """What drawing asks of a method."""
 
-    modality: str
+    stream: str
     made: Callable
 
     @property
-    def modalities(self):
-        return (self.modality,)
+    def streams(self):
+        return (self.stream,)
 
-    def prepare(self, modality, raw):
+    def prepare(self, stream, raw):
         return self.made(raw)
 
     net = views = objective = None

@@ -16,8 +16,9 @@ from ssl_jax.evals.cross_modal_retrieval import (
     predict_features,
 )
 from ssl_jax.evals.knn import nearest, nearest_by_distance
-from ssl_jax.evals.probe import standardise
-from ssl_jax.evals.retrieval import (
+from ssl_jax.evals.text_video_retrieval import CaptionSource, TextVideoRetrieval
+from ssl_jax.frozen import Features
+from ssl_jax.scores.retrieval import (
     first_ranks,
     matching_ranks,
     median_rank,
@@ -27,20 +28,19 @@ from ssl_jax.evals.retrieval import (
     recall_at,
     recall_by_chance,
 )
-from ssl_jax.evals.text_video_retrieval import CaptionSource, TextVideoRetrieval
-from ssl_jax.frozen import Features
+from ssl_jax.solvers.probe import standardise
 
 
 @dataclasses.dataclass(frozen=True)
 class Computed:
     """Stands for a frozen network whose features are known already."""
 
-    tables: dict[str, Features]  # 'source modality' -> features
+    tables: dict[str, Features]  # 'source stream' -> features
 
-    def features(self, source, modality, layers=(), clips=1, pool="max"):
+    def features(self, source, stream, layers=(), clips=1, pool="max"):
         name = "films" if isinstance(source, Films) else source
         name = "captions" if isinstance(source, CaptionSource) else name
-        full = self.tables[f"{name} {modality}"]
+        full = self.tables[f"{name} {stream}"]
         return dataclasses.replace(full, layers={k: full.layers[k] for k in layers or full.layers})
 
 

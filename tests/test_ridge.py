@@ -8,9 +8,9 @@ import pytest
 from computed import computed, features
 from sklearn.linear_model import Ridge as Reference
 
-from ssl_jax.evals import ridge
-from ssl_jax.evals.probe import few_labels, held_out, standardise
 from ssl_jax.evals.ridge import Ridge
+from ssl_jax.solvers import ridge
+from ssl_jax.solvers.probe import few_labels, held_out, standardise
 
 
 @pytest.mark.parametrize(("n", "d"), [(30, 7), (9, 14)])

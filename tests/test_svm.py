@@ -11,11 +11,11 @@ from sklearn.metrics import average_precision_score
 from sklearn.svm import LinearSVC
 
 from ssl_jax.data.record import MediaError, Record
-from ssl_jax.evals import squared_hinge
-from ssl_jax.evals.average_precision import KINDS, average_precision, mean_average_precision
 from ssl_jax.evals.multi_labels import presence
-from ssl_jax.evals.probe import held_folds
 from ssl_jax.evals.svm import Svm, VocSvm, normalised, summed
+from ssl_jax.scores.average_precision import KINDS, average_precision, mean_average_precision
+from ssl_jax.solvers import squared_hinge
+from ssl_jax.solvers.probe import held_folds
 
 
 def records(extras, labels=None):

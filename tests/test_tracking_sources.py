@@ -101,10 +101,10 @@ class Pixels:
     def method(self):
         return self
 
-    def clips(self, record, modality, count):
+    def clips(self, record, stream, count):
         return np.zeros((count, 8, 8, 3), np.uint8)
 
-    def maps(self, modality, raw, layers):
+    def maps(self, stream, raw, layers):
         t, h, w, c = raw.shape
         return {layers[0]: raw.reshape(t, h // 4, 4, w // 4, 4, c).mean((2, 4)) - 128}
 

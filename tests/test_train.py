@@ -17,15 +17,15 @@ import tiny
 
 from ssl_jax import config as configs
 from ssl_jax import train
-from ssl_jax.checkpoint import Checkpoints, Saver
 from ssl_jax.config import ConfigError, call
 from ssl_jax.data.pipeline import Loading, train_dataset
 from ssl_jax.data.record import MediaError
+from ssl_jax.devices.sharding import Sharding
 from ssl_jax.evaluate import evaluate
-from ssl_jax.experiment import Experiment
+from ssl_jax.experiment import Checkpoints, Experiment
 from ssl_jax.frozen import load
 from ssl_jax.methods.control import Control
-from ssl_jax.sharding import Sharding
+from ssl_jax.training.checkpoint import Saver
 
 HERE = os.path.dirname(__file__)
 
@@ -54,7 +54,7 @@ def test_a_run_leaves_numbers_pictures_and_a_table(whole):
     results = json.loads(read(workdir, "results.json"))
     assert set(results["trained"]) == set(results["random_init"]) >= {"ridge/input", "ridge/pool"}
     assert 0 < results["seconds"]["ridge"] < 600
-    assert f"ridge ({results['seconds']['ridge']:.1f} s): modality=vision" in table
+    assert f"ridge ({results['seconds']['ridge']:.1f} s): stream=vision" in table
 
 
 def test_resumed_equals_uninterrupted_bit_for_bit(whole, tmp_path, monkeypatch):
@@ -502,7 +502,7 @@ def test_killed_in_mid_save_it_resumes_to_the_same_bits(whole, tmp_path):
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import tiny, conftest\n"
         "from ssl_jax.train import fit\nfrom ssl_jax.config import call\n"
-        "from ssl_jax.checkpoint import Checkpoints\n"
+        "from ssl_jax.experiment import Checkpoints\n"
         "fit(tiny.experiment(checkpoints=call(Checkpoints, every_steps=1)), sys.argv[2])\n"
     )
     process = subprocess.Popen(

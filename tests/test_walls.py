@@ -38,7 +38,13 @@ def uses(path: pathlib.Path, *packages: str) -> set[str]:
         ("models", ("ssl_jax.data", "ssl_jax.methods", "ssl_jax.objectives")),
         (
             "methods",
-            ("jax.sharding", "jax.lax", "ssl_jax.sharding", "ssl_jax.train", "ssl_jax.evals"),
+            (
+                "jax.sharding",
+                "jax.lax",
+                "ssl_jax.devices.sharding",
+                "ssl_jax.train",
+                "ssl_jax.evals",
+            ),
         ),
         ("evals", ("ssl_jax.train", "ssl_jax.methods", "flax")),
     ],

@@ -9,11 +9,11 @@ import numpy as np
 
 from ssl_jax.config import call
 from ssl_jax.data.sources.synthetic import SyntheticSource
+from ssl_jax.devices.sharding import Sharding
 from ssl_jax.evals.ridge import Ridge
 from ssl_jax.experiment import Experiment
 from ssl_jax.method import Method
 from ssl_jax.optim import Optimizer
-from ssl_jax.sharding import Sharding
 
 
 class TinyTrunk(nn.Module):

@@ -96,7 +96,7 @@ def arcade():
         evaluators={
             "pretext": call(Pretext, source=test, batch_size=48),
             "retrieval": call(CrossModalRetrieval, test=test, within_groups=True),
-            "linear": call(Linear, train=train, test=test, modality="audio", labels_per_class=5),
+            "linear": call(Linear, train=train, test=test, stream="audio", labels_per_class=5),
         },
     )
 
@@ -130,6 +130,6 @@ def tiny():
         evaluators={
             "pretext": call(Pretext, source=test, batch_size=8),
             "retrieval": call(CrossModalRetrieval, test=test, ks=(1, 5)),
-            "ridge": call(Ridge, train=train, test=test, modality="audio"),
+            "ridge": call(Ridge, train=train, test=test, stream="audio"),
         },
     )

@@ -110,7 +110,7 @@ def stream(variant: str):
         method = call(Finetune, vision=trunk, jitter=0.375, **scale, **knobs)
     else:
         method = call(Finetune, difference=trunk, frames=5, **knobs)
-    modality = "vision" if variant == "frames" else "difference"
+    stream = "vision" if variant == "frames" else "difference"
     epoch = count // 128
     return call(
         Experiment,
@@ -126,7 +126,7 @@ def stream(variant: str):
         ),
         steps=200 * epoch,
         batch_size=128,
-        evaluators={"test": call(Classification, test=test, modality=modality, clips=250)},
+        evaluators={"test": call(Classification, test=test, stream=stream, clips=250)},
     )
 
 

@@ -124,7 +124,7 @@ def tiny():
         eval_batch_size=8,
         evaluators={
             "pretext": call(Pretext, source=test, batch_size=8),
-            "ridge": call(Ridge, train=train, test=test, modality="difference"),
+            "ridge": call(Ridge, train=train, test=test, stream="difference"),
             "retrieval": call(
                 CrossModalRetrieval,
                 test=test,

@@ -12,12 +12,12 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from ssl_jax.benchmarks.turns import typical
-from ssl_jax.checkpoint import TrainState
 from ssl_jax.data.image import resize
 from ssl_jax.methods.image.simclr import SimCLR
 from ssl_jax.models.resnet import ResNet
 from ssl_jax.optim import Optimizer
 from ssl_jax.train import train_step
+from ssl_jax.training.checkpoint import TrainState
 
 
 @dataclasses.dataclass(frozen=True)

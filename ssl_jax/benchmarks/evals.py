@@ -19,15 +19,17 @@ from jaxtyping import Float, Int
 from ssl_jax.benchmarks.turns import typical
 from ssl_jax.config import call
 from ssl_jax.data.sources.synthetic import SyntheticSource
-from ssl_jax.evals import knn, logistic
+from ssl_jax.devices.sharding import Sharding
+from ssl_jax.evals import knn
 from ssl_jax.evals.pretext import Pretext
-from ssl_jax.evals.probe import standardise
 from ssl_jax.evals.ridge import Ridge
-from ssl_jax.experiment import Evaluator, Experiment
+from ssl_jax.evaluator import Evaluator
+from ssl_jax.experiment import Experiment
 from ssl_jax.methods.image.rotation import Rotation
 from ssl_jax.models.nin import NIN
 from ssl_jax.optim import Optimizer
-from ssl_jax.sharding import Sharding
+from ssl_jax.solvers import logistic
+from ssl_jax.solvers.probe import standardise
 from ssl_jax.train import fit
 
 Rows = Iterator[tuple[str, float]]

@@ -7,8 +7,8 @@ import numpy as np
 
 from ssl_jax.data.record import Source
 from ssl_jax.evals.knn import nearest, nearest_by_distance
-from ssl_jax.evals.probe import classes_of, finite_rows
-from ssl_jax.evals.retrieval import recall_by_chance
+from ssl_jax.scores.retrieval import recall_by_chance
+from ssl_jax.solvers.probe import classes_of, finite_rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +33,7 @@ class ClassRetrieval:
 
     train: Source
     test: Source
-    modality: str = "vision"
+    stream: str = "vision"
     layers: tuple[str, ...] = ()
     clips: int = 10
     pool: str = "max"
@@ -49,7 +49,7 @@ class ClassRetrieval:
         if self.distance not in ("cosine", "euclidean"):
             raise ValueError(f"distance={self.distance!r}: must be cosine or euclidean")
         train, test = (
-            frozen.features(source, self.modality, self.layers, self.clips, self.pool)
+            frozen.features(source, self.stream, self.layers, self.clips, self.pool)
             for source in (self.train, self.test)
         )
         classes, labels, truth = classes_of(train, test)

@@ -8,9 +8,9 @@ import scipy.linalg
 from jaxtyping import Float, Int
 
 from ssl_jax.data.record import Source
-from ssl_jax.evals import cluster_scores as scores
-from ssl_jax.evals.mesh_k_means import k_means
-from ssl_jax.evals.probe import finite_rows, standardise, unit
+from ssl_jax.scores import clusters as scores
+from ssl_jax.solvers.k_means import k_means
+from ssl_jax.solvers.probe import finite_rows, standardise, unit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Clustering:
     """
 
     source: Source
-    modality: str = "vision"
+    stream: str = "vision"
     layers: tuple[str, ...] = ()
     clips: int = 1
     pool: str = "max"
@@ -55,7 +55,7 @@ class Clustering:
         """`frozen`: a trained network, `ssl_jax.frozen.Frozen`. ValueError without labels."""
         if self.scale not in ("unit", "none", "features"):
             raise ValueError(f"scale={self.scale!r}: must be unit, none or features")
-        found = frozen.features(self.source, self.modality, self.layers, self.clips, self.pool)
+        found = frozen.features(self.source, self.stream, self.layers, self.clips, self.pool)
         if (found.labels < 0).any():
             raise ValueError("source: records without a label cannot score clusters")
         classes = len(np.unique(found.labels))

@@ -1,4 +1,4 @@
-"""Retrieval across modalities: the right sound for a film, the right film for a sound."""
+"""Retrieval across streams: the right sound for a film, the right film for a sound."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -7,9 +7,8 @@ import numpy as np
 from jaxtyping import Float
 
 from ssl_jax.data.record import Source
-from ssl_jax.evals.probe import finite_rows, standardise, unit
-from ssl_jax.evals.regression import regress
-from ssl_jax.evals.retrieval import (
+from ssl_jax.frozen import Features
+from ssl_jax.scores.retrieval import (
     QUERIES,
     matching_ranks,
     median_rank,
@@ -17,24 +16,25 @@ from ssl_jax.evals.retrieval import (
     ndcg_by_chance,
     recall_at,
 )
-from ssl_jax.frozen import Features
+from ssl_jax.solvers.probe import finite_rows, standardise, unit
+from ssl_jax.solvers.regression import regress
 
 
 @dataclasses.dataclass(frozen=True)
 class CrossModalRetrieval:
-    """Finds record i in one modality, given record i in the other, by cosine.
+    """Finds record i in one stream, given record i in the other, by cosine.
 
     Yields for every query layer '<layer>/R@k' and '<layer>/median_rank', and 'chance/R@k', what a
     random order gives on average with galleries of these sizes.
 
-    map='none' compares `layer` of both modalities: the joint embedding of a method that has one.
+    map='none' compares `layer` of both streams: the joint embedding of a method that has one.
     map='ridge' needs no joint space: on `train` it fits a ridge regression from each query layer to
     the gallery's `layer`, both standardised by train, and compares predictions with what is there.
     So any two layers can be compared, and the query's 'input' gives the baseline of raw pixels.
 
     Attributes:
-      test: source of the pairs. Records lacking either modality cannot be in it.
-      query, gallery: modalities.
+      test: source of the pairs. Records lacking either stream cannot be in it.
+      query, gallery: streams.
       layer: of the gallery; with map='none' of the query too.
       ks: places for recall.
       within_groups: candidates are only the records of the query's group (one game, one film),
@@ -93,8 +93,8 @@ class CrossModalRetrieval:
         """(layer, queries, gallery, groups), as the network gives them."""
         queries, gallery = paired(
             *(
-                frozen.features(self.test, modality, (self.layer,), self.clips, self.pool)
-                for modality in (self.query, self.gallery)
+                frozen.features(self.test, stream, (self.layer,), self.clips, self.pool)
+                for stream in (self.query, self.gallery)
             )
         )
         names = (f"{self.query} {self.layer}", f"{self.gallery} {self.layer}")
@@ -132,7 +132,7 @@ class CrossModalRetrieval:
 
 @dataclasses.dataclass(frozen=True)
 class GradedRetrieval:
-    """nDCG of all records of a modality ordered by cosine to a query of the same or another one.
+    """nDCG of all records of a stream ordered by cosine to a query of the same or another one.
 
     The protocol of Arandjelovic and Zisserman 2018 (AVE-Net, "Objects that Sound"), who report it
     for all four pairs of picture and sound, k=30; any two records of related classes count as
@@ -141,7 +141,7 @@ class GradedRetrieval:
 
     Attributes:
       test: labelled source.
-      query, gallery: modalities, which may be the same.
+      query, gallery: streams, which may be the same.
       layer: of both.
       k: places.
       gain: 'exponential' (2^relevance - 1) or 'linear'.
@@ -170,8 +170,8 @@ class GradedRetrieval:
         """`frozen`: a trained network, `ssl_jax.frozen.Frozen`. ValueError without labels."""
         queries, gallery = paired(
             *(
-                frozen.features(self.test, modality, (self.layer,), self.clips, self.pool)
-                for modality in (self.query, self.gallery)
+                frozen.features(self.test, stream, (self.layer,), self.clips, self.pool)
+                for stream in (self.query, self.gallery)
             )
         )
         labels = queries.labels
@@ -248,5 +248,5 @@ def paired(a: Features, b: Features) -> tuple[Features, Features]:
     """
     _, mine, theirs = np.intersect1d(a.indices, b.indices, return_indices=True)
     if not len(mine):
-        raise ValueError("no record could be read in both modalities")
+        raise ValueError("no record could be read in both streams")
     return a.rows(mine), b.rows(theirs)

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from ssl_jax.data.record import Source
-from ssl_jax.evals.pictures import Tile, as_picture, inputs, page
+from ssl_jax.drawing.pages import Tile, as_picture, inputs, page
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +28,7 @@ class FeatureColours:
     """
 
     source: Source
-    modality: str = "vision"
+    stream: str = "vision"
     layers: tuple[str, ...] = ()
     count: int = 8
     tile: int = 96
@@ -36,18 +36,16 @@ class FeatureColours:
 
     def run(self, frozen) -> Iterator[tuple[str, float | np.ndarray]]:
         """`frozen`: a trained network, `ssl_jax.frozen.Frozen`. ValueError without maps."""
-        raw, _ = inputs(frozen, self.source, self.modality, 1, self.count)
+        raw, _ = inputs(frozen, self.source, self.stream, 1, self.count)
         raw = raw[:, 0]
-        known = frozen.encode(self.modality, raw)
+        known = frozen.encode(self.stream, raw)
         unknown = [name for name in self.layers if name not in known]
         if unknown:
-            raise ValueError(
-                f"no layer '{unknown[0]}' in {self.modality}; it has {', '.join(known)}"
-            )
+            raise ValueError(f"no layer '{unknown[0]}' in {self.stream}; it has {', '.join(known)}")
         chosen = self.layers or [name for name in known if name != "input"]
         maps = {name: np.float64(known[name]) for name in chosen if known[name].ndim >= 4}
         if not maps:
-            raise ValueError(f"{self.modality} has no layers with maps to colour")
+            raise ValueError(f"{self.stream} has no layers with maps to colour")
         rows = [[Tile(as_picture(one), "picture")] for one in raw]
         for layer, values in maps.items():
             if values.ndim == 5:

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from ssl_jax.evals.pictures import Tile, around_grey, page
+from ssl_jax.drawing.pages import Tile, around_grey, page
 
 MOST = 16  # input channels of a filter that are drawn one by one
 
@@ -29,17 +29,17 @@ class Filters:
       every: steps between runs during training; 0 is only at the end.
     """
 
-    modality: str = "vision"
+    stream: str = "vision"
     kernel: str = ""
     tile: int = 48
     every: int = 0
 
     def run(self, frozen) -> Iterator[tuple[str, float | np.ndarray]]:
         """`frozen`: a trained network, `ssl_jax.frozen.Frozen`. ValueError without such weights."""
-        if self.modality not in frozen.variables["params"]:
+        if self.stream not in frozen.variables["params"]:
             known = ", ".join(frozen.variables["params"])
-            raise ValueError(f"no trunk '{self.modality}' has weights; there are {known}")
-        name, weights = first_kernel(frozen.variables["params"][self.modality], self.kernel)
+            raise ValueError(f"no trunk '{self.stream}' has weights; there are {known}")
+        name, weights = first_kernel(frozen.variables["params"][self.stream], self.kernel)
         if not np.isfinite(weights).all():
             raise ValueError(f"{name} is NaN or infinite; has training diverged?")
         yield "filters", filter_page(weights, self.tile)

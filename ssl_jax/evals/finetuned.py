@@ -12,10 +12,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ssl_jax.data.record import Source
-from ssl_jax.evals.average_precision import KINDS, TIES, mean_average_precision
 from ssl_jax.evals.keypoints import check_scale, pose_scores, poses
 from ssl_jax.evals.multi_labels import presence
-from ssl_jax.evals.probe import class_ranks
+from ssl_jax.scores.average_precision import KINDS, TIES, mean_average_precision
+from ssl_jax.solvers.probe import class_ranks
 
 HEAD = "head"
 
@@ -30,13 +30,13 @@ def sigmoid(logits: Float[np.ndarray, "*n k"]) -> Float[np.ndarray, "*n k"]:
 
 
 def answers(
-    frozen, source: Source, modality: str, clips: int
+    frozen, source: Source, stream: str, clips: int
 ) -> tuple[Float[np.ndarray, "n m k"], Int[np.ndarray, "n"], Int[np.ndarray, "n"]]:
     """The head's answers to `clips` clips of every record, the labels, and the records' numbers.
 
     ValueError if one is not finite.
     """
-    found = frozen.features(source, modality, (HEAD,), clips, "max", False)
+    found = frozen.features(source, stream, (HEAD,), clips, "max", False)
     logits = found.layers[HEAD].astype(np.float64)
     logits = logits.reshape(len(logits), clips, -1)
     bad = np.flatnonzero(~np.isfinite(logits).all(axis=(1, 2)))
@@ -69,20 +69,20 @@ class Classification:
 
     Attributes:
       test: a labelled source.
-      modality: the trunk's name.
+      stream: the trunk's name.
       clips: of a record, crops included: ten clips for UCF101 and HMDB51 (VCOP, Xu et al. 2019), 25
         frames of ten crops each in two-stream networks are 250.
       every: steps between runs during training; 0 is only at the end.
     """
 
     test: Source
-    modality: str = "vision"
+    stream: str = "vision"
     clips: int = 10
     every: int = 0
 
     def run(self, frozen) -> Iterator[tuple[str, float]]:
         """`frozen`: a fine-tuned network. ValueError for a label that its head does not know."""
-        logits, labels, indices = answers(frozen, self.test, self.modality, self.clips)
+        logits, labels, indices = answers(frozen, self.test, self.stream, self.clips)
         check_labels(labels, indices, logits.shape[-1])
         yield from accuracies("softmax", softmax(logits).mean(axis=1), labels)
         yield from accuracies("logits", logits.mean(axis=1), labels)
@@ -92,7 +92,7 @@ class Classification:
 
     def scores(self, frozen) -> Scores:
         """What `run` judges."""
-        logits, labels, indices = answers(frozen, self.test, self.modality, self.clips)
+        logits, labels, indices = answers(frozen, self.test, self.stream, self.clips)
         check_labels(labels, indices, logits.shape[-1])
         names = tuple(self.test[int(i)].name for i in indices)
         return Scores(names, labels, softmax(logits).mean(axis=1), logits.mean(axis=1))
@@ -130,14 +130,14 @@ class SeveralClasses:
 
     Attributes:
       test: a source; a 'difficult' class of a record does not count.
-      modality: the trunk's name.
+      stream: the trunk's name.
       clips: of a record, crops included.
       kinds, ties: as of `average_precision`.
       every: steps between runs during training; 0 is only at the end.
     """
 
     test: Source
-    modality: str = "vision"
+    stream: str = "vision"
     clips: int = 1
     kinds: tuple[str, ...] = KINDS
     ties: str = TIES[0]
@@ -145,7 +145,7 @@ class SeveralClasses:
 
     def run(self, frozen) -> Iterator[tuple[str, float]]:
         """`frozen`: a fine-tuned network. ValueError for a class without a positive."""
-        logits, _, indices = answers(frozen, self.test, self.modality, self.clips)
+        logits, _, indices = answers(frozen, self.test, self.stream, self.clips)
         shown = presence(self.test, indices, logits.shape[-1])
         for name, values in (("sigmoid", sigmoid(logits)), ("logits", logits)):
             for place, kind in enumerate(self.kinds):
@@ -162,13 +162,13 @@ class Pose:
 
     Attributes:
       test: pictures with `extra['joints']`, see `data.annotations`.
-      modality: the trunk's name.
+      stream: the trunk's name.
       scale, torso, thresholds: as of `Keypoints`.
       every: steps between runs during training; 0 is only at the end.
     """
 
     test: Source
-    modality: str = "vision"
+    stream: str = "vision"
     scale: str = "annotated"
     torso: tuple[int, ...] = ()
     thresholds: tuple[float, ...] = (0.1, 0.2, 0.5)
@@ -177,7 +177,7 @@ class Pose:
     def run(self, frozen) -> Iterator[tuple[str, float]]:
         """`frozen`: a fine-tuned network. MediaError without joints."""
         check_scale(self.scale, self.torso)
-        places, _, indices = answers(frozen, self.test, self.modality, 1)
+        places, _, indices = answers(frozen, self.test, self.stream, 1)
         _, true, sizes, scale = poses(self.test, indices, self.scale, self.torso)
         if places.shape[-1] != 2 * true.shape[1]:
             raise ValueError(

@@ -12,8 +12,8 @@ from scipy.special import logsumexp
 
 from ssl_jax.data.image import crop, resize
 from ssl_jax.data.record import Source
-from ssl_jax.evals.pictures import inputs
-from ssl_jax.evals.probe import finite_rows, unit
+from ssl_jax.drawing.pages import inputs
+from ssl_jax.solvers.probe import finite_rows, unit
 
 
 def alignment(
@@ -75,7 +75,7 @@ def mean_cosine(x: Float[np.ndarray, "n d"]) -> float:
 
 
 def modality_gap(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"]) -> float:
-    """Distance of the means of two modalities' rows of unit length (Liang et al. 2022)."""
+    """Distance of the means of two streams' rows of unit length (Liang et al. 2022)."""
     return float(np.linalg.norm(x.mean(axis=0) - y.mean(axis=0)))
 
 
@@ -109,13 +109,13 @@ class Geometry:
         mirrored (pictures and films), or 'clips', another clip of the record (films and sounds;
         of a picture it is the same).
       area: smallest and largest share of the picture in a crop.
-      other: a modality with the same layers to measure the gap to; '' for none.
+      other: a stream with the same layers to measure the gap to; '' for none.
       seed: of the crops.
       every: steps between runs during training; 0 is only at the end.
     """
 
     source: Source
-    modality: str = "vision"
+    stream: str = "vision"
     layers: tuple[str, ...] = ()
     limit: int = 512
     pairs: str = "crops"
@@ -129,11 +129,11 @@ class Geometry:
         if self.pairs not in ("crops", "clips"):
             raise ValueError(f"pairs={self.pairs!r}: must be crops or clips")
         clips = 2 if self.pairs == "clips" else 1
-        raw, indices = inputs(frozen, self.source, self.modality, clips, self.limit)
+        raw, indices = inputs(frozen, self.source, self.stream, clips, self.limit)
         first = raw[:, 0]
         second = raw[:, 1] if self.pairs == "clips" else crops(first, self.area, self.seed)
-        features, low, high = vectors(frozen, self.modality, first, self.layers)
-        positives, *_ = vectors(frozen, self.modality, second, self.layers)
+        features, low, high = vectors(frozen, self.stream, first, self.layers)
+        positives, *_ = vectors(frozen, self.stream, second, self.layers)
         others = {}
         if self.other:
             raw, _ = inputs(frozen, self.source, self.other, 1, self.limit)
@@ -155,7 +155,7 @@ class Geometry:
 
 
 def vectors(
-    frozen, modality: str, raw: np.ndarray, layers: tuple[str, ...]
+    frozen, stream: str, raw: np.ndarray, layers: tuple[str, ...]
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Layer -> features (n c), maps averaged; and each unit's smallest and largest value (c).
 
@@ -164,7 +164,7 @@ def vectors(
     means, lows, highs = {}, {}, {}
     for start in range(0, len(raw), frozen.batch_size):
         part = raw[start : start + frozen.batch_size]
-        out = frozen.maps(modality, part, layers) if layers else frozen.encode(modality, part)
+        out = frozen.maps(stream, part, layers) if layers else frozen.encode(stream, part)
         for name, x in out.items():
             x = np.asarray(x, np.float64)
             inner = tuple(range(1, x.ndim - 1))

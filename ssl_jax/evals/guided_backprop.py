@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ssl_jax.data.record import Source
-from ssl_jax.evals.pictures import Tile, around_grey, as_picture, inputs, page, stretched
-from ssl_jax.evals.relu_rules import with_relu_rule
-from ssl_jax.sharding import put_same
+from ssl_jax.devices.sharding import put_same
+from ssl_jax.drawing.pages import Tile, around_grey, as_picture, inputs, page, stretched
+from ssl_jax.ops.relu_rules import with_relu_rule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +41,7 @@ class GuidedBackprop:
 
     source: Source
     layer: str
-    modality: str = "vision"
+    stream: str = "vision"
     count: int = 6
     units: int = 100
     crops: int = 4
@@ -55,20 +55,20 @@ class GuidedBackprop:
             raise ValueError(
                 f"units={self.units} must be at least 1, crops={self.crops} at least 0"
             )
-        raw, _ = inputs(frozen, self.source, self.modality, 1, self.count)
+        raw, _ = inputs(frozen, self.source, self.stream, 1, self.count)
         method, variables = frozen.method, frozen.variables
-        trunk = getattr(method.net, self.modality)
+        trunk = getattr(method.net, self.stream)
 
         @jax.jit
         def look(variables, raw):
-            own = {k: tree[self.modality] for k, tree in variables.items() if self.modality in tree}
-            x = method.prepare(self.modality, raw[None]).astype(jnp.float32)
+            own = {k: tree[self.stream] for k, tree in variables.items() if self.stream in tree}
+            x = method.prepare(self.stream, raw[None]).astype(jnp.float32)
 
             def layer(x):
                 layers = trunk.apply(own, x, train=False)
                 if self.layer not in layers:
                     raise ValueError(
-                        f"no layer '{self.layer}' in {self.modality}; it has {', '.join(layers)}"
+                        f"no layer '{self.layer}' in {self.stream}; it has {', '.join(layers)}"
                     )
                 return layers[self.layer].astype(jnp.float32)
 

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 
 from ssl_jax.data.annotations import joints_of
 from ssl_jax.data.record import MediaError, Record, Source
-from ssl_jax.evals.keypoint_scores import (
+from ssl_jax.scores.keypoints import (
     auc_mpii,
     auc_plain,
     body_size,
@@ -16,8 +16,8 @@ from ssl_jax.evals.keypoint_scores import (
     joint_distances,
     pck,
 )
-from ssl_jax.evals.probe import finite_rows, standardise
-from ssl_jax.evals.regression import regress
+from ssl_jax.solvers.probe import finite_rows, standardise
+from ssl_jax.solvers.regression import regress
 
 SCALES = ("annotated", "head", "body", "torso")
 
@@ -51,7 +51,7 @@ class Keypoints:
 
     train: Source
     test: Source
-    modality: str = "vision"
+    stream: str = "vision"
     layers: tuple[str, ...] = ()
     pool: str = "max"
     scale: str = "annotated"
@@ -65,7 +65,7 @@ class Keypoints:
         """`frozen`: a trained network, `ssl_jax.frozen.Frozen`. MediaError without joints."""
         check_scale(self.scale, self.torso)
         train, test = (
-            frozen.features(source, self.modality, self.layers, 1, self.pool)
+            frozen.features(source, self.stream, self.layers, 1, self.pool)
             for source in (self.train, self.test)
         )
         shares, *_ = poses(self.train, train.indices, self.scale, self.torso)

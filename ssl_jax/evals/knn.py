@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ssl_jax.data.record import Source
-from ssl_jax.evals.probe import class_ranks, classes_of, finite_rows, unit
+from ssl_jax.solvers.probe import class_ranks, classes_of, finite_rows, unit
 
 # Similarities held at once, 64 MiB, and blocks of them that are worked through in one go: memory
 # that is taken anew for every block costs as much as sorting it.
@@ -153,7 +153,7 @@ class Knn:
 
     train: Source
     test: Source
-    modality: str = "vision"
+    stream: str = "vision"
     layers: tuple[str, ...] = ()
     clips: int = 1
     pool: str = "max"
@@ -166,7 +166,7 @@ class Knn:
         if self.temperature <= 0:
             raise ValueError(f"temperature={self.temperature}: must be above 0")
         train, test = (
-            frozen.features(source, self.modality, self.layers, self.clips, self.pool)
+            frozen.features(source, self.stream, self.layers, self.clips, self.pool)
             for source in (self.train, self.test)
         )
         classes, labels, truth = classes_of(train, test)

@@ -2,10 +2,10 @@
 
 The protocol of Zhang, Isola & Efros 2016 (Colorful Image Colorization) and those after it: each
 layer's maps are pooled to about 9000 numbers and a linear classifier is trained on them. By default
-that is logistic regression at its exact optimum (`logistic.py`), with nothing to tune; or SGD with
-the pooling, normalisation and schedule of a paper, by its name (`sgd_probe.py`). Features are fixed
-where the papers crop and flip anew in every epoch, so numbers are close to, but not the same as,
-theirs.
+that is logistic regression at its exact optimum (`solvers/logistic.py`), with nothing to tune; or
+SGD with the pooling, normalisation and schedule of a paper, by its name (`solvers/sgd.py`).
+Features are fixed where the papers crop and flip anew in every epoch, so numbers are close to, but
+not the same as, theirs.
 """
 
 import dataclasses
@@ -15,8 +15,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from ssl_jax.data.record import Source
-from ssl_jax.evals import logistic, sgd_probe
-from ssl_jax.evals.probe import check, class_ranks, classes_of, drawn, probe, results, rows_of
+from ssl_jax.solvers import logistic, sgd
+from ssl_jax.solvers.probe import check, class_ranks, classes_of, drawn, probe, results, rows_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Linear:
       clips: clips of a record whose features are averaged.
       pool: 'max' or 'avg', how large maps are made smaller; a protocol brings its own.
       protocol: 'exact', logistic regression on standardised features; or 'fair', 'rotnet',
-        'zhang', 'kolesnikov', 'simclr': `sgd_probe.PROTOCOLS`.
+        'zhang', 'kolesnikov', 'simclr': `sgd.PROTOCOLS`.
       l2: strengths to choose from, relative to the mean loss; the whole grid is fitted at once.
         Of the exact protocol only.
       folds: of the cross-validation that chooses; 1 holds out a fifth of train once.
@@ -41,7 +41,7 @@ class Linear:
 
     train: Source
     test: Source
-    modality: str = "vision"
+    stream: str = "vision"
     layers: tuple[str, ...] = ()
     clips: int = 1
     pool: str = "max"
@@ -57,17 +57,17 @@ class Linear:
     def __post_init__(self):
         if self.protocol == "exact":
             return
-        if self.protocol not in sgd_probe.PROTOCOLS:
-            known = ", ".join(("exact", *sgd_probe.PROTOCOLS))
+        if self.protocol not in sgd.PROTOCOLS:
+            known = ", ".join(("exact", *sgd.PROTOCOLS))
             raise ValueError(f"protocol={self.protocol!r}: must be one of {known}")
-        object.__setattr__(self, "settings", str(sgd_probe.PROTOCOLS[self.protocol]))
+        object.__setattr__(self, "settings", str(sgd.PROTOCOLS[self.protocol]))
 
     def run(self, frozen) -> Iterator[tuple[str, float]]:
         """`frozen`: a trained network, `ssl_jax.frozen.Frozen`. ValueError without labels."""
         exact = self.protocol == "exact"
-        pool = self.pool if exact else sgd_probe.PROTOCOLS[self.protocol].pool
+        pool = self.pool if exact else sgd.PROTOCOLS[self.protocol].pool
         train, test = (
-            frozen.features(source, self.modality, self.layers, self.clips, pool)
+            frozen.features(source, self.stream, self.layers, self.clips, pool)
             for source in (self.train, self.test)
         )
         if not exact:
@@ -82,11 +82,11 @@ class Linear:
         classes, labels, truth = classes_of(train, test)
         layers = {layer: rows_of(train, test, layer) for layer in train.layers}
         ranks: dict[str, list[np.ndarray]] = {layer: [] for layer in layers}
-        protocol = sgd_probe.PROTOCOLS[self.protocol]
+        protocol = sgd.PROTOCOLS[self.protocol]
         for seed in range(self.seed, self.seed + (self.draws if self.labels_per_class else 1)):
             rows = drawn(labels, self.labels_per_class, seed)
             x = {layer: inner[rows] for layer, (inner, _) in layers.items()}
-            heads = sgd_probe.fit(x, labels[rows], len(classes), protocol, seed, mesh)
+            heads = sgd.fit(x, labels[rows], len(classes), protocol, seed, mesh)
             for layer, (weight, bias) in heads.items():
                 ranks[layer].append(class_ranks(layers[layer][1] @ weight + bias, truth))
         for layer in layers:

@@ -8,10 +8,12 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ssl_jax.data.record import Source
-from ssl_jax.evals import logistic, ridge, squared_hinge
-from ssl_jax.evals.average_precision import TIES, mean_average_precision
+from ssl_jax.evals import ridge
 from ssl_jax.evals.multi_labels import presence
-from ssl_jax.evals.probe import (
+from ssl_jax.evals.svm import choose_costs, normalised
+from ssl_jax.scores.average_precision import TIES, mean_average_precision
+from ssl_jax.solvers import logistic, squared_hinge
+from ssl_jax.solvers.probe import (
     choose,
     class_ranks,
     classes_of,
@@ -23,7 +25,6 @@ from ssl_jax.evals.probe import (
     scores_of,
     standardise,
 )
-from ssl_jax.evals.svm import choose_costs, normalised
 
 # With the strengths that are tried by default: for logistic relative to the mean loss, for ridge to
 # the sum over records (`ridge.Ridge`'s).
@@ -59,7 +60,7 @@ class LowShot:
 
     train: Source
     test: Source
-    modality: str = "vision"
+    stream: str = "vision"
     layers: tuple[str, ...] = ()
     clips: int = 1
     pool: str = "max"
@@ -80,7 +81,7 @@ class LowShot:
             raise ValueError(f"draws={self.draws}, shots={self.shots}: at least one of each")
         names = ("input", *(n for n in self.layers if n != "input")) if self.layers else ()
         train, test = (
-            frozen.features(source, self.modality, names, self.clips, self.pool)
+            frozen.features(source, self.stream, names, self.clips, self.pool)
             for source in (self.train, self.test)
         )
         classes, labels, truth = classes_of(train, test)
@@ -161,7 +162,7 @@ class VocLowShot:
 
     train: Source
     test: Source
-    modality: str = "vision"
+    stream: str = "vision"
     layers: tuple[str, ...] = ()
     clips: int = 1
     pool: str = "windows"
@@ -182,7 +183,7 @@ class VocLowShot:
         if self.samples < 1:
             raise ValueError(f"samples={self.samples}: at least one is needed")
         train, test = (
-            frozen.features(source, self.modality, self.layers, self.clips, self.pool)
+            frozen.features(source, self.stream, self.layers, self.clips, self.pool)
             for source in (self.train, self.test)
         )
         shown = presence(self.train, train.indices, self.classes)

@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from ssl_jax.data.record import Record, Source
-from ssl_jax.evals.pictures import Tile, as_picture, page
-from ssl_jax.evals.probe import finite_rows, unit
+from ssl_jax.drawing.pages import Tile, as_picture, page
+from ssl_jax.solvers.probe import finite_rows, unit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Nearest:
 
     source: Source
     gallery: Source | None = None
-    modality: str = "vision"
+    stream: str = "vision"
     layers: tuple[str, ...] = ()
     queries: int = 10
     neighbours: int = 8
@@ -54,7 +54,7 @@ class Nearest:
             )
         gallery = self.source if self.gallery is None else self.gallery
         asked, found = (
-            frozen.features(source, self.modality, self.layers, 1, self.pool)
+            frozen.features(source, self.stream, self.layers, 1, self.pool)
             for source in (self.source, gallery)
         )
         count = min(self.queries, len(asked.indices))
@@ -103,7 +103,7 @@ class Nearest:
         return result
 
     def _picture(self, frozen, record: Record) -> UInt8[np.ndarray, "h w 3"]:
-        return as_picture(frozen.method.clips(record, self.modality, 1)[0])
+        return as_picture(frozen.method.clips(record, self.stream, 1)[0])
 
 
 def nearest_first(

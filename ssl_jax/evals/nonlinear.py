@@ -17,8 +17,8 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from ssl_jax.data.record import Source
-from ssl_jax.evals.probe import check, class_ranks, classes_of, drawn, results, rows_of
 from ssl_jax.models.heads import ConvHead, MLPHead
+from ssl_jax.solvers.probe import check, class_ranks, classes_of, drawn, results, rows_of
 
 # Shares of the training after which the learning rate falls to a fifth; theirs, of 100 epochs.
 DROPS = {"conv": (0.35, 0.7, 0.85), "mlp": (0.2, 0.4, 0.45)}
@@ -52,7 +52,7 @@ class Nonlinear:
 
     train: Source
     test: Source
-    modality: str = "vision"
+    stream: str = "vision"
     layers: tuple[str, ...] = ("block2",)
     head: str = "conv"
     features: int = 192
@@ -75,7 +75,7 @@ class Nonlinear:
         """`frozen`: a trained network, `ssl_jax.frozen.Frozen`. ValueError for 'conv' on no map."""
         check((self.weight_decay,), self.draws)
         train, test = (
-            frozen.features(source, self.modality, self.layers, pool="whole")
+            frozen.features(source, self.stream, self.layers, pool="whole")
             for source in (self.train, self.test)
         )
         classes, labels, truth = classes_of(train, test)
@@ -93,8 +93,8 @@ class Nonlinear:
 
     def _shape(self, frozen, layer: str) -> tuple[int, ...]:
         """Of what the head sees of one record."""
-        raw = frozen.method.clips(self.test[0], self.modality, 1)
-        shape = frozen.encode(self.modality, raw)[layer].shape[1:]
+        raw = frozen.method.clips(self.test[0], self.stream, 1)
+        shape = frozen.encode(self.stream, raw)[layer].shape[1:]
         if self.head == "conv" and len(shape) != 3:
             raise ValueError(f"layer {layer} is no map but of shape {shape}; take head='mlp'")
         return shape if self.head == "conv" else (int(np.prod(shape)),)

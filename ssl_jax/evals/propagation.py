@@ -9,10 +9,10 @@ from jaxtyping import Float, Int, UInt8
 from ssl_jax.data.annotations import joints_of, masks_of
 from ssl_jax.data.image import resize
 from ssl_jax.data.record import MediaError, Record, Source
-from ssl_jax.evals.keypoint_scores import body_size, joint_distances, pck
-from ssl_jax.evals.label_propagation import propagate
-from ssl_jax.evals.mask_scores import film_scores
-from ssl_jax.evals.pictures import Tile, page
+from ssl_jax.drawing.pages import Tile, page
+from ssl_jax.scores.keypoints import body_size, joint_distances, pck
+from ssl_jax.scores.masks import film_scores
+from ssl_jax.solvers.label_propagation import propagate
 
 COLOURS = np.array([(230, 60, 50), (60, 120, 230), (70, 190, 80), (240, 190, 40), (170, 80, 200)])
 COLUMNS = ("J", "J_recall", "J_decay", "F", "F_recall", "F_decay")
@@ -46,7 +46,7 @@ class MaskPropagation:
 
     source: Source
     layers: tuple[str, ...]
-    modality: str = "vision"
+    stream: str = "vision"
     short_side: int = 480
     multiple: int = 8
     context: int = 7
@@ -92,7 +92,7 @@ class MaskPropagation:
         height, width = frames.shape[1:3]
         scale = self.short_side / min(height, width) / self.multiple
         size = tuple(max(1, round(side * scale)) * self.multiple for side in (height, width))
-        return dense_features(frozen, record, self.modality, self.layers, frames, size)
+        return dense_features(frozen, record, self.stream, self.layers, frames, size)
 
     def _knobs(self) -> tuple:
         return (self.context, self.radius, self.top, self.temperature, self.first_everywhere)
@@ -123,7 +123,7 @@ class JointPropagation:
 
     source: Source
     layers: tuple[str, ...]
-    modality: str = "vision"
+    stream: str = "vision"
     size: int = 320
     sigma: float = 0.5
     strongest: int = 3
@@ -148,7 +148,7 @@ class JointPropagation:
             places = {"copy": np.repeat(true[:1], len(true), axis=0)}
             size = (self.size, self.size)
             for layer, features in dense_features(
-                frozen, record, self.modality, self.layers, frames, size
+                frozen, record, self.stream, self.layers, frames, size
             ):
                 cells = np.array([features.shape[2], features.shape[1]])
                 first = bumps((true[0] + 0.5) / picture * cells - 0.5, cells, self.sigma)
@@ -167,7 +167,7 @@ class JointPropagation:
 def dense_features(
     frozen,
     record: Record,
-    modality: str,
+    stream: str,
     layers: tuple[str, ...],
     frames: UInt8[np.ndarray, "t h w 3"],
     size: tuple[int, int],
@@ -180,14 +180,14 @@ def dense_features(
     if not layers:
         raise ValueError("layers: name those whose maps labels shall follow")
     resized = resize(frames, size)
-    example = frozen.method.clips(record, modality, 1)[0]
+    example = frozen.method.clips(record, stream, 1)[0]
     if example.ndim not in (3, 4) or example.shape[-1] != 3:
         raise ValueError(
-            f"{modality} takes inputs of shape {example.shape}: neither pictures nor films"
+            f"{stream} takes inputs of shape {example.shape}: neither pictures nor films"
         )
     films = example.ndim == 4
     for number, layer in enumerate(layers):
-        maps = frozen.maps(modality, resized[None] if films else resized, (layer,))[layer]
+        maps = frozen.maps(stream, resized[None] if films else resized, (layer,))[layer]
         maps = maps[0] if films else maps
         if maps.ndim != 4 or len(maps) != len(frames):
             raise ValueError(

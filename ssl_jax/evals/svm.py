@@ -8,10 +8,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from ssl_jax.data.record import MediaError, Source
-from ssl_jax.evals import squared_hinge
-from ssl_jax.evals.average_precision import KINDS, TIES, average_precision, mean_average_precision
 from ssl_jax.evals.multi_labels import presence
-from ssl_jax.evals.probe import classes_of, finite_rows, held_folds, standardise
+from ssl_jax.scores.average_precision import KINDS, TIES, average_precision, mean_average_precision
+from ssl_jax.solvers import squared_hinge
+from ssl_jax.solvers.probe import classes_of, finite_rows, held_folds, standardise
 
 NORMALISATIONS = ("length", "standard", "none")
 
@@ -100,7 +100,7 @@ class VocSvm:
 
     train: Source
     test: Source
-    modality: str = "vision"
+    stream: str = "vision"
     layers: tuple[str, ...] = ()
     clips: int = 1
     pool: str = "windows"
@@ -120,7 +120,7 @@ class VocSvm:
         if self.difficult not in ("negative", "left_out"):
             raise ValueError(f"difficult={self.difficult!r}: must be negative or left_out")
         train, test = (
-            frozen.features(source, self.modality, self.layers, self.clips, self.pool)
+            frozen.features(source, self.stream, self.layers, self.clips, self.pool)
             for source in (self.train, self.test)
         )
         shown = presence(self.train, train.indices, self.classes)
@@ -167,7 +167,7 @@ class Svm:
 
     train: Source
     test: Source | None = None
-    modality: str = "audio"
+    stream: str = "audio"
     layers: tuple[str, ...] = ()
     clips: int = 10
     pool: str = "max"
@@ -180,7 +180,7 @@ class Svm:
 
     def run(self, frozen) -> Iterator[tuple[str, float]]:
         """`frozen`: a trained network, `ssl_jax.frozen.Frozen`. ValueError without labels."""
-        settings = self.modality, self.layers, self.clips, self.pool, False
+        settings = self.stream, self.layers, self.clips, self.pool, False
         train = frozen.features(self.train, *settings)
         test = train if self.test is None else frozen.features(self.test, *settings)
         classes, labels, truth = classes_of(train, test)

@@ -8,14 +8,14 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from ssl_jax.data.record import Record, Source
-from ssl_jax.evals.probe import finite_rows, unit
-from ssl_jax.evals.retrieval import (
+from ssl_jax.scores.retrieval import (
     QUERIES,
     first_ranks,
     median_rank,
     recall_at,
     recall_by_chance,
 )
+from ssl_jax.solvers.probe import finite_rows, unit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +75,7 @@ class TextVideoRetrieval:
 
     Attributes:
       test: films with captions; those without are not in the gallery.
-      text, video: modalities.
+      text, video: streams.
       layer: of both.
       captions: of a film that count, the first ones; 0 for all.
       clips: clips of a film whose embeddings are averaged.

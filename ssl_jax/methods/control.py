@@ -38,8 +38,8 @@ class Control(Method):
         return self.method.net
 
     @property
-    def modalities(self) -> tuple[str, ...]:
-        return self.method.modalities
+    def streams(self) -> tuple[str, ...]:
+        return self.method.streams
 
     def views(self, record: Record, rng: np.random.Generator) -> Example:
         return self.method.views(record, rng)
@@ -58,8 +58,8 @@ class Control(Method):
             batch = {**batch, name: batch[name][rows]}
         return batch
 
-    def prepare(self, modality: str, raw: jax.Array) -> jax.Array:
-        return self.method.prepare(modality, raw)
+    def prepare(self, stream: str, raw: jax.Array) -> jax.Array:
+        return self.method.prepare(stream, raw)
 
     def objective(self, outputs, batch: Batch):
         return self.method.objective(outputs, batch)
@@ -67,11 +67,11 @@ class Control(Method):
     def refresh(self, params, state, sweep, key):
         return self.method.refresh(params, state, sweep, key)
 
-    def clips(self, record: Record, modality: str, count: int) -> np.ndarray:
-        return self.method.clips(record, modality, count)
+    def clips(self, record: Record, stream: str, count: int) -> np.ndarray:
+        return self.method.clips(record, stream, count)
 
-    def encode(self, variables: dict, modality: str, raw: jax.Array) -> dict[str, jax.Array]:
-        return self.method.encode(variables, modality, raw)
+    def encode(self, variables: dict, stream: str, raw: jax.Array) -> dict[str, jax.Array]:
+        return self.method.encode(variables, stream, raw)
 
 
 def controlled(method: Method, names: tuple[str, ...]) -> Method:

@@ -40,8 +40,8 @@ class FinetuneNet(nn.Module):
     @nn.compact
     def layers(self, batch: Batch, train: bool) -> dict[str, jax.Array]:
         """The trunk's layers, and 'head', the answers (b k)."""
-        modality = "difference" if self.vision is None else "vision"
-        layers = getattr(self, modality)(batch[modality], train and not self.still)
+        stream = "difference" if self.vision is None else "vision"
+        layers = getattr(self, stream)(batch[stream], train and not self.still)
         name = self.layer or list(layers)[-1]
         if name not in layers:
             raise ValueError(
@@ -175,17 +175,17 @@ class Finetune(Method):
         frames = record.need_frames()(numbers)
         target = self.task.target(record, int(numbers[0]), frames.shape[1:3])
         frames = self._resized(frames)
-        (modality,) = self.modalities
-        return {modality: frames if self.frames else frames[0], "target": target}
+        (stream,) = self.streams
+        return {stream: frames if self.frames else frames[0], "target": target}
 
     def _resized(self, frames: np.ndarray) -> np.ndarray:
         size = (self.height, self.width)
         return resize(frames, size) if self.fit == "stretch" else cover(frames, size)
 
     def augment(self, batch: Batch, key: jax.Array) -> Batch:
-        (modality,) = self.modalities
+        (stream,) = self.streams
         key_crop, key_flip, key_colour = jax.random.split(key, 3)
-        images = batch[modality]
+        images = batch[stream]
         if self.area or self.jitter:
             images = images.astype(jnp.float32) / 255.0
         if self.area:
@@ -197,18 +197,18 @@ class Finetune(Method):
             images = random_flip(key_flip, images, self.flip)
         if self.jitter:
             images = colour_jitter(key_colour, images, self.jitter)
-        return {**batch, modality: images}
+        return {**batch, stream: images}
 
-    def prepare(self, modality: str, raw: jax.Array) -> jax.Array:
+    def prepare(self, stream: str, raw: jax.Array) -> jax.Array:
         x = raw.astype(jnp.float32) / 255.0 if raw.dtype == jnp.uint8 else raw
-        if modality == "difference":
+        if stream == "difference":
             return frame_differences(x)
         return (x - jnp.array(self.mean)) / jnp.array(self.std)
 
     def objective(self, outputs: jax.Array, batch: Batch):
         return self.task.loss(outputs, batch["target"])
 
-    def clips(self, record: Record, modality: str, count: int) -> np.ndarray:
+    def clips(self, record: Record, stream: str, count: int) -> np.ndarray:
         places = -(-count // self.crops)
         if self.frames:
             numbers = even_clips(record.num_frames, places, self.frames, self.stride)
@@ -224,6 +224,6 @@ class Finetune(Method):
         rows = cut.reshape(-1, *cut.shape[2:])[:count]
         return rows if self.frames else rows[:, 0]
 
-    def encode(self, variables: dict, modality: str, raw: jax.Array) -> dict[str, jax.Array]:
-        batch = {modality: self.prepare(modality, raw)}
+    def encode(self, variables: dict, stream: str, raw: jax.Array) -> dict[str, jax.Array]:
+        batch = {stream: self.prepare(stream, raw)}
         return self.net.apply(variables, batch, train=False, method="layers")

@@ -75,7 +75,7 @@ class Multitask(Method):
         return next(iter(self.tasks.values())).net
 
     @property
-    def modalities(self) -> tuple[str, ...]:
+    def streams(self) -> tuple[str, ...]:
         return self.shared
 
     def with_dtype(self, dtype: str) -> "Multitask":
@@ -151,20 +151,20 @@ class Multitask(Method):
             "a multitask's loss is the sum of its tasks'; it has no objective of its own"
         )
 
-    def clips(self, record: Record, modality: str, count: int) -> np.ndarray:
-        return next(iter(self.tasks.values())).clips(record, modality, count)
+    def clips(self, record: Record, stream: str, count: int) -> np.ndarray:
+        return next(iter(self.tasks.values())).clips(record, stream, count)
 
-    def prepare(self, modality: str, raw: jax.Array) -> jax.Array:
-        return self._task(next(iter(self.tasks))).prepare(modality, raw)
+    def prepare(self, stream: str, raw: jax.Array) -> jax.Array:
+        return self._task(next(iter(self.tasks))).prepare(stream, raw)
 
-    def encode(self, variables: dict, modality: str, raw: jax.Array) -> dict[str, jax.Array]:
-        if modality not in self._lassos():
-            return super().encode(variables, modality, raw)
-        lasso, x = getattr(self.net, modality), self.prepare(modality, raw)
+    def encode(self, variables: dict, stream: str, raw: jax.Array) -> dict[str, jax.Array]:
+        if stream not in self._lassos():
+            return super().encode(variables, stream, raw)
+        lasso, x = getattr(self.net, stream), self.prepare(stream, raw)
         layers, sums = {}, {}
         for name in self.tasks:
             own = {c: self._of_task(tree, name) for c, tree in variables.items()}
-            own = {c: tree[modality] for c, tree in own.items() if modality in tree}
+            own = {c: tree[stream] for c, tree in own.items() if stream in tree}
             layers = lasso.apply(own, x, train=False)
             sums[f"{name}_units"] = layers.pop("combined")
         return {**layers, **sums}
@@ -224,8 +224,8 @@ class Lightness(Method):
         return self.method.net
 
     @property
-    def modalities(self) -> tuple[str, ...]:
-        return self.method.modalities
+    def streams(self) -> tuple[str, ...]:
+        return self.method.streams
 
     def views(self, record: Record, rng: np.random.Generator) -> Example:
         return self.method.views(record, rng)
@@ -233,7 +233,7 @@ class Lightness(Method):
     def augment(self, batch: Batch, key: jax.Array) -> Batch:
         return self.method.augment(batch, key)
 
-    def prepare(self, modality: str, raw: jax.Array) -> jax.Array:
+    def prepare(self, stream: str, raw: jax.Array) -> jax.Array:
         lightness = rgb_to_lab(raw.astype(jnp.float32) / self.white)[..., :1] / 50.0 - 1.0
         return jnp.repeat(lightness, 3, axis=-1)
 

@@ -177,47 +177,6 @@ class AlexNet(nn.Module):
         return local_response_norm(x) if self.lrn else x
 
 
-class GroupedConv(nn.Module):
-    """Square 2-D convolution whose groups of output channels each see one group of inputs.
-
-    Parameters: `kernel` (h w c/groups o) and `bias` (o). Computed as one convolution a group,
-    because grouped ones are many times slower on CPU and no faster elsewhere for two groups.
-    """
-
-    features: int
-    size: int
-    stride: int = 1
-    padding: int = 0
-    groups: int = 1
-    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
-    bias_init: nn.initializers.Initializer = nn.initializers.zeros
-    dtype: str = "float32"
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 o"]:
-        if x.shape[-1] % self.groups or self.features % self.groups:
-            raise ValueError(
-                f"GroupedConv: {x.shape[-1]} -> {self.features} channels do not divide into "
-                f"{self.groups} groups"
-            )
-        shape = (self.size, self.size, x.shape[-1] // self.groups, self.features)
-        kernel = self.param("kernel", self.kernel_init, shape).astype(self.dtype)
-        bias = self.param("bias", self.bias_init, (self.features,)).astype(self.dtype)
-        inputs = jnp.split(x.astype(self.dtype), self.groups, axis=-1)
-        kernels = jnp.split(kernel, self.groups, axis=-1)
-        outputs = [
-            lax.conv_general_dilated(
-                part,
-                weights,
-                (self.stride, self.stride),
-                ((self.padding, self.padding),) * 2,
-                dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            )
-            for part, weights in zip(inputs, kernels, strict=True)
-        ]
-        return jnp.concatenate(outputs, axis=-1) + bias
-
-
 def local_response_norm(
     x: Float[Array, "b h w c"], size: int = 5, alpha: float = 1e-4, beta: float = 0.75
 ) -> Float[Array, "b h w c"]:

@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 from jaxtyping import Array, Float
 
-from ssl_jax.ops.conv3d import Conv3D
+from ssl_jax.models.layers import Conv3D
 from ssl_jax.ops.pooling import global_avg_pool, max_pool
 
 

@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 from jaxtyping import Array, Float
 
-from ssl_jax.models.alexnet import GroupedConv
+from ssl_jax.models.layers import GroupedConv
 from ssl_jax.ops.pooling import max_pool
 
 

@@ -268,7 +268,7 @@ def cross_and_learn(
     weight: float = 0.5,
     eps: float = 1e-4,
 ) -> tuple[Float[Array, ""], Metrics]:
-    """Cross and Learn (Sayed et al. 2018): modalities of one film agree, films differ.
+    """Cross and Learn (Sayed et al. 2018): streams of one film agree, films differ.
 
         d(a, b) = 1 - a.b / (sqrt(a.a + eps) sqrt(b.b + eps))
         cross   = mean of [d(r1, f1) + d(r2, f2)] / 2
@@ -281,7 +281,7 @@ def cross_and_learn(
     Args:
       r1, f1: frame and motion features of the first film of each item.
       r2, f2: of the second film.
-      weight: of drawing modalities together against telling films apart.
+      weight: of drawing streams together against telling films apart.
       eps: added to squared lengths.
 
     Returns:

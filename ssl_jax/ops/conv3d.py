@@ -4,7 +4,6 @@ XLA's CPU backend runs 3-D convolutions 2-6 times slower than the same arithmeti
 a 3-D convolution is folded into one 2-D convolution. The parameters and the result are the same.
 """
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -82,34 +81,3 @@ def _fold(x: Array, kernel: Array, strides, pads) -> Array:
     kernel = kernel.transpose(1, 2, 0, 3, 4).reshape(kh, kw, kt * ci, co)
     out = _conv2d(x, kernel, (sh, sw), pads[1:])
     return out.reshape(b, t, *out.shape[1:])
-
-
-class Conv3D(nn.Module):
-    """Layer of `conv3d`: parameters `kernel` (kt kh kw c o) and `bias` (o), whatever `impl`.
-
-    Attributes:
-      features: channels out.
-      kernel_size, strides, padding, impl: see `conv3d`; sizes and strides are (t, h, w).
-      use_bias: adds a bias that starts at zero.
-      kernel_init: initialiser of the kernel.
-      dtype: of the computation; parameters are float32.
-    """
-
-    features: int
-    kernel_size: tuple[int, int, int] = (3, 3, 3)
-    strides: tuple[int, int, int] = (1, 1, 1)
-    padding: str | tuple = "SAME"
-    use_bias: bool = True
-    dtype: str = "float32"
-    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
-    impl: str = "auto"
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b t h w c"]) -> Float[Array, "b t2 h2 w2 o"]:
-        shape = (*self.kernel_size, x.shape[-1], self.features)
-        kernel = self.param("kernel", self.kernel_init, shape).astype(self.dtype)
-        out = conv3d(x.astype(self.dtype), kernel, self.strides, self.padding, self.impl)
-        if self.use_bias:
-            bias = self.param("bias", nn.initializers.zeros, (self.features,))
-            out = out + bias.astype(self.dtype)
-        return out

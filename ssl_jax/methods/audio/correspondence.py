@@ -42,12 +42,12 @@ class CorrespondenceNet(nn.Module):
         sound = self.embed("audio", sounds.reshape(-1, *sounds.shape[2:]), train)["embedding"]
         return frame, sound.reshape(*sounds.shape[:2], -1), self.calibration
 
-    def embed(self, modality: str, x: jax.Array, train: bool) -> dict[str, jax.Array]:
+    def embed(self, stream: str, x: jax.Array, train: bool) -> dict[str, jax.Array]:
         """The trunk's layers, and 'embedding' (b, d) of length 1."""
         trunk, head = {
             "vision": (self.vision, self.vision_head),
             "audio": (self.audio, self.audio_head),
-        }[modality]
+        }[stream]
         layers = trunk(x, train)
         return {**layers, "embedding": head(layers["pool"])}
 
@@ -146,8 +146,8 @@ class Correspondence(Method):
         frames = random_flip(flip, random_crop(crop, batch["vision"], self.crop))
         return {**batch, "vision": frames}
 
-    def prepare(self, modality: str, raw: jax.Array) -> jax.Array:
-        if modality == "audio":
+    def prepare(self, stream: str, raw: jax.Array) -> jax.Array:
+        if stream == "audio":
             return log_spectrogram(raw, self.window, self.hop, self.bins)
         return raw.astype(jnp.float32) / 127.5 - 1.0
 
@@ -160,13 +160,13 @@ class Correspondence(Method):
         other = others[:, 0] if self.within else jnp.roll(own, 1, axis=0)
         return match(frame, own, other, *calibration)
 
-    def clips(self, record: Record, modality: str, count: int) -> np.ndarray:
+    def clips(self, record: Record, stream: str, count: int) -> np.ndarray:
         starts = even_times(record.duration, self.seconds, count, self.grid)
-        if modality == "audio":
+        if stream == "audio":
             return np.stack([self.sound(record, start) for start in starts])
         numbers = [record.frame_at(start + self.seconds / 2) for start in starts]
         return square(record.need_frames()(numbers), self.crop)
 
-    def encode(self, variables: dict, modality: str, raw: jax.Array) -> dict[str, jax.Array]:
-        x = self.prepare(modality, raw)
-        return self.net.apply(variables, modality, x, False, method=CorrespondenceNet.embed)
+    def encode(self, variables: dict, stream: str, raw: jax.Array) -> dict[str, jax.Array]:
+        x = self.prepare(stream, raw)
+        return self.net.apply(variables, stream, x, False, method=CorrespondenceNet.embed)

@@ -96,7 +96,7 @@ class Autoencoder(Method):
             )
         return {"vision": corrupt(noise, clean, self.corruption, self.amount), "target": clean}
 
-    def prepare(self, modality: str, raw: jax.Array) -> jax.Array:
+    def prepare(self, stream: str, raw: jax.Array) -> jax.Array:
         """Bytes (b h w 3) become grey pictures (b h w 1) in 0..1; what `augment` made is so."""
         if raw.dtype != jnp.uint8:
             return raw
@@ -109,5 +109,5 @@ class Autoencoder(Method):
         metrics = {"squared_error": squares, "cross_entropy": entropy}
         return entropy if self.loss_name == "cross_entropy" else squares, metrics
 
-    def clips(self, record: Record, modality: str, count: int) -> np.ndarray:
+    def clips(self, record: Record, stream: str, count: int) -> np.ndarray:
         return even_squares(record, self.size, count)

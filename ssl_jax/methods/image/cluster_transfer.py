@@ -91,13 +91,13 @@ class ClusterTransfer(Method):
         images = random_flip(key_flip, random_crop(key_crop, batch["vision"], self.size))
         return {"vision": images, "target": batch["target"]}
 
-    def prepare(self, modality: str, raw: jax.Array) -> jax.Array:
+    def prepare(self, stream: str, raw: jax.Array) -> jax.Array:
         return (raw.astype(jnp.float32) / 255.0 - jnp.array(self.mean)) / jnp.array(self.std)
 
     def objective(self, outputs: jax.Array, batch: Batch):
         return classification(outputs, batch["target"])
 
-    def clips(self, record: Record, modality: str, count: int) -> np.ndarray:
+    def clips(self, record: Record, stream: str, count: int) -> np.ndarray:
         return even_squares(record, self.size, count)
 
 

@@ -97,7 +97,7 @@ class Colorization(Method):
         target = rgb_to_lab(images[:, :: self.stride, :: self.stride])[..., 1:]
         return {"vision": images, "target": target}
 
-    def prepare(self, modality: str, raw: jax.Array) -> jax.Array:
+    def prepare(self, stream: str, raw: jax.Array) -> jax.Array:
         return (rgb_to_lab(raw)[..., :1] - 50.0) / 50.0
 
     def objective(self, outputs: tuple[jax.Array, jax.Array], batch: Batch):
@@ -108,7 +108,7 @@ class Colorization(Method):
         away = annealed_mean(logits, self.temperature) - target
         return loss, {**metrics, "error": jnp.mean(jnp.linalg.norm(away, axis=-1))}
 
-    def clips(self, record: Record, modality: str, count: int) -> np.ndarray:
+    def clips(self, record: Record, stream: str, count: int) -> np.ndarray:
         return even_squares(record, self.size, count)
 
     def apply_to(self, variables: dict, images: jax.Array) -> jax.Array:

@@ -89,7 +89,7 @@ class Counting(Method):
     def normalised(self, x: jax.Array) -> jax.Array:
         return (x - jnp.array(self.mean)) / jnp.array(self.std)
 
-    def prepare(self, modality: str, raw: jax.Array) -> jax.Array:
+    def prepare(self, stream: str, raw: jax.Array) -> jax.Array:
         """Pixels as bytes are normalised; what `augment` made already is."""
         return self.normalised(raw.astype(jnp.float32) / 255.0) if raw.dtype == jnp.uint8 else raw
 
@@ -99,5 +99,5 @@ class Counting(Method):
             raise ValueError("counting: a batch needs 2 rows or more, one is the other's contrast")
         return counting(whole, tiles, jnp.roll(whole, 1, axis=0), self.margin)
 
-    def clips(self, record: Record, modality: str, count: int) -> np.ndarray:
+    def clips(self, record: Record, stream: str, count: int) -> np.ndarray:
         return even_squares(record, self.size, count)

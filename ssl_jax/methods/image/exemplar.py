@@ -98,14 +98,14 @@ class Exemplar(Method):
         x = random_hsv(colour, x, self.power, hue=self.hue)
         return {"vision": x, "target": batch["target"]}
 
-    def prepare(self, modality: str, raw: jax.Array) -> jax.Array:
+    def prepare(self, stream: str, raw: jax.Array) -> jax.Array:
         x = raw.astype(jnp.float32) / 255.0 if raw.dtype == jnp.uint8 else raw
         return x - jnp.array(self.mean)
 
     def objective(self, outputs: jax.Array, batch: Batch):
         return classification(outputs, batch["target"])
 
-    def clips(self, record: Record, modality: str, count: int) -> np.ndarray:
+    def clips(self, record: Record, stream: str, count: int) -> np.ndarray:
         return even_squares(record, self.stored, count)
 
 

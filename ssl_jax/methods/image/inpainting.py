@@ -119,7 +119,7 @@ class Inpainting(Method):
     def hide(self, images: jax.Array, hidden: jax.Array) -> jax.Array:
         return jnp.where(hidden > 0, jnp.array(self.fill) / 127.5 - 1, images)
 
-    def prepare(self, modality: str, raw: jax.Array) -> jax.Array:
+    def prepare(self, stream: str, raw: jax.Array) -> jax.Array:
         """Bytes are taken to -1..1; what `augment` made already is."""
         return raw.astype(jnp.float32) / 127.5 - 1 if raw.dtype == jnp.uint8 else raw
 
@@ -148,7 +148,7 @@ class Inpainting(Method):
         filled = jnp.where(hidden > 0, made, pictures)
         return jnp.round((filled.clip(-1, 1) + 1) * 127.5).astype(jnp.uint8)
 
-    def clips(self, record: Record, modality: str, count: int) -> np.ndarray:
+    def clips(self, record: Record, stream: str, count: int) -> np.ndarray:
         return even_squares(record, self.size, count)
 
 

@@ -102,13 +102,13 @@ class JigsawPlus(Method):
         places = jnp.broadcast_to(jnp.arange(9), (len(tiles), 1, 9))
         return {"vision": shown, "places": places, "target": target}
 
-    def prepare(self, modality: str, raw: jax.Array) -> jax.Array:
+    def prepare(self, stream: str, raw: jax.Array) -> jax.Array:
         return standardise(raw, self.rms)
 
     def objective(self, outputs: jax.Array, batch: Batch):
         return classification(outputs, batch["target"])
 
-    def clips(self, record: Record, modality: str, count: int) -> np.ndarray:
+    def clips(self, record: Record, stream: str, count: int) -> np.ndarray:
         return even_squares(record, self.size, count)
 
 

@@ -115,11 +115,11 @@ class RelativePosition(Method):
             patches = random_grey(key_colour, patches, probability=1.0)
         return {**batch, "vision": patches}
 
-    def prepare(self, modality: str, raw: jax.Array) -> jax.Array:
+    def prepare(self, stream: str, raw: jax.Array) -> jax.Array:
         return standardise(raw, self.rms)
 
     def objective(self, outputs: jax.Array, batch: Batch):
         return classification(outputs, batch["target"])
 
-    def clips(self, record: Record, modality: str, count: int) -> np.ndarray:
+    def clips(self, record: Record, stream: str, count: int) -> np.ndarray:
         return even_squares(record, self.whole, count)

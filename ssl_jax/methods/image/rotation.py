@@ -91,13 +91,13 @@ class Rotation(Method):
         stacked = jnp.stack(turned, axis=1)  # a row's turns stay on the device that holds the row
         return {"vision": stacked.reshape(-1, *images.shape[1:]), "target": target}
 
-    def prepare(self, modality: str, raw: jax.Array) -> jax.Array:
+    def prepare(self, stream: str, raw: jax.Array) -> jax.Array:
         x = raw.astype(jnp.float32) / 255.0 if raw.dtype == jnp.uint8 else raw
         return (x - jnp.array(self.mean)) / jnp.array(self.std)
 
     def objective(self, outputs: jax.Array, batch: Batch):
         return classification(outputs, batch["target"])
 
-    def clips(self, record: Record, modality: str, count: int) -> np.ndarray:
+    def clips(self, record: Record, stream: str, count: int) -> np.ndarray:
         squares = even_squares(record, self.stored or self.size, count)
         return center_crop(squares, (self.size, self.size))

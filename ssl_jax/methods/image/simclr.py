@@ -127,12 +127,12 @@ class SimCLR(Method):
     def objective(self, outputs: tuple[jax.Array, jax.Array], batch: Batch):
         return nt_xent(*outputs, self.temperature, self.chunk)
 
-    def clips(self, record: Record, modality: str, count: int) -> np.ndarray:
+    def clips(self, record: Record, stream: str, count: int) -> np.ndarray:
         squares = even_squares(record, round(self.size / self.centre), count)
         return center_crop(squares, (self.size, self.size))
 
-    def encode(self, variables: dict, modality: str, raw: jax.Array) -> dict[str, jax.Array]:
-        layers = super().encode(variables, modality, raw)
+    def encode(self, variables: dict, stream: str, raw: jax.Array) -> dict[str, jax.Array]:
+        layers = super().encode(variables, stream, raw)
         if not self.embedding:
             return layers
         own = {name: tree["head"] for name, tree in variables.items() if "head" in tree}

@@ -152,7 +152,7 @@ class SplitBrain(Method):
         images = random_flip(key_flip, random_crop(key_crop, batch["vision"], self.size))
         return {"vision": images, "target": rgb_to_lab(images[:, :: self.stride, :: self.stride])}
 
-    def prepare(self, modality: str, raw: jax.Array) -> jax.Array:
+    def prepare(self, stream: str, raw: jax.Array) -> jax.Array:
         return (rgb_to_lab(raw) - jnp.array([50.0, 0.0, 0.0])) / 50.0
 
     def objective(self, outputs: list[dict[str, jax.Array]], batch: Batch):
@@ -173,5 +173,5 @@ class SplitBrain(Method):
         parts = {f"{verb} {c}": alone(x, c) for verb, x in shown.items() for c in ("L", "ab")}
         return {"vision": batch["vision"], **parts}
 
-    def clips(self, record: Record, modality: str, count: int) -> np.ndarray:
+    def clips(self, record: Record, stream: str, count: int) -> np.ndarray:
         return even_squares(record, self.size, count)

@@ -89,7 +89,7 @@ class TripletExemplar(Method):
         target = jnp.repeat(jnp.arange(count), self.crops)
         return {"vision": images.clip(0.0, 1.0), "target": target}
 
-    def prepare(self, modality: str, raw: jax.Array) -> jax.Array:
+    def prepare(self, stream: str, raw: jax.Array) -> jax.Array:
         """Every picture by itself at mean 0 and deviation 1."""
         x = raw.astype(jnp.float32) / 255.0 if raw.dtype == jnp.uint8 else raw
         x = x - x.mean((1, 2, 3), keepdims=True)
@@ -98,5 +98,5 @@ class TripletExemplar(Method):
     def objective(self, outputs: jax.Array, batch: Batch):
         return triplet(outputs, batch["target"], self.margin, self.mining)
 
-    def clips(self, record: Record, modality: str, count: int) -> np.ndarray:
+    def clips(self, record: Record, stream: str, count: int) -> np.ndarray:
         return even_squares(record, self.size, count)

@@ -96,7 +96,7 @@ class ClipOrder(Method):
     def objective(self, outputs: jax.Array, batch: Batch):
         return classification(outputs, batch["target"])
 
-    def clips(self, record: Record, modality: str, count: int) -> np.ndarray:
+    def clips(self, record: Record, stream: str, count: int) -> np.ndarray:
         numbers = even_clips(record.num_frames, count, self.frames, self.stride)
         frames = resize(record.need_frames()(numbers.ravel()), (self.height, self.width))
         frames = center_crop(frames, (self.crop, self.crop))

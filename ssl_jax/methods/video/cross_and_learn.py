@@ -49,7 +49,7 @@ class CrossAndLearn(Method):
       candidates: frames (at that stride) decoded to find where most moves.
       short_side: to which films are resized.
       crop: side of the square that the networks see.
-      weight: of telling films apart against drawing modalities together.
+      weight: of telling films apart against drawing streams together.
     """
 
     vision: nn.Module
@@ -90,8 +90,8 @@ class CrossAndLearn(Method):
         middle = frames[:, self.frames // 2]
         return {"vision": channel_split(split, middle), "difference": played}
 
-    def prepare(self, modality: str, raw: jax.Array) -> jax.Array:
-        if modality == "difference":
+    def prepare(self, stream: str, raw: jax.Array) -> jax.Array:
+        if stream == "difference":
             return frame_differences(raw.astype(jnp.float32) / 255.0)
         mean, std = jnp.array([0.485, 0.456, 0.406]), jnp.array([0.229, 0.224, 0.225])
         return (raw.astype(jnp.float32) / 255.0 - mean) / std
@@ -100,9 +100,9 @@ class CrossAndLearn(Method):
         frame, motion = outputs
         return cross_and_learn(frame[0::2], motion[0::2], frame[1::2], motion[1::2], self.weight)
 
-    def clips(self, record: Record, modality: str, count: int) -> np.ndarray:
+    def clips(self, record: Record, stream: str, count: int) -> np.ndarray:
         decode = record.need_frames()
-        if modality == "vision":
+        if stream == "vision":
             return square(decode(even_frames(record.num_frames, count)), self.crop)
         numbers = even_clips(record.num_frames, count, self.frames, self.stride)
         frames = square(decode(numbers.ravel()), self.crop)

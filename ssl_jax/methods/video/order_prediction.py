@@ -111,14 +111,14 @@ class OrderPrediction(Method):
         shown = jnp.where(backwards, shown[:, ::-1], shown)
         return {"vision": jax.vmap(lambda film, o: film[o])(frames, shown), "target": target}
 
-    def prepare(self, modality: str, raw: jax.Array) -> jax.Array:
+    def prepare(self, stream: str, raw: jax.Array) -> jax.Array:
         # One grey value for all: after channel splitting no channel has a colour of its own.
         return raw.astype(jnp.float32) - self.mean
 
     def objective(self, outputs: jax.Array, batch: Batch):
         return classification(outputs, batch["target"])
 
-    def clips(self, record: Record, modality: str, count: int) -> np.ndarray:
+    def clips(self, record: Record, stream: str, count: int) -> np.ndarray:
         frames = record.need_frames()(even_frames(record.num_frames, count))
         # At the scale of training, of which the trunk has seen only cuts.
         return center_crop(resize_short(frames, self.short_side), (self.crop, self.crop))

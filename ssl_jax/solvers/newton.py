@@ -17,7 +17,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Shaped
 
-from ssl_jax.sharding import by_rows, put_same, replicated
+from ssl_jax.devices.sharding import by_rows, put_same, replicated
 
 # Up to so many rows, if fewer than features, a fit is kept to the rows' span. One of more than
 # that many features scales only so many principal directions: the rest hardly vary.

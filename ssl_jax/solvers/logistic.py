@@ -19,7 +19,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
-from ssl_jax.evals import newton
+from ssl_jax.solvers import newton
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ import subprocess
 import time
 from typing import Protocol, runtime_checkable
 
-from ssl_jax.processes import DONE, TRY_AGAIN, LaunchError, Line, need, say, together
+from ssl_jax.launching.processes import DONE, TRY_AGAIN, LaunchError, Line, need, say, together
 
 # Seconds between looks at a slice that is being made, or waits for room.
 POLL = 30

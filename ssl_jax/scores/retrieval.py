@@ -9,7 +9,7 @@ of the gallery).
 import numpy as np
 from jaxtyping import Bool, Float, Int, Real
 
-from ssl_jax.evals.probe import unit
+from ssl_jax.solvers.probe import unit
 
 QUERIES = 1024  # ranked at once, which bounds the matrix of similarities
 

@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 
-from ssl_jax.hosts import several
+from ssl_jax.devices.hosts import several
 
 
 class Interrupted(KeyboardInterrupt):

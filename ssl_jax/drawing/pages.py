@@ -100,7 +100,7 @@ def as_picture(raw: Shaped[np.ndarray, "..."]) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def inputs(
-    frozen, source: Source, modality: str, clips: int = 1, limit: int = 0
+    frozen, source: Source, stream: str, clips: int = 1, limit: int = 0
 ) -> tuple[Shaped[np.ndarray, "n clips ..."], list[int]]:
     """The raw inputs of a source's records, and which records these are.
 
@@ -108,16 +108,16 @@ def inputs(
       clips: of each record, as the method's `clips` gives them.
       limit: only of so many records, spread evenly over the source; 0: of all.
 
-    Broken records are left out. ValueError for an unknown modality.
+    Broken records are left out. ValueError for an unknown stream.
     """
-    if modality not in frozen.method.modalities:
-        known = ", ".join(frozen.method.modalities)
-        raise ValueError(f"the method has no modality '{modality}'; it has {known}")
+    if stream not in frozen.method.streams:
+        known = ", ".join(frozen.method.streams)
+        raise ValueError(f"the method has no stream '{stream}'; it has {known}")
     chosen = Chosen(source, min(limit, len(source)) if limit else len(source))
 
     def read(record):
         return {
-            "x": frozen.method.clips(record, modality, clips),
+            "x": frozen.method.clips(record, stream, clips),
             "index": np.int64(record.index),
         }
 

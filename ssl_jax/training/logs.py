@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from absl import logging
 
-from ssl_jax.speed import Speed, flops_text
+from ssl_jax.training.speed import Speed, flops_text
 
 
 class Log:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 import jax
 import numpy as np
 
-from ssl_jax.experiment import Evaluator
+from ssl_jax.evaluator import Evaluator
 from ssl_jax.frozen import Frozen
 
 

@@ -9,7 +9,7 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from ssl_jax.sharding import put_same
+from ssl_jax.devices.sharding import put_same
 
 EXACT = lax.Precision.HIGHEST
 # Distances that a device holds at once, an eighth of a gigabyte.

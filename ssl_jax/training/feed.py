@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from ssl_jax.data.pipeline import TrainBatches
-from ssl_jax.sharding import put_batch
+from ssl_jax.devices.sharding import put_batch
 
 # Batches that lie on the devices beside the one of the running step.
 AHEAD = 2

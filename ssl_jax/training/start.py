@@ -6,11 +6,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ssl_jax.checkpoint import Saver, TrainState
 from ssl_jax.config import ConfigError
+from ssl_jax.devices.sharding import put_same, run_once
 from ssl_jax.experiment import Experiment
-from ssl_jax.frozen import saved_variables
-from ssl_jax.sharding import put_same, run_once
+from ssl_jax.training.checkpoint import Saver, TrainState, saved_variables
 
 
 def starter(optimizer: optax.GradientTransformation, experiment: Experiment):
@@ -57,7 +56,7 @@ def with_trunks(state: TrainState, variables: dict, experiment: Experiment, shar
 
     Layers that only the other run's trunk has are left out; ConfigError for one that it lacks.
     """
-    names = [m for m in experiment.method.modalities if m in variables["params"]]
+    names = [m for m in experiment.method.streams if m in variables["params"]]
     if not names:
         there = ", ".join(variables["params"])
         raise ConfigError(f"init_from={experiment.init_from}: no common trunk; it has {there}")

@@ -1,7 +1,6 @@
 """Saving and restoring the training state, without ever losing a run (Orbax CheckpointManager)."""
 
 import contextlib
-import dataclasses
 import os
 import shutil
 import time
@@ -12,11 +11,12 @@ import jax
 from absl import logging
 from flax import struct
 
-from ssl_jax.checksums import damage, write_checksums
 from ssl_jax.config import ConfigError
-from ssl_jax.hosts import on_every_host, several, wait_for_all
-from ssl_jax.keep_best import Scores
-from ssl_jax.stop import Interrupted
+from ssl_jax.devices.hosts import on_every_host, several, wait_for_all
+from ssl_jax.experiment import Checkpoints
+from ssl_jax.training.checksums import damage, write_checksums
+from ssl_jax.training.keep_best import Scores
+from ssl_jax.training.stop import Interrupted
 
 
 class TrainState(struct.PyTreeNode):
@@ -42,39 +42,6 @@ class TrainState(struct.PyTreeNode):
 
 class SaveError(OSError):
     """The last state of a run could not be saved. The message is one line for the user."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Checkpoints:
-    """When to save, and what to keep. A checkpoint that any of the three rules names is kept.
-
-    Attributes:
-      every_steps: save each time this many steps are done; 0: by the clock only.
-      every_minutes: save when the last checkpoint is this old; 0: by steps only. With several hosts
-        the clock is looked at in steps that are logged.
-      keep: newest checkpoints kept.
-      keep_every: steps between checkpoints that are kept for ever; 0: none.
-      keep_best: an evaluator's number as metrics.jsonl has it, such as 'knn/pool'; the checkpoint
-        where it was largest is kept, or, with a minus before the name, where it was smallest. The
-        evaluator must run during training (its `every`), and each time the state is saved too.
-    """
-
-    every_steps: int = 1000
-    every_minutes: float = 10.0
-    keep: int = 3
-    keep_every: int = 0
-    keep_best: str = ""
-
-    def __post_init__(self):
-        for knob, least in (
-            ("every_steps", 0),
-            ("every_minutes", 0),
-            ("keep", 1),
-            ("keep_every", 0),
-        ):
-            if getattr(self, knob) < least:
-                value = getattr(self, knob)
-                raise ConfigError(f"checkpoints.{knob}={value} must be at least {least}")
 
 
 class Saver:
@@ -314,3 +281,15 @@ def _first_line(error: Exception) -> str:
     """The reason in one line; tensorstore's are long, what matters is at both ends."""
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
     return line if len(line) < 240 else f"{line[:60]} ... {line[-170:]}"
+
+
+def saved_variables(workdir: str, step: int | None = None) -> dict:
+    """{'params': ..., **state} of a run's newest checkpoint, or of a step's, on the host.
+
+    Raises ConfigError if there is none.
+    """
+    if not os.path.isdir(os.path.join(workdir, "checkpoints")):
+        raise ConfigError(f"no checkpoint in {workdir}: train first")
+    with Saver(workdir) as saver:
+        saved = saver.restore_variables(step)
+    return {"params": saved["params"], **saved["state"]}

@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
-from ssl_jax.evals import newton
+from ssl_jax.solvers import newton
 
 # Problems at once: with rows, so many scores (a quarter of a gigabyte), several times.
 SCORES = 2**26

@@ -15,8 +15,8 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
-from ssl_jax.evals.newton import put_whole
-from ssl_jax.sharding import put_same
+from ssl_jax.devices.sharding import put_same
+from ssl_jax.solvers.newton import put_whole
 
 
 @dataclasses.dataclass(frozen=True)
