@@ -95,6 +95,10 @@ class Record:
             number = int(np.searchsorted(self.times, seconds + 1e-4, side="right")) - 1
         return min(max(number, 0), self.num_frames - 1)
 
+    def time_of(self, number: int) -> float:
+        """When a frame appears, in seconds; `frame_at` is the way back."""
+        return number / self.fps if self.times is None else float(self.times[number])
+
     def need_frames(self, count: int = 1) -> Callable[[Sequence[int] | np.ndarray], np.ndarray]:
         """`frames`, or MediaError if there are fewer than `count`."""
         if self.frames is None or self.num_frames < count:
