@@ -1,7 +1,7 @@
 """A folder of films, pictures and sounds -> shards that any frame can be read from at once.
 
     python -m ssl_jax.prepare --input=DIR --output=DIR2 [--manifest=list.csv] [--short_side=128]
-        [--quality=90] [--sample_rate=16000] [--sound=flac] [--flow] [--whole] [--shards=N]
+        [--quality=90] [--sample_rate=16000] [--audio=flac] [--flow] [--whole] [--shards=N]
         [--max_pixels=N] [--max_seconds=N] [--max_bytes=N] [--runner=...]
 
 The input is what `FolderSource` takes, with or without its manifest. Films are cut into their
@@ -149,7 +149,7 @@ def _content(reports: list[dict], source: FolderSource, options: shards.Options)
     splits = collections.Counter()
     for report in reports:
         splits.update(report["records_by_split"])
-    counts = ("records", "records_with_sound", "frames", "seconds")
+    counts = ("records", "records_with_audio", "frames", "seconds")
     return {
         "format": shards.FORMAT,
         "options": dataclasses.asdict(options),
@@ -182,7 +182,7 @@ def _arguments(argv: list[str]) -> tuple[argparse.Namespace, tuple[str, ...]]:
     add("--short_side", type=int, default=knobs.short_side, help="pixels; 0 keeps the size")
     add("--quality", type=int, default=knobs.quality, help="of the JPEGs, 1 to 100")
     add("--sample_rate", type=int, default=knobs.sample_rate, help="Hz; 0 keeps each file's")
-    add("--sound", choices=shards.SOUNDS, default=knobs.sound, help="how samples are stored")
+    add("--audio", choices=shards.AUDIO, default=knobs.audio, help="how samples are stored")
     add("--whole", action="store_true", help="do not cut films into their shots")
     add("--flow", action="store_true", help="store optical flow")
     add("--flow_bound", type=float, default=knobs.flow_bound, help="pixels; more is cut to it")

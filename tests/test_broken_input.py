@@ -434,7 +434,7 @@ def test_prepare_rejects_mutated_files_one_by_one(tmp_path, monkeypatch):
         for file in (whole, sound):
             path = tmp_path / "in" / f"{number:02d}_{Path(file).name}"
             path.write_bytes(mutated(Path(file).read_bytes(), rng))
-    knobs = shards.Options(short_side=16, sound="flac")
+    knobs = shards.Options(short_side=16, audio="flac")
     done = prepare.prepare(str(tmp_path / "in"), str(tmp_path / "out"), options=knobs)
     reasons = {line["path"]: line["reason"] for line in done["rejected"]}
     assert 0 < len(reasons) < 48

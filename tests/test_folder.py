@@ -73,11 +73,11 @@ def test_kinds_choose_by_ending_and_labels_stay(folder):
 
 
 def test_needs_leave_out_files_and_say_so(folder, caplog):
-    source = FolderSource(str(folder), need=("frames", "sound"))
+    source = FolderSource(str(folder), need=("frames", "audio"))
     assert names(source) == ["walk/b.MOV"]
     assert source[0].label == 1
     [line] = [r.getMessage() for r in caplog.records if "left out" in r.getMessage()]
-    for part in ("1 of 5 records", "2 without sound", "1 without frames", "1 unreadable"):
+    for part in ("1 of 5 records", "2 without audio", "1 without frames", "1 unreadable"):
         assert part in line
     assert names(FolderSource(str(folder), min_seconds=1.5)) == ["walk/b.MOV"]
     with pytest.raises(ValueError, match=r"nothing is left .*min_seconds=9"):
@@ -85,7 +85,7 @@ def test_needs_leave_out_files_and_say_so(folder, caplog):
 
 
 def test_sound_is_resampled_and_limit_spreads(folder):
-    source = FolderSource(str(folder), need=("sound",), sample_rate=16000)
+    source = FolderSource(str(folder), need=("audio",), sample_rate=16000)
     assert names(source) == ["run/deep/c.wav", "walk/b.MOV"]
     assert source[1].sample_rate == 16000
     assert source[1].audio(0.0, 0.5).shape == (8000,)
@@ -225,7 +225,7 @@ def test_bad_folders_and_knobs_are_told_in_one_line(tmp_path):
         len(FolderSource(str(tmp_path), manifest="list.csv"))
     with pytest.raises(ValueError, match="'film' is none of"):
         FolderSource(str(tmp_path), kinds=("film",))
-    with pytest.raises(ValueError, match="'audio' is none of"):
-        FolderSource(str(tmp_path), need=("audio",))
+    with pytest.raises(ValueError, match="'sound' is none of"):
+        FolderSource(str(tmp_path), need=("sound",))
     with pytest.raises(ValueError, match="needs a manifest"):
         FolderSource(str(tmp_path), split="train")

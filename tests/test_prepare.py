@@ -83,7 +83,7 @@ def test_manifest_counts_and_names_what_was_rejected(whole):
         assert json.load(stream) == json.loads(json.dumps(manifest))
     assert manifest["files"] == 7
     assert manifest["records"] == 5
-    assert manifest["records_with_sound"] == 3
+    assert manifest["records_with_audio"] == 3
     assert manifest["frames"] == 70 + 20 + len(UNEVEN) + 1
     assert manifest["label_names"] == ("a", "b")
     rejected = {line["path"]: line["reason"] for line in manifest["rejected"]}
@@ -262,7 +262,7 @@ def test_manifest_rows_become_records(films, tmp_path, serial):
 
 def test_source_chooses_pickles_and_joins(whole, tmp_path, films, caplog):
     out = whole[0]
-    sounds = ArrayRecordSource((out,), need=("sound",), min_seconds=2.0)
+    sounds = ArrayRecordSource((out,), need=("audio",), min_seconds=2.0)
     assert [r.name for r in sounds] == ["a/cut.mov", "b/uneven.mkv"]
     assert any("2 of 5 records; left out: 1 too short, 2 without" in m for m in caplog.messages)
     copy = pickle.loads(pickle.dumps(sounds))
@@ -309,9 +309,9 @@ def test_flac_is_the_same_sound_in_less_room(tmp_path, serial):
     media.write(tmp_path / "in" / "a.wav", 0, wave=tone, rate=22050)
     media.write(tmp_path / "in" / "b.mov", 30, wave=media.noise(1.2, RATE), rate=RATE)
     for sound in ("pcm", "flac"):
-        knobs = shards.Options(sample_rate=0, sound=sound)
+        knobs = shards.Options(sample_rate=0, audio=sound)
         made = prepare.prepare(str(tmp_path / "in"), str(tmp_path / sound), options=knobs)
-        assert made["records_with_sound"] == 2
+        assert made["records_with_audio"] == 2
     pcm, coded = (ArrayRecordSource((str(tmp_path / sound),)) for sound in ("pcm", "flac"))
     for plain, packed in zip(pcm, coded, strict=True):
         assert plain.duration == packed.duration
@@ -439,7 +439,7 @@ def test_changed_files_and_knobs_and_damage_are_made_anew(films, tmp_path, seria
         (["--input={films}", "--output={out}", "--short_side=-1"], "short_side=-1"),
         (["--input={films}", "--output={out}", "--sample_rate=5"], "sample_rate=5"),
         (["--input={films}", "--output={out}", "--flow_bound=nan"], "flow_bound=nan"),
-        (["--input={films}", "--output={out}", "--sound=mp3"], "invalid choice: 'mp3'"),
+        (["--input={films}", "--output={out}", "--audio=mp3"], "invalid choice: 'mp3'"),
         (["--input={films}", "--output={out}", "--max_pixels=0"], "limits.pixels=0 must be"),
         (["--input=nostore://x", "--output={out}"], "nostore://x: Protocol not known"),
         (["--input={films}", "--output={out}", "--shards=-2"], "shards=-2 must be"),

@@ -84,7 +84,7 @@ def test_the_manifest_of_a_store_and_what_it_needs(store):
     source = FolderSource(store, manifest="list.csv")
     assert names(source) == ["walk/a.mov", "q.jpg"]
     assert [record.label for record in (source[0], source[1])] == [2, 1]
-    assert names(FolderSource(store, need=("frames", "sound"))) == ["walk/a.mov"]
+    assert names(FolderSource(store, need=("frames", "audio"))) == ["walk/a.mov"]
 
 
 def test_a_changed_file_of_a_store_is_seen(store):
@@ -97,7 +97,7 @@ def test_a_changed_file_of_a_store_is_seen(store):
 
 
 def test_prepare_from_a_store_to_a_store(folder, store, tmp_path, serial):
-    options = shards.Options(short_side=32, sound="flac")
+    options = shards.Options(short_side=32, audio="flac")
     here = prepare.prepare(str(folder), str(tmp_path / "here"), options=options, num_shards=2)
     output = f"{store}_shards"
     there = prepare.prepare(store, output, options=options, num_shards=2)

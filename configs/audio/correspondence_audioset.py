@@ -42,7 +42,7 @@ def audioset():
         "path": "data/audioset_instruments",
         "manifest": "manifest.csv",
         "kinds": ("video",),
-        "need": ("frames", "sound"),
+        "need": ("frames", "audio"),
         "min_seconds": 1.5,
         "sample_rate": 48000,
     }

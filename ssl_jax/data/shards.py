@@ -30,11 +30,11 @@ from ssl_jax.data.record import Caption, MediaError
 from ssl_jax.data.sampling import frame_motion
 from ssl_jax.data.sources import folder
 
-FORMAT = 2
+FORMAT = 3
 FRAMES = 8  # in a block: a clip of 16 touches three of them, a single frame drags few along
 MARGIN = 2.0  # seconds of sound kept before and after the pictures, for windows around a frame
 FLOW_QUALITY = 95  # of its JPEGs: their error is then about one of the 255 levels
-SOUNDS = ("pcm", "flac")
+AUDIO = ("pcm", "flac")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Options:
       short_side: pixels of the shorter side of stored frames; smaller ones stay; 0 keeps all.
       quality: of the JPEGs, 1 to 100.
       sample_rate: of the stored sound in Hz; 0 keeps each file's own.
-      sound: 'pcm'; or 'flac', the same samples in about half of the room (noise does not shrink).
+      audio: 'pcm'; or 'flac', the same samples in about half of the room (noise does not shrink).
       whole: films are not cut into their shots.
       flow: store optical flow.
       flow_bound: pixels (of stored frames) of motion that still can be told from more.
@@ -54,7 +54,7 @@ class Options:
     short_side: int = 128
     quality: int = 90
     sample_rate: int = 16000
-    sound: str = "pcm"
+    audio: str = "pcm"
     whole: bool = False
     flow: bool = False
     flow_bound: float = 20.0
@@ -66,8 +66,8 @@ class Options:
             raise ValueError(f"quality={self.quality} must be 1 to 100")
         if self.sample_rate != 0 and not 1000 <= self.sample_rate <= 384000:
             raise ValueError(f"sample_rate={self.sample_rate} must be 0 or 1000 to 384000 Hz")
-        if self.sound not in SOUNDS:
-            raise ValueError(f"sound={self.sound!r} is none of {SOUNDS}")
+        if self.audio not in AUDIO:
+            raise ValueError(f"audio={self.audio!r} is none of {AUDIO}")
         if not 0 < self.flow_bound < math.inf:
             raise ValueError(f"flow_bound={self.flow_bound} must be a positive number of pixels")
 
@@ -183,7 +183,7 @@ class _Shard:
 
 def _write(job: Job, file: str) -> dict:
     shard = _Shard(file)
-    index = {name: [] for name in ("entry", "kind", "label", "split", "frames", "seconds", "sound")}
+    index = {name: [] for name in ("entry", "kind", "label", "split", "frames", "seconds", "audio")}
     rejected = []
     for item in job.items:
         try:
@@ -200,7 +200,7 @@ def _write(job: Job, file: str) -> dict:
             index["split"].append(item.split)
             index["frames"].append(info["num_frames"])
             index["seconds"].append(info["duration"])
-            index["sound"].append(info["sample_rate"] > 0)
+            index["audio"].append(info["sample_rate"] > 0)
             shard.write([json.dumps(info).encode(), *arrays])
     shard.write([json.dumps({"format": FORMAT, **index}).encode()])
     shard.close()
@@ -210,7 +210,7 @@ def _write(job: Job, file: str) -> dict:
         "files": len({item.path for item in job.items}),
         "records": len(index["entry"]),
         "records_by_split": {split: index["split"].count(split) for split in splits},
-        "records_with_sound": sum(index["sound"]),
+        "records_with_audio": sum(index["audio"]),
         "frames": sum(index["frames"]),
         "seconds": round(sum(index["seconds"]), 6),
         "rejected": rejected,
@@ -364,9 +364,9 @@ def _write_sound(shard: _Shard, film: _Film, options: Options) -> dict:
         samples = np.rint(wave * 32768).clip(-32768, 32767).astype("<i2")
         for place in range(0, len(samples), rate):
             second = samples[place : place + rate]
-            shard.write(flac.encode(second) if options.sound == "flac" else [second.tobytes()])
+            shard.write(flac.encode(second) if options.audio == "flac" else [second.tobytes()])
     return {
-        "sound": options.sound,
+        "audio": options.audio,
         "sample_rate": rate,
         "first_sound_block": first_block,
         "first_sample": first,

@@ -14,7 +14,7 @@ from ssl_jax.data import flac, motion, paths, shards
 from ssl_jax.data.media import errors_name
 from ssl_jax.data.record import Caption, MediaError, Record
 
-KINDS = ("video", "image", "sound")
+KINDS = ("video", "image", "audio")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +39,8 @@ class ArrayRecordSource:
     Attributes:
       paths: the prepared folders, of this machine or gs://bucket/folder (with gcsfs installed).
       split: keep the records of this split; '' keeps all.
-      kinds: which to take: 'video', 'image', 'sound'.
-      need: leave out what has no 'frames' or no 'sound'.
+      kinds: which to take: 'video', 'image', 'audio'.
+      need: leave out what has no 'frames' or no 'audio'.
       min_seconds: leave out what is shorter.
       min_frames: leave out what has fewer frames.
       limit: at most so many records, spread evenly over all; 0 for no limit.
@@ -57,7 +57,7 @@ class ArrayRecordSource:
     def __post_init__(self):
         if isinstance(self.paths, str) or not self.paths:
             raise ValueError(f"paths={self.paths!r} must be folders, for example ('data/shards',)")
-        for name, allowed in (("kinds", KINDS), ("need", ("frames", "sound"))):
+        for name, allowed in (("kinds", KINDS), ("need", ("frames", "audio"))):
             wrong = [value for value in getattr(self, name) if value not in allowed]
             if wrong:
                 raise ValueError(f"{name}={getattr(self, name)}: {wrong[0]!r} is none of {allowed}")
@@ -156,7 +156,7 @@ class _Stored:
         first, last = begin // rate, -(-(begin + count) // rate)
         entries = range(first, last)
         blocks = self.shard.read([self.info["first_sound_block"] + e for e in entries])
-        if self.info["sound"] == "flac":
+        if self.info["audio"] == "flac":
             with errors_name(self.name):
                 wave = np.concatenate([np.zeros(0, "<i2"), *(flac.decode(b) for b in blocks)])
         else:
@@ -299,7 +299,7 @@ def _lack(source: ArrayRecordSource, line: dict) -> str:
     """Why a record is left out, '' if it is not."""
     if "frames" in source.need and line["frames"] == 0:
         return "without frames"
-    if "sound" in source.need and not line["sound"]:
-        return "without sound"
+    if "audio" in source.need and not line["audio"]:
+        return "without audio"
     short = line["seconds"] < source.min_seconds or line["frames"] < source.min_frames
     return "too short" if short else ""

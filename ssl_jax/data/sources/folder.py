@@ -20,7 +20,7 @@ ENDINGS = {
         *(".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg"),
         *(".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
     ),
-    "sound": (
+    "audio": (
         *(".aac", ".ac3", ".aif", ".aiff", ".flac", ".m4a", ".mka", ".mp3", ".oga", ".ogg"),
         *(".opus", ".wav", ".wma"),
     ),
@@ -71,8 +71,8 @@ class FolderSource:
         folder ('../ucfTrainTestlist'); '' for none.
       fold: which of their three divisions into training and test films.
       split: keep the manifest's rows, or the lists' films, of this split; '' keeps all.
-      kinds: which files to take, by their ending: 'video', 'image', 'sound'.
-      need: leave out files without 'frames' or 'sound', and broken ones. Opens every file once.
+      kinds: which files to take, by their ending: 'video', 'image', 'audio'.
+      need: leave out files without 'frames' or 'audio', and broken ones. Opens every file once.
       min_seconds: leave out what is shorter (a picture lasts one second). Opens every file once.
       min_frames: leave out what has fewer frames, say too few for a method's clips. Opens as well.
       sample_rate: sound is resampled to it; 0 keeps the files' own rates.
@@ -85,7 +85,7 @@ class FolderSource:
     lists: str = ""
     fold: int = 1
     split: str = ""
-    kinds: tuple[str, ...] = ("video", "image", "sound")
+    kinds: tuple[str, ...] = ("video", "image", "audio")
     need: tuple[str, ...] = ()
     min_seconds: float = 0.0
     min_frames: int = 0
@@ -100,7 +100,7 @@ class FolderSource:
             raise ValueError(str(error)) from error
         if not there:
             raise ValueError(f"there is no folder {self.path!r}; give the path of your data")
-        for name, allowed in (("kinds", tuple(ENDINGS)), ("need", ("frames", "sound"))):
+        for name, allowed in (("kinds", tuple(ENDINGS)), ("need", ("frames", "audio"))):
             wrong = [value for value in getattr(self, name) if value not in allowed]
             if wrong:
                 raise ValueError(f"{name}={getattr(self, name)}: {wrong[0]!r} is none of {allowed}")
@@ -207,8 +207,8 @@ class FolderSource:
             return "unreadable"
         if "frames" in self.need and last == first:
             return "without frames"
-        if "sound" in self.need and not media.has_sound:
-            return "without sound"
+        if "audio" in self.need and not media.has_sound:
+            return "without audio"
         short = duration < self.min_seconds or last - first < self.min_frames
         return "too short" if short else ""
 
@@ -253,7 +253,7 @@ def _audio(
 
 
 def kind(path: str) -> str:
-    """'video', 'image' or 'sound' by a file's ending; '' for another."""
+    """'video', 'image' or 'audio' by a file's ending; '' for another."""
     return KIND.get(os.path.splitext(path)[1].lower(), "")
 
 
