@@ -13,7 +13,7 @@ from ssl_jax.data.record import Source
 from ssl_jax.devices.sharding import Sharding
 from ssl_jax.evaluator import Evaluator
 from ssl_jax.method import Method
-from ssl_jax.methods.control import controlled
+from ssl_jax.methods.control import Control
 from ssl_jax.optim import Optimizer
 
 
@@ -67,19 +67,23 @@ class Experiment:
       eval_batch_size: rows at once when features are extracted.
       eval_memory: bytes of features kept for other evaluators, on each host. Beyond, the least used
         are dropped; those of one source that are more lie in a file.
-      control: names of the augmented batch to permute among its rows in training ('target',
-        'audio', ...): the method then has nothing true to learn, and must not beat chance.
+      control: entries of the augmented batch to permute among its rows in training ('target',
+        'audio', of several tasks 'rotation/target'): the method then has nothing true to learn, and
+        must not beat chance.
       nonfinite: what a step does whose loss or gradient is not finite: 'stop' ends the run (what is
         saved is good), 'skip' leaves the weights and all else as they were, and counts.
-      nonfinite_limit: under 'skip', how many such steps are borne before the run ends.
+      nonfinite_limit: with 'skip': how many such steps to tolerate before stopping.
       log_every: steps between lines of numbers.
       profile: first and last step to trace with JAX's profiler, such as (10, 13); () for none.
       peak_tflops: what a device can do, for the model FLOPs utilisation; 0: as its makers say (see
         ssl_jax/training/speed.py), in bfloat16.
-      refresh_every: steps between calls of the method's `refresh`; 0: never.
+      refresh_every: steps between calls of the method's `refresh`; 0: only before step 1.
       data, sharding, checkpoints: how the host reads, where arrays live, when to save.
       resume: another run's workdir to go on from (its full state), if this one has no checkpoint.
-      init_from: another run's workdir to take trunks from, if starting afresh.
+      init_from: where trunks come from if the run starts afresh: another run's workdir (of which
+        all trunks of the same names are taken), or for each trunk, and each teacher, where it comes
+        from: {'vision': 'runs/a', 'audio': 'runs/b:sound'} takes the trunk 'sound' of runs/b as
+        'audio'. In place of a workdir, a weights file (.npz) that `Frozen.save_trunk` wrote.
     """
 
     source: Source
@@ -104,7 +108,7 @@ class Experiment:
     sharding: Sharding = Sharding()
     checkpoints: Checkpoints = Checkpoints()
     resume: str = ""
-    init_from: str = ""
+    init_from: str | Mapping[str, str] = ""
 
     def __post_init__(self):
         if self.dtype not in ("float32", "bfloat16"):
@@ -149,14 +153,14 @@ class Experiment:
     def trained_method(self) -> Method:
         """The method in the run's dtype, its targets shuffled if the run is a control."""
         method = self.method.with_dtype(self.dtype)
-        return controlled(method, self.control) if self.control else method
+        return Control(method, self.control) if self.control else method
 
     def initialiser(self) -> Callable[[], dict]:
         """A function without arguments, to be jitted, that makes the variables of step 0."""
-        method = self.trained_method()
+        method, records = self.trained_method(), len(self.source)
         example = first_example(self.source, method.views, self.seed, self.data)
         # Two rows are enough to see every shape, and methods may pair a row with its neighbour.
         batch = {k: np.stack([v, v]) for k, v in example.items()}
         # Apart from the keys of the steps, which are folds of the same key by 0, 1, 2, ...
         key = jax.random.fold_in(jax.random.key(self.seed), np.uint32(2**32 - 1))
-        return lambda: method.init(key, jax.tree.map(jnp.asarray, batch))
+        return lambda: method.init(key, jax.tree.map(jnp.asarray, batch), records)

@@ -1,4 +1,4 @@
-"""Features: what a frozen method says of a source's records, in memory or, if large, in a file."""
+"""Features: of a source's records from a frozen method, in memory or memory-mapped when large."""
 
 import dataclasses
 import math
@@ -21,18 +21,20 @@ class Features:
       labels: -1 where a record has none.
       indices: the records' numbers.
       groups: record.extra['group'] (say, which game), 0 where there is none.
+      facts: what else was asked of each record, rows likewise.
     """
 
     layers: dict[str, Float32[np.ndarray, "n ..."]]
     labels: Int64[np.ndarray, "n"]
     indices: Int64[np.ndarray, "n"]
     groups: Int64[np.ndarray, "n"]
+    facts: dict[str, Shaped[np.ndarray, "n ..."]] = dataclasses.field(default_factory=dict)
 
     def rows(self, chosen: Int64[np.ndarray, "m"]) -> "Features":
         """Those of some of the records."""
         layers = {name: values[chosen] for name, values in self.layers.items()}
-        facts = (self.labels[chosen], self.indices[chosen], self.groups[chosen])
-        return Features(layers, *facts)
+        own = (self.labels[chosen], self.indices[chosen], self.groups[chosen])
+        return Features(layers, *own, {name: v[chosen] for name, v in self.facts.items()})
 
     @property
     def bytes_in_memory(self) -> int:

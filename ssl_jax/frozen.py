@@ -2,34 +2,48 @@
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
+from jaxtyping import Float, Int, Shaped
 
 from ssl_jax import config as configs
+from ssl_jax.config import ConfigError
+from ssl_jax.data.annotations import group_of
 from ssl_jax.data.pipeline import Loading
-from ssl_jax.data.record import Source
+from ssl_jax.data.record import Record, Source
 from ssl_jax.data.record_batches import record_batches
 from ssl_jax.devices.sharding import Sharding, by_rows, put_batch, put_same, replicated, run_once
 from ssl_jax.experiment import Experiment
 from ssl_jax.features import BLOCK, Features, Gathered
-from ssl_jax.method import Method
+from ssl_jax.method import Example, Method, run_collection, scaled
 from ssl_jax.ops.probe_pooling import reduce_map
+from ssl_jax.solvers.k_means import k_means
 from ssl_jax.training.checkpoint import saved_variables
+from ssl_jax.training.start import save_trunk
+
+# What an evaluator wants of each record beside features, taken while the record is open: arrays or
+# numbers by name, of one shape for all records.
+Facts = Callable[[Record], Mapping[str, Shaped[np.ndarray, "..."] | np.generic | int | float]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Frozen:
     """A method with its variables, on a mesh.
 
-    `encode` takes arrays, `features` takes a source. Build one with `ssl_jax.load(workdir)`.
+    `encode` takes arrays, `features` takes a source, `embed` takes files. Build one with
+    `ssl_jax.load(workdir)`.
 
     Attributes:
+      method: as it was trained; a control's is the method itself.
+      variables: {'params': ..., **state}, with the read-only collection 'run'.
+      mesh: the devices.
       batch_size: inputs at once, over all devices.
+      loading: how records are read.
       fresh: makes the variables of a new initialisation.
       memory: bytes of features to keep for whoever asks again, the last ones asked for. Those of
         one source that are more lie in a temporary file (in TMPDIR); see `forget`.
@@ -41,7 +55,7 @@ class Frozen:
     batch_size: int = 64
     loading: Loading = Loading()
     fresh: Callable[[], dict] | None = None
-    memory: int = Experiment.eval_memory
+    memory: int = 4 * 2**30
     _cache: dict = dataclasses.field(default_factory=dict, repr=False)  # of features
     _compiled: dict = dataclasses.field(default_factory=dict, repr=False)
 
@@ -50,13 +64,16 @@ class Frozen:
         """An experiment's method with the given variables, or freshly initialised ones."""
 
         def fresh() -> dict:
-            return run_once(experiment.initialiser(), replicated(mesh))
+            made = run_once(experiment.initialiser(), replicated(mesh))
+            return {**made, **run_collection(0, experiment.steps)}
 
-        variables = put_same(variables, replicated(mesh)) if variables else fresh()
+        if variables:
+            step = variables["run"]["step"] if "run" in variables else 0
+            variables = {**variables, **run_collection(step, experiment.steps)}
         method = experiment.method.with_dtype(experiment.dtype)
         return Frozen(
             method,
-            variables,
+            put_same(variables or fresh(), replicated(mesh)),
             mesh,
             experiment.eval_batch_size,
             experiment.data,
@@ -69,58 +86,81 @@ class Frozen:
         placed = put_same(variables, replicated(self.mesh))
         return dataclasses.replace(self, variables=placed, _cache={})
 
+    def of_method(self, method: Method, variables: dict) -> "Frozen":
+        """Another method, say one of several tasks, with its own variables, read likewise."""
+        return dataclasses.replace(
+            self, method=method, variables=variables, fresh=None, _cache={}, _compiled={}
+        )
+
     def random_init(self) -> "Frozen":
         """The same method before training: the baseline that every number stands beside."""
         if self.fresh is None:
             raise ValueError("this Frozen was made without `fresh`, so it cannot be re-initialised")
         return self.with_variables(self.fresh())
 
-    def encode(self, stream: str, raw: np.ndarray) -> dict[str, np.ndarray]:
-        """Features of raw inputs, any number of them, the same on every host: {layer name: array}.
+    def encode(
+        self, stream: str, inputs: Shaped[np.ndarray, "n ..."] | Example
+    ) -> dict[str, Shaped[np.ndarray, "n ..."]]:
+        """Features of inputs, any number of them, the same on every host: {layer name: array}.
 
-        `raw` is what the method's `clips` returns: for images uint8 (n, h, w, 3), for clips uint8
-        (n, t, h, w, 3), for sound float32 waves (n, s).
+        Args:
+          stream: a trunk, or another of the method's `streams`.
+          inputs: as the method's `clips` gives them, by the names of the entries; of a stream that
+            takes a single entry, just its array: for images uint8 (n, h, w, 3), for clips uint8
+            (n, t, h, w, 3), for audio float32 waves (n, s).
+
+        Raises ConfigError for an unknown stream.
         """
         self._check(stream)
-        return self._by_chunks(self._encoder(stream, ""), raw)
+        return self._by_chunks(self._encoder(stream, ""), self._entries(stream, inputs))
 
-    def maps(self, stream: str, raw: np.ndarray, layers: tuple[str, ...]) -> dict[str, np.ndarray]:
+    def maps(
+        self, stream: str, inputs: Shaped[np.ndarray, "n ..."] | Example, layers: tuple[str, ...]
+    ) -> dict[str, Shaped[np.ndarray, "n ..."]]:
         """As `encode`, of some layers only: nothing beyond them is computed, or copied to the host.
 
-        Pictures may be larger or smaller than the method's: a fully connected layer that they do
-        not fit, and what is above it, is NaN.
+        Images may be larger or smaller than the method's: a fully connected layer that they do not
+        fit, and what is above it, is NaN.
 
-        Raises ValueError for an unknown stream or layer.
+        Raises ConfigError for an unknown stream or layer.
         """
         self._check(stream)
         if (stream, layers) not in self._compiled:
 
-            def some(variables, raw):
+            def some(variables, x):
                 with nn.intercept_methods(_nan_where_unfit):
-                    out = _encode(self.method, stream, "", variables, raw)
-                missing = [name for name in layers if name not in out]
-                if missing:
-                    raise ValueError(
-                        f"no layer '{missing[0]}' in {stream}; it has {', '.join(out)}"
-                    )
+                    out = _encode(self.method, stream, "", variables, x)
+                _check_layers(layers, out, stream)
                 return {name: out[name] for name in layers}
 
             whole = replicated(self.mesh)
             shardings = {"in_shardings": (whole, by_rows(self.mesh)), "out_shardings": whole}
             self._compiled[stream, layers] = jax.jit(some, **shardings)
-        return self._by_chunks(self._compiled[stream, layers], raw)
+        return self._by_chunks(self._compiled[stream, layers], self._entries(stream, inputs))
 
-    def _by_chunks(self, encode: Callable, raw: np.ndarray) -> dict[str, np.ndarray]:
-        """`encode` on batches of raw inputs, of which the last is filled up."""
-        # A few inputs, such as one film's many frames, are not filled up to a whole batch.
-        most = min(self.batch_size, len(raw))
-        rows = -(-most // self.mesh.size) * self.mesh.size
+    def _entries(self, stream: str, inputs: np.ndarray | Example) -> Example:
+        if isinstance(inputs, Mapping):
+            return dict(inputs)
+        names = self.method.streams[stream]
+        if len(names) > 1:
+            raise ConfigError(f"stream '{stream}' takes {', '.join(names)}: give them by name")
+        return {names[0]: inputs}
+
+    def _by_chunks(self, encode: Callable, inputs: Example) -> dict[str, np.ndarray]:
+        """`encode` on batches of inputs, of which the last is filled up."""
+        count = len(next(iter(inputs.values())))
+        # A few inputs, such as one video's many frames, are not filled up to a whole batch.
+        rows = -(-min(self.batch_size, count) // self.mesh.size) * self.mesh.size
         parts = []
-        for start in range(0, len(raw), rows):
-            chunk = raw[start : start + rows]
-            filled = np.concatenate([chunk, np.repeat(chunk[-1:], rows - len(chunk), axis=0)])
+        for start in range(0, count, rows):
+            chunk = {k: v[start : start + rows] for k, v in inputs.items()}
+            size = min(rows, count - start)
+            filled = {
+                k: np.concatenate([v, np.repeat(v[-1:], rows - size, axis=0)])
+                for k, v in chunk.items()
+            }
             out = encode(self.variables, put_same(filled, by_rows(self.mesh)))
-            parts.append({k: jax.device_get(v)[: len(chunk)] for k, v in out.items()})
+            parts.append({k: jax.device_get(v)[:size] for k, v in out.items()})
         return {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
 
     def puzzle(self, batch: dict[str, np.ndarray], key: jax.Array) -> dict[str, float]:
@@ -128,10 +168,7 @@ class Frozen:
         if "puzzle" not in self._compiled:
 
             def loss(variables, batch, key):
-                params, state = (
-                    variables["params"],
-                    {k: v for k, v in variables.items() if k != "params"},
-                )
+                params, state = variables["params"], _state(variables)
                 value, (_, metrics) = self.method.loss(params, state, batch, key, train=False)
                 return {"loss": value, **metrics}
 
@@ -148,24 +185,31 @@ class Frozen:
         clips: int = 1,
         pool: str = "max",
         average: bool = True,
+        times: Callable[[Record], Sequence[float]] | None = None,
+        facts: Facts | None = None,
     ) -> Features:
         """Features of every record of a source, `clips` inputs a record.
 
         Maps larger than about 9000 numbers are made smaller, to a square of cells whose side the
-        number of channels sets, as in the layer-by-layer probes of the literature.
+        number of channels sets, as in the layer-by-layer probes of the literature. Each host reads
+        its share of the records; all have the result.
 
         Args:
           layers: which to return, () for all; 'input' is the raw input.
+          clips: inputs of each record, evenly spread (the method's `times`).
           pool: how; see `ops.probe_pooling.reduce_map`.
           average: rows (n d) are the mean over a record's clips; otherwise they are (n clips d).
+          times: the seconds of a record at which its inputs begin, `clips` of them, in place of
+            evenly spread ones.
+          facts: what else is wanted of each record; it becomes `Features.facts`.
 
-        Raises ValueError for an unknown stream or layer.
+        Raises ConfigError for an unknown stream or layer, or an empty source.
         """
         self._check(stream)
         if len(source) == 0:
-            raise ValueError(f"the source {source} is empty")
+            raise ConfigError(f"the source {source} is empty")
         layers = tuple(layers)
-        key = (source, stream, layers, clips, pool, average)
+        key = (source, stream, layers, clips, pool, average, times, facts)
         found = self._cache.pop(key) if key in self._cache else self._extract(*key)
         self._cache[key] = found  # the last one asked for is the last in the dict
         kept = [other for other in self._cache if self._cache[other].bytes_in_memory]
@@ -174,16 +218,65 @@ class Frozen:
         return found
 
     def forget(self) -> None:
-        """Keeps no features any more, neither in memory nor in files."""
+        """Drops all features that were kept, in memory and in files."""
         self._cache.clear()
 
-    def _extract(self, source, stream, layers, clips, pool, average) -> Features:
+    def inputs(
+        self, source: Source, stream: str, clips: int = 1, limit: int = 0
+    ) -> tuple[dict[str, Shaped[np.ndarray, "n clips ..."]], Int[np.ndarray, "n"]]:
+        """The inputs of a source's records, as `clips` gives them, and which records these are.
+
+        Args:
+          clips: of each record.
+          limit: only of so many records, spread evenly over the source; 0: of all.
+
+        Broken records are left out. Raises ConfigError for an unknown stream or an empty source.
+        """
+        self._check(stream)
+        chosen = _Chosen(source, min(limit, len(source)) if limit else len(source))
+
         def read(record):
+            own = self.method.clips(record, stream, self.method.times(record, stream, clips))
+            return {**own, "record": np.int64(record.index)}
+
+        batches = record_batches(chosen, read, self.batch_size, self.loading)
+        parts = [{k: v[:valid] for k, v in batch.items()} for batch, valid in batches]
+        if not parts:
+            raise ConfigError(f"the source {source} is empty")
+        found = {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
+        return found, found.pop("record")
+
+    def k_means(
+        self,
+        x: Float[np.ndarray, "n d"],
+        clusters: int,
+        key: jax.Array,
+        restarts: int = 1,
+        iterations: int = 100,
+    ) -> tuple[Int[np.ndarray, "n"], Float[np.ndarray, "k d"], float]:
+        """Clusters rows over the mesh: (each row's cluster, centres, sum of squared distances).
+
+        Every host gives all rows; see `solvers.k_means`. For `Method.refresh`.
+        """
+        seed = int(jax.random.bits(key)) >> 1
+        return k_means(self.mesh, x, clusters, restarts, iterations, seed)
+
+    def save_trunk(self, path: str | os.PathLike, stream: str) -> None:
+        """Writes a trunk's weights and statistics to an .npz file, which `init_from` takes."""
+        self._check(stream)
+        save_trunk(os.fspath(path), stream, jax.device_get(self.variables))
+
+    def _extract(self, source, stream, layers, clips, pool, average, times, facts) -> Features:
+        def read(record):
+            at = times(record) if times else self.method.times(record, stream, clips)
+            own = self.method.clips(record, stream, at)
+            noted = facts(record) if facts else {}
             return {
-                "x": self.method.clips(record, stream, clips),
+                **{f"clip {name}": values for name, values in own.items()},
+                **{f"fact {name}": np.asarray(value) for name, value in noted.items()},
                 "label": np.int64(record.label),
                 "index": np.int64(record.index),
-                "group": np.int64(record.extra.get("group", 0)),
+                "group": np.int64(group_of(record)),
             }
 
         processes, process = jax.process_count(), jax.process_index()
@@ -193,12 +286,15 @@ class Frozen:
         gathered = Gathered(len(range(process, len(source), processes)), self.memory)
         names = []
         for batch, valid in record_batches(source, read, rows, self.loading, process, processes):
-            x = batch.pop("x")
-            flat = put_batch(self.mesh, {"x": x.reshape(-1, *x.shape[2:])})["x"]
-            out = encode(self.variables, flat)
-            missing = [name for name in layers if name not in out]
-            if missing:
-                raise ValueError(f"no layer '{missing[0]}' in {stream}; it has {', '.join(out)}")
+            inputs = {k[5:]: batch.pop(k) for k in [*batch] if k.startswith("clip ")}
+            for name, values in inputs.items():
+                if values.shape[1] != clips:
+                    raise ConfigError(
+                        f"'{name}' has {values.shape[1]} inputs a record where clips={clips}"
+                    )
+            flat = {k: v.reshape(-1, *v.shape[2:]) for k, v in inputs.items()}
+            out = encode(self.variables, put_batch(self.mesh, flat))
+            _check_layers(layers, out, stream)
             names = layers or tuple(out)
             local = {name: _local_rows(out[name]) for name in names}
             local = {k: v.reshape(rows, clips, -1)[:valid] for k, v in local.items()}
@@ -213,16 +309,17 @@ class Frozen:
             labels=np.asarray(whole["label"]),
             indices=np.asarray(whole["index"]),
             groups=np.asarray(whole["group"]),
+            facts={k[5:]: np.asarray(v) for k, v in whole.items() if k.startswith("fact ")},
         )
 
     def _encoder(self, stream: str, pool: str):
-        """A jitted function of (variables, raw): the layers, from the input up."""
+        """A jitted function of (variables, inputs): the layers, from the input up."""
         key = (stream, pool)
         if key not in self._compiled:
             order: list[str] = []  # jit sorts the keys of a dict; this is written when it traces
 
-            def layers(variables, raw):
-                out = _encode(self.method, stream, pool, variables, raw)
+            def layers(variables, inputs):
+                out = _encode(self.method, stream, pool, variables, inputs)
                 order[:] = out
                 return out
 
@@ -231,8 +328,8 @@ class Frozen:
             to = rows if pool else whole
             jitted = jax.jit(layers, in_shardings=(whole, rows), out_shardings=to)
 
-            def encode(variables, raw):
-                out = jitted(variables, raw)
+            def encode(variables, inputs):
+                out = jitted(variables, inputs)
                 return {name: out[name] for name in order}
 
             self._compiled[key] = encode
@@ -241,12 +338,50 @@ class Frozen:
     def _check(self, stream: str) -> None:
         if stream not in self.method.streams:
             known = ", ".join(self.method.streams)
-            raise ValueError(f"the method has no stream '{stream}'; it has {known}")
+            raise ConfigError(f"the method has no stream '{stream}'; it has {known}")
 
 
-def _encode(method: Method, stream: str, pool: str, variables: dict, raw) -> dict:
-    layers = {"input": method.prepare(stream, raw), **method.encode(variables, stream, raw)}
-    return {name: _reduced(x, pool) for name, x in layers.items()} if pool else layers
+@dataclasses.dataclass(frozen=True)
+class _Chosen:
+    """So many records of a source, spread evenly over it."""
+
+    source: Source
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Record:
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        return self.source[index * len(self.source) // self.count]
+
+
+def _state(variables: dict) -> dict:
+    return {name: tree for name, tree in variables.items() if name != "params"}
+
+
+def _check_layers(layers: Sequence[str], found: Mapping, stream: str) -> None:
+    missing = [name for name in layers if name not in found]
+    if missing:
+        raise ConfigError(f"no layer '{missing[0]}' in {stream}; it has {', '.join(found)}")
+
+
+def _encode(method: Method, stream: str, pool: str, variables: dict, inputs: dict) -> dict:
+    """The layers, from the input up. A fused stream has an input for each entry it takes."""
+    names = method.streams[stream]
+    own = {
+        "input" if len(names) == 1 else f"input_{name}": method.prepare(name, scaled(inputs[name]))
+        for name in names
+    }
+    layers = {**own, **method.encode(variables, stream, inputs)}
+    if not pool:
+        return layers
+    reduced = {name: _reduced(x, pool) for name, x in layers.items()}
+    if len(names) > 1:  # one raw baseline
+        parts = [reduced.pop(name) for name in own]
+        reduced = {"input": jnp.concatenate(parts, axis=1), **reduced}
+    return reduced
 
 
 def _nan_where_unfit(call: Callable, args: tuple, kwargs: dict, context):
@@ -261,6 +396,8 @@ def _nan_where_unfit(call: Callable, args: tuple, kwargs: dict, context):
 
 def _reduced(x: jax.Array, pool: str) -> jax.Array:
     """(n, ..., h, w, c) -> (n, at most about 9000); time is averaged, small arrays stay whole."""
+    if x.ndim == 1:  # a number a row, such as a true length
+        x = x[:, None]
     if x.ndim == 5:
         x = x.mean(1)
     if x.ndim == 3:  # a spectrogram: one channel
@@ -304,11 +441,16 @@ def load(workdir: str | os.PathLike, step: int | None = None) -> Frozen:
     workdir = os.fspath(workdir)
     path = os.path.join(workdir, "config.json")
     if not os.path.isfile(path):
-        raise configs.ConfigError(f"no trained run in {workdir} (there is no config.json)")
+        raise ConfigError(f"no trained run in {workdir} (there is no config.json)")
     recorded = configs.read(path)
     variables = saved_variables(workdir, step)
+    variables |= run_collection(variables["run"]["step"], recorded.steps)
     mesh = Sharding().mesh()
-    method = configs.build(recorded.method).with_dtype(recorded.dtype)
-    placed, loading = put_same(variables, replicated(mesh)), configs.build(recorded.data)
-    memory = recorded.get("eval_memory", Experiment.eval_memory)  # earlier runs have no such knob
-    return Frozen(method, placed, mesh, recorded.eval_batch_size, loading, memory=memory)
+    return Frozen(
+        configs.build(recorded.method).with_dtype(recorded.dtype),
+        put_same(variables, replicated(mesh)),
+        mesh,
+        recorded.eval_batch_size,
+        configs.build(recorded.data),
+        memory=recorded.eval_memory,
+    )

@@ -18,7 +18,7 @@ from ssl_jax import config as configs
 from ssl_jax.data.pipeline import train_dataset
 from ssl_jax.drawing.columns import NUMBERS, below, beside, column, text_column
 from ssl_jax.experiment import Experiment
-from ssl_jax.method import Method
+from ssl_jax.method import Method, State, run_collection
 from ssl_jax.ops.colour import lab_to_rgb
 from ssl_jax.ops.spectrogram import log_spectrogram
 
@@ -49,14 +49,26 @@ def show(
     method = experiment.trained_method()
     size = min(rows, experiment.batch_size)
     dataset = train_dataset(experiment.source, method.views, size + size % 2, experiment.seed)
-    picture = Image.fromarray(puzzle_picture(method, dataset[number], rows))
+    picture = Image.fromarray(puzzle_picture(method, _state(experiment), dataset[number], rows))
     if path:
         picture.save(path, format="PNG")
     return picture
 
 
+def _state(experiment: Experiment) -> State:
+    """What `augment` reads before training; weights are not even made."""
+    initialise = experiment.initialiser()
+    made = jax.jit(lambda: {k: v for k, v in initialise().items() if k != "params"})()
+    return {**made, **run_collection(0, experiment.steps)}
+
+
 def puzzle_picture(
-    method: Method, batch: dict[str, np.ndarray], rows: int = 8, seed: int = 0, tile: int = 96
+    method: Method,
+    state: State,
+    batch: dict[str, np.ndarray],
+    rows: int = 8,
+    seed: int = 0,
+    tile: int = 96,
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Augments a host batch and draws it as `show` does.
 
@@ -65,11 +77,10 @@ def puzzle_picture(
     with the whole picture that they were cut from. Nine pictures of an example, as of a jigsaw, lie
     three by three, numbered row by row. Maps of two channels are colours: a and b of Lab. A method
     that makes several rows of an example shows as many examples less. Tasks of a multitask stand
-    one below the other. A method that is better shown otherwise has
-
-        pictures(batch) -> batch      of what it augmented: what to draw, under which names
+    one below the other. A method that is better shown otherwise says so by `Method.pictures`.
 
     Args:
+      state: the method's, with 'run'.
       rows: how many at most.
       tile: height of a row in pixels.
     """
@@ -78,12 +89,13 @@ def puzzle_picture(
 
     @jax.jit
     def both(few):
-        augmented = method.augment(few, jax.random.key(seed))
+        augmented = method.augment(few, state, jax.random.key(seed))
         return augmented, method.inputs(augmented)
 
     augmented, prepared = both(few)
-    if hasattr(method, "pictures"):
-        augmented = prepared = method.pictures(augmented)
+    shown = method.pictures(augmented)
+    if shown is not None:
+        augmented = prepared = shown
     augmented, prepared = jax.device_get((augmented, prepared))
     blocks = []
     for task in dict.fromkeys(name.rpartition("/")[0] for name in augmented):
@@ -91,7 +103,7 @@ def puzzle_picture(
         own = [x for name, x in augmented.items() if name.rpartition("/")[0] == task]
         # What lies three by three needs more room.
         height = tile * 3 // 2 if any(x.ndim == 5 and x.shape[1] == 9 for x in own) else tile
-        for name in _in_order(augmented, method.streams):
+        for name in _in_order(augmented, _entries(method)):
             where, _, short = name.rpartition("/")
             if where != task:
                 continue
@@ -110,10 +122,14 @@ def puzzle_picture(
     return below(blocks)
 
 
-def _in_order(names: Iterable[str], streams: tuple[str, ...]) -> list[str]:
+def _entries(method: Method) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for own in method.streams.values() for name in own))
+
+
+def _in_order(names: Iterable[str], inputs: tuple[str, ...]) -> list[str]:
     """The trunks' inputs first, in the trunks' order, then the rest."""
-    last = len(streams)
-    places = {name: i for i, name in enumerate(streams)}
+    last = len(inputs)
+    places = {name: i for i, name in enumerate(inputs)}
     return sorted(names, key=lambda name: places.get(name.rpartition("/")[2], last))
 
 

@@ -1,6 +1,7 @@
 """Training: `fit(config, workdir)`, and the command `python -m ssl_jax.train`."""
 
 import contextlib
+import dataclasses
 import errno
 import functools
 import os
@@ -8,7 +9,6 @@ import tempfile
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from ml_collections import ConfigDict
 
@@ -17,18 +17,18 @@ from ssl_jax import config as configs
 from ssl_jax.config import ConfigError
 from ssl_jax.data.pipeline import train_batches, train_dataset
 from ssl_jax.data.record import MediaError
-from ssl_jax.data.record_batches import record_batches
 from ssl_jax.devices.hosts import check_agreement, several
-from ssl_jax.devices.sharding import check_batch_size, put_same, replicated
+from ssl_jax.devices.sharding import check_batch_size, replicated
 from ssl_jax.evals.table import Table, run_evaluators
 from ssl_jax.experiment import Experiment
 from ssl_jax.frozen import Frozen
-from ssl_jax.method import Method
+from ssl_jax.method import Method, run_collection
 from ssl_jax.puzzles import puzzle_picture
 from ssl_jax.training.checkpoint import Saver, TrainState
 from ssl_jax.training.feed import Feed
 from ssl_jax.training.logs import Log
 from ssl_jax.training.micro_batches import loss_and_gradients
+from ssl_jax.training.refresh import refreshed
 from ssl_jax.training.speed import Profile, Speed, without_remat
 from ssl_jax.training.start import start, starter
 from ssl_jax.training.step_numbers import StepNumbers
@@ -39,7 +39,7 @@ def fit(config: ConfigDict, workdir: str | os.PathLike) -> TrainState:
     """Trains what the config says and returns the final state.
 
     Below `workdir` it writes config.json, checkpoints/, metrics.jsonl, tensorboard/, pictures/ and
-    the final table. Called again, it goes on where it stopped, bit for bit.
+    the final table. Called again, it resumes where it stopped, bit for bit.
 
     Several processes each call it with the same arguments; `workdir` is a folder that all share.
 
@@ -62,19 +62,16 @@ def fit(config: ConfigDict, workdir: str | os.PathLike) -> TrainState:
     open_workdir(workdir)
     check_agreement(config, workdir)
     profile = Profile(workdir, experiment.profile)
-    method = experiment.trained_method()
-    optimizer = experiment.optimizer.build(experiment.steps)
+    method, steps = experiment.trained_method(), experiment.steps
+    optimizer = experiment.optimizer.build(steps, method.teachers)
 
     host = (jax.process_index(), jax.process_count())
     source, rows, seed = experiment.source, experiment.batch_size, experiment.seed
     dataset = train_dataset(source, method.views, rows, seed, *host)
     start_state = starter(optimizer, experiment)
     shardings = experiment.sharding.of_state(mesh, jax.eval_shape(start_state))
-    skip = experiment.nonfinite == "skip"
     step_function = jax.jit(
-        lambda state, batch: train_step(
-            method, optimizer, state, batch, experiment.micro_batches, skip
-        ),
+        functools.partial(train_step, method, optimizer, experiment),
         donate_argnums=0,
         out_shardings=(shardings, replicated(mesh)),
     )
@@ -83,23 +80,27 @@ def fit(config: ConfigDict, workdir: str | os.PathLike) -> TrainState:
 
     def freeze(state: TrainState) -> Frozen:
         nonlocal frozen  # made once, for the sake of what it has compiled
-        variables = {"params": state.params, **state.state}
+        variables = {"params": state.params, **state.state, **run_collection(state.step, steps)}
         frozen = (frozen or Frozen.of(experiment, mesh, variables)).with_variables(variables)
         return frozen
 
     with Saver(workdir, experiment.checkpoints) as saver:
-        state = start(experiment, saver, start_state, shardings)
+        state, fresh = start(experiment, saver, start_state, shardings)
         if jax.process_index() == 0:  # only now is it sure that the config fits the workdir
             configs.save(config, os.path.join(workdir, "config.json"))
         first = int(state.step)
-        numbers = StepNumbers(skip, experiment.nonfinite_limit, saver.newest)
+        if fresh:
+            state = refreshed(method, optimizer, source, state, freeze(state))
+        numbers = StepNumbers(
+            experiment.nonfinite == "skip", experiment.nonfinite_limit, saver.newest
+        )
         feed = Feed(train_batches(dataset, experiment.data, first), mesh)
-        log = Log(workdir, experiment.steps, first, rows)
+        log = Log(workdir, steps, first, rows)
         with log, profile, Stop() as stop, contextlib.closing(feed):
-            for step in range(first + 1, experiment.steps + 1):
+            for step in range(first + 1, steps + 1):
                 try:
                     batch = feed.next(numbers.is_done)
-                except MediaError:  # nothing done so far is lost with the film that is broken
+                except MediaError:  # nothing done so far is lost with the file that is broken
                     if not several():  # the other hosts have this batch, and would not save here
                         numbers.take(step - 1)
                         saver.save(state, step - 1)
@@ -108,10 +109,12 @@ def fit(config: ConfigDict, workdir: str | os.PathLike) -> TrainState:
                     plain, peak = without_remat(method), experiment.peak_tflops
                     counted = step_function
                     if plain is not method or experiment.micro_batches > 1:
-                        counted = jax.jit(functools.partial(train_step, plain, optimizer))
+                        whole = dataclasses.replace(experiment, micro_batches=1)
+                        counted = jax.jit(functools.partial(train_step, plain, optimizer, whole))
                     log.costs(Speed.of(counted, state, batch.placed, rows, peak))
                     if jax.process_index() == 0:
-                        log.picture(step, "puzzles", puzzle_picture(method, batch.host))
+                        own = {**state.state, **run_collection(step - 1, steps)}
+                        log.picture(step, "puzzles", puzzle_picture(method, own, batch.host))
                 profile.before(step)
                 with jax.transfer_guard("disallow"):
                     state, metrics = step_function(state, batch.placed)
@@ -119,7 +122,7 @@ def fit(config: ConfigDict, workdir: str | os.PathLike) -> TrainState:
                 numbers.add(metrics)
                 log.advance(step)
 
-                last, logged = step == experiment.steps, step % experiment.log_every == 0
+                last, logged = step == steps, step % experiment.log_every == 0
                 stopping = stop.wished or saver.preempted(step)
                 due = {} if last else experiment.due_evaluators(step)
                 scored = experiment.best_evaluator in due
@@ -127,12 +130,12 @@ def fit(config: ConfigDict, workdir: str | os.PathLike) -> TrainState:
                 if saving or logged:
                     log.train(step, numbers.take(step), feed.numbers())
                 if experiment.refresh_every and step % experiment.refresh_every == 0:
-                    state = refreshed(method, experiment, state)
+                    state = refreshed(method, optimizer, source, state, freeze(state))
                 if saving:
                     saver.save(state, step)
                 if stopping and not last:
                     saver.finish()
-                    again = f"the same command with --workdir={workdir} goes on from here"
+                    again = f"the same command with --workdir={workdir} resumes from here"
                     raise Interrupted(f"stopped and saved at step {step}; {again}", stop.signal)
                 results = {}
                 for name, value in run_evaluators(freeze(state), due) if due else ():
@@ -143,57 +146,42 @@ def fit(config: ConfigDict, workdir: str | os.PathLike) -> TrainState:
             saver.finish()
         if experiment.evaluators:
             table = Table.of(freeze(state), experiment.evaluators)
-            saver.score(experiment.steps, table.trained)
+            saver.score(steps, table.trained)
             table.publish(workdir)
     return state
 
 
 def train_step(
     method: Method,
-    optimizer: optax.GradientTransformation,
+    optimizer: optax.GradientTransformationExtraArgs,
+    experiment: Experiment,
     state: TrainState,
     batch: dict,
-    micro_batches: int = 1,
-    skip: bool = False,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """One step on a global batch; jitted by `fit` over the mesh.
 
-    With `skip`, a step whose loss or gradient is not finite changes nothing but the step's number.
+    With `experiment.nonfinite='skip'`, a step whose loss or gradient is not finite changes nothing
+    but the step's number.
     """
-    key = jax.random.fold_in(state.key, state.step)
-    (value, (collections, metrics)), gradients = loss_and_gradients(
-        method, state.params, state.state, batch, key, micro_batches
+    key, steps = jax.random.fold_in(state.key, state.step), experiment.steps
+    run = run_collection(state.step, steps)
+    (value, passed), gradients = loss_and_gradients(
+        method, state.params, {**state.state, **run}, batch, key, experiment.micro_batches
     )
-    updates, moments = optimizer.update(gradients, state.optimizer, state.params)
+    updates, moments = optimizer.update(gradients, state.optimizer, state.params, value=value)
     norm = optax.tree.norm(gradients)
-    before = (state.params, state.state, state.optimizer)
-    after = (optax.apply_updates(state.params, updates), collections, moments)
-    if skip:
+    params = optax.apply_updates(state.params, updates)
+    collections = method.after(params, {**passed.state, **run}, passed.batch, passed.outputs)
+    collections = {name: tree for name, tree in collections.items() if name != "run"}
+    before, after = (state.params, state.state, state.optimizer), (params, collections, moments)
+    if experiment.nonfinite == "skip":
         good = jnp.isfinite(value) & jnp.isfinite(norm)
         after = jax.tree.map(lambda new, old: jnp.where(good, new, old), after, before)
+    rate = experiment.optimizer.rate_at(state.step, steps, state.optimizer)
     params, collections, moments = after
     state = state.replace(step=state.step + 1, params=params, state=collections, optimizer=moments)
-    return state, {"loss": value, **metrics, "gradient_norm": norm}
-
-
-def refreshed(method: Method, experiment: Experiment, state: TrainState) -> TrainState:
-    """The state after the method has swept its data set (re-clustering methods)."""
-
-    def read(record):
-        return method.views(record, np.random.default_rng([experiment.seed, record.index]))
-
-    batches = record_batches(experiment.source, read, experiment.batch_size, experiment.data)
-    key = jax.random.fold_in(state.key, state.step)
-    sweep = ({k: v[:valid] for k, v in batch.items()} for batch, valid in batches if valid)
-    now = (state.params, state.state)
-    places = jax.tree.map(lambda leaf: leaf.sharding, now)
-    if several():  # each host sweeps the whole set on its own and comes to the same
-        mesh = state.step.sharding.mesh
-        whole = jax.device_get(jax.device_put(now, replicated(mesh)))
-        now = jax.device_put(whole, jax.local_devices()[0])
-        key = jax.random.wrap_key_data(jax.device_get(jax.random.key_data(key)))
-    params, collections = put_same(method.refresh(*now, sweep, key), places)
-    return state.replace(params=params, state=collections)
+    numbers = {"loss": value, **passed.metrics, "gradient_norm": norm, "learning_rate": rate}
+    return state, numbers
 
 
 def open_workdir(workdir: str) -> None:

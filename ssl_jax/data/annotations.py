@@ -16,7 +16,7 @@ from ssl_jax.data.record import MediaError, Record
 
 def masks_of(record: Record) -> Int[np.ndarray, "t h w"]:
     """The objects at the pixels of every frame. MediaError if there are none."""
-    found = record.extra.get("mask")
+    found = record.extra["mask"] if "mask" in record.extra else None
     if found is None:
         raise MediaError(f"{record.name}: has no masks (extra['mask'])")
     if callable(found):
@@ -32,7 +32,7 @@ def joints_of(record: Record) -> Float[np.ndarray, "t k 2"]:
     if "xcoords" in record.extra:
         found = np.stack([record.extra["xcoords"], record.extra["ycoords"]], axis=-1)
     else:
-        found = record.extra.get("joints")
+        found = record.extra["joints"] if "joints" in record.extra else None
     if found is None or (isinstance(found, str) and not found.strip()):
         raise MediaError(f"{record.name}: has no joints (extra['joints'])")
     if callable(found):
@@ -72,6 +72,21 @@ def labels_of(record: Record) -> tuple[list[int], list[int]]:
         return shown, []
     clear = set(_numbers(record, "labels_no_difficult"))
     return shown, [number for number in shown if number not in clear]
+
+
+def group_of(record: Record) -> int:
+    """extra['group'], a number that records of one kind share (say, of one game); 0 without."""
+    return int(record.extra["group"]) if "group" in record.extra else 0
+
+
+def fold_of(record: Record, key: str = "fold") -> int:
+    """The fold of an official cross-validation. MediaError without one."""
+    try:
+        return int(record.extra[key])
+    except (KeyError, TypeError, ValueError) as error:
+        raise MediaError(
+            f"{record.name}: has no fold (a whole number in extra[{key!r}]); give a test source"
+        ) from error
 
 
 def _numbers(record: Record, key: str) -> list[int]:

@@ -1,30 +1,32 @@
-"""Frames of a record as squares, which is what most methods for pictures begin and end with."""
+"""Frames of a record as squares, which is what most methods for images begin and end with."""
+
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import UInt8
 
 from ssl_jax.data.image import square
 from ssl_jax.data.record import Record
-from ssl_jax.data.sampling import even_frames, random_frame
+from ssl_jax.data.sampling import random_frame
 
 
 def random_square(
     record: Record, size: int, rng: np.random.Generator
 ) -> UInt8[np.ndarray, "size size c"]:
-    """Any frame, its largest middle square resized to `size` pixels. For `Method.views`.
+    """Any frame, its largest centre square resized to `size` pixels. For `Method.views`.
 
-    Raises:
-      MediaError: a record without pictures.
+    Raises MediaError for a record without frames.
     """
     frames = record.need_frames()
     return square(frames([random_frame(record.num_frames, rng)]), size)[0]
 
 
-def even_squares(record: Record, size: int, count: int) -> UInt8[np.ndarray, "count size size c"]:
-    """`count` frames from the first to the last, likewise. For `Method.clips`.
+def squares_at(
+    record: Record, size: int, times: Sequence[float]
+) -> UInt8[np.ndarray, "n size size c"]:
+    """The frames at these seconds, likewise. For `Method.clips`.
 
-    Raises:
-      MediaError: a record without pictures.
+    Raises MediaError for a record without frames.
     """
     frames = record.need_frames()
-    return square(frames(even_frames(record.num_frames, count)), size)
+    return square(frames([record.frame_at(time) for time in times]), size)

@@ -1,8 +1,6 @@
 """A task's own choice of units of a trunk that it shares with other tasks."""
 
 import flax.linen as nn
-import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
@@ -64,6 +62,25 @@ class Lasso(nn.Module):
         return {**layers, "combined": combined}
 
 
-def units_in_use(weights: Float[Array, "m"]) -> Float[Array, ""]:
-    """How many units have a weight other than zero."""
-    return jax.lax.stop_gradient(jnp.sum(weights != 0).astype(jnp.float32))
+def shared_part(trunk: nn.Module, tree: dict) -> dict:
+    """What tasks that share this trunk share of its variables (of one collection): all of them.
+
+    Of a `Lasso` only what is inside; the choice of units is each task's own.
+    """
+    if not isinstance(trunk, Lasso):
+        return tree
+    return tree["inner"] if "inner" in tree else {}
+
+
+def own_part(trunk: nn.Module, tree: dict) -> dict:
+    """The rest, each task's own."""
+    if not isinstance(trunk, Lasso):
+        return {}
+    return {name: value for name, value in tree.items() if name != "inner"}
+
+
+def whole(trunk: nn.Module, shared: dict, own: dict) -> dict:
+    """The trunk's variables, put together again."""
+    if not isinstance(trunk, Lasso):
+        return shared
+    return {**({"inner": shared} if shared else {}), **own}

@@ -207,7 +207,7 @@ class Saver:
         return state
 
     def restore_variables(self, step: int | None = None) -> dict:
-        """Params and state of a checkpoint (by default the newest readable one), on the host."""
+        """Params, state and step of a checkpoint (by default the newest readable), on the host."""
         place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         handler = self._ocp.PyTreeCheckpointHandler()
         options = self._ocp.CheckpointManagerOptions(create=False)
@@ -222,7 +222,7 @@ class Saver:
                         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
                         saved[part],
                     )
-                    for part in ("params", "state")
+                    for part in ("params", "state", "step")
                 }
                 places = self._ocp.checkpoint_utils.construct_restore_args(wanted)
                 arguments = self._ocp.args.PyTreeRestore(
@@ -286,10 +286,10 @@ def _first_line(error: Exception) -> str:
 def saved_variables(workdir: str, step: int | None = None) -> dict:
     """{'params': ..., **state} of a run's newest checkpoint, or of a step's, on the host.
 
-    Raises ConfigError if there is none.
+    With the number of steps done, variables['run']['step']. Raises ConfigError if there is none.
     """
     if not os.path.isdir(os.path.join(workdir, "checkpoints")):
         raise ConfigError(f"no checkpoint in {workdir}: train first")
     with Saver(workdir) as saver:
         saved = saver.restore_variables(step)
-    return {"params": saved["params"], **saved["state"]}
+    return {"params": saved["params"], **saved["state"], "run": {"step": saved["step"]}}

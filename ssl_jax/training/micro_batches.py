@@ -17,15 +17,17 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import Literal
 
-from ssl_jax.method import Batch, Method, Metrics, Params, State
+from ssl_jax.config import ConfigError
+from ssl_jax.method import Batch, Forward, Method, Params, State
 
 
 def loss_and_gradients(
     method: Method, params: Params, state: State, batch: Batch, key: jax.Array, micro_batches: int
-) -> tuple[tuple[jax.Array, tuple[State, Metrics]], Params]:
-    """((loss, (state, metrics)), gradients by the params), as of `jax.value_and_grad(method.loss)`.
+) -> tuple[tuple[jax.Array, Forward], Params]:
+    """((loss, what else came of it), gradients by the params).
 
-    With micro_batches=1 it is just that. With more, part k of n has the examples k, k + n, k + 2n,
+    With micro_batches=1 it is `jax.value_and_grad` of `method.forward`, or of `method.loss` where
+    that is the method's own. With more, part k of n has the examples k, k + n, k + 2n,
     ..., so that every device splits the rows that it holds; n times the devices should divide the
     batch. Augmentations draw the numbers that they draw on the whole batch. Loss and gradients are
     the same, whatever the loss does with the rows, for nets that treat every row by itself. Two
@@ -37,46 +39,54 @@ def loss_and_gradients(
     * Dropout draws other masks than on the whole batch, the same in both passes.
 
     Raises:
-      ValueError: the batch cannot be divided, the method has a loss of its own, or the net puts out
-        something that depends on the batch without having rows.
+      ConfigError: the batch cannot be divided, or the method has a loss of its own, a net whose
+        rows meet, or one that puts out something that depends on the batch without having rows.
     """
     if micro_batches == 1:
-        return jax.value_and_grad(method.loss, has_aux=True)(params, state, batch, key)
-    examples = len(next(iter(batch.values())))
+        return _at_once(method, params, state, batch, key)
+    examples, name = len(next(iter(batch.values()))), type(method).__name__
     if examples % micro_batches:
-        raise ValueError(f"micro_batches={micro_batches} must divide the {examples} rows")
-    if type(method).loss is not Method.loss:
-        name = type(method).__name__
-        raise ValueError(f"micro_batches={micro_batches}: {name} has a loss of its own; use 1")
+        raise ConfigError(f"micro_batches={micro_batches} must divide the {examples} rows")
+    if method.has_own_loss:
+        raise ConfigError(f"micro_batches={micro_batches}: {name} has a loss of its own; use 1")
+    if method.rows_meet:
+        raise ConfigError(
+            f"micro_batches={micro_batches}: in {name}'s net the rows of a batch see one another, "
+            "so that parts of it give something else; use 1"
+        )
     key_augment, key_net = jax.random.split(key)
+    run = {name: tree for name, tree in state.items() if name == "run"}
+    own = {name: tree for name, tree in state.items() if name != "run"}
 
     def puzzle_of(batch: Batch) -> Batch:
-        return method.inputs(method.augment(batch, key_augment))
+        return method.inputs(method.augment(batch, state, key_augment))
 
-    puzzle = puzzle_of(batch)
+    puzzle = jax.lax.stop_gradient(puzzle_of(batch))
     twice = jax.eval_shape(puzzle_of, {k: _shape(x, 2 * len(x)) for k, x in batch.items()})
     whole = {k: x for k, x in puzzle.items() if x.shape == twice[k].shape}  # tables, not rows
     rows = {k: x for k, x in puzzle.items() if k not in whole}
     for name, x in rows.items():
         if len(x) % examples or twice[name].shape != (2 * len(x), *x.shape[1:]):
-            raise ValueError(
+            raise ConfigError(
                 f"micro_batches={micro_batches}: '{name}' of the augmented batch has {len(x)} rows "
                 f"for {examples} examples; use 1"
             )
     parts = {k: _split(x, examples, micro_batches) for k, x in rows.items()}
     numbers = jnp.arange(micro_batches)
 
-    def outputs_of(params, state, number, part):
+    def outputs_of(params, own, number, part):
         key_part = jax.random.fold_in(key_net, number)
-        return method.outputs(params, state, {**part, **whole}, key_part)
+        return method.outputs(
+            method.without_teachers(params), {**own, **run}, {**part, **whole}, key_part
+        )
 
-    alike = _alike(outputs_of, params, state, rows, examples, micro_batches)
+    alike = _alike(outputs_of, params, own, rows, examples, micro_batches)
 
-    def forward(state, part):
-        outputs, after = outputs_of(params, state, *part)
-        return after, (outputs, state)
+    def forward(own, part):
+        outputs, after = outputs_of(params, own, *part)
+        return after, (outputs, own)
 
-    after, (outputs, states) = jax.lax.scan(forward, state, (numbers, parts))
+    after, (outputs, states) = jax.lax.scan(forward, own, (numbers, parts))
     together = jax.tree.map(lambda x, same: x[0] if same else _merge(x, examples), outputs, alike)
     objective = jax.value_and_grad(lambda x: method.objective(x, puzzle), has_aux=True)
     (value, metrics), wanted = objective(together)
@@ -94,7 +104,18 @@ def loss_and_gradients(
     shares = jax.tree.map(share_out, wanted, alike)
     zeros = jax.tree.map(jnp.zeros_like, params)
     gradients, _ = jax.lax.scan(backward, zeros, (numbers, parts, states, shares))
-    return (value, (after, metrics)), gradients
+    return (value, Forward(after, metrics, puzzle, together)), gradients
+
+
+def _at_once(
+    method: Method, params: Params, state: State, batch: Batch, key: jax.Array
+) -> tuple[tuple[jax.Array, Forward], Params]:
+    if not method.has_own_loss:
+        return jax.value_and_grad(method.forward, has_aux=True)(params, state, batch, key)
+    function = jax.value_and_grad(method.loss, has_aux=True)
+    (value, (new, metrics)), gradients = function(params, state, batch, key)
+    new = {name: tree for name, tree in new.items() if name != "run"}
+    return (value, Forward(new, metrics, batch, None)), gradients
 
 
 def _split(x: jax.Array, examples: int, count: int) -> jax.Array:
@@ -118,7 +139,7 @@ def _shape(x, rows: int) -> jax.ShapeDtypeStruct:
 def _alike(outputs_of, params, state, rows: Batch, examples: int, count: int):
     """For every output whether it is the same in every part: has no rows but is made of weights.
 
-    Raises ValueError for one that has no rows and is made of the batch or of the state.
+    Raises ConfigError for one that has no rows and is made of the batch or of the state.
     """
 
     def shapes(parts: int):
@@ -138,7 +159,7 @@ def _alike(outputs_of, params, state, rows: Batch, examples: int, count: int):
             return True
         fitting = part.shape and part.shape[0] % (examples // count) == 0
         if not fitting or all_rows.shape != (count * part.shape[0], *part.shape[1:]):
-            raise ValueError(
+            raise ConfigError(
                 f"micro_batches={count}: output {jax.tree_util.keystr(path) or 'of the net'} of "
                 f"shape {all_rows.shape} is of the whole batch, but has not its rows; use 1"
             )

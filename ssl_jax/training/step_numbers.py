@@ -14,7 +14,7 @@ class StepNumbers:
         """
         Args:
           skip: whether a step with a loss or gradient that is not finite was left out by itself
-            (and up to `limit` of them are borne); otherwise the first ends the run.
+            (and up to `limit` of them are tolerated); otherwise the first ends the run.
           kept: says which checkpoint there is to go back to.
         """
         self._skip, self._limit, self._kept = skip, limit, kept
@@ -35,7 +35,7 @@ class StepNumbers:
 
         Raises FloatingPointError at the first step with a loss or gradient that is not finite, or,
         if such steps are skipped, at the one that exceeds the limit. Batch number k of the message
-        is `train_dataset(...)[k]`, always the same.
+        is `train_dataset(...)[k]`, always the same. The learning rate is the last step's.
         """
         rows, self._pending = jax.device_get(self._pending), []
         good = []
@@ -47,6 +47,8 @@ class StepNumbers:
                 self._not_finite(bad, float(row[bad]), step - len(rows) + 1 + offset)
         shown = good or rows
         means = {k: float(np.mean([row[k] for row in shown])) for k in shown[0]} if shown else {}
+        if "learning_rate" in means:  # the step's own
+            means["learning_rate"] = float(rows[-1]["learning_rate"])
         return {**means, "skipped": float(self._skipped)} if self._skip and means else means
 
     def _not_finite(self, name: str, value: float, step: int) -> None:
