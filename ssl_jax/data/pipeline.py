@@ -1,30 +1,32 @@
-"""Batches: an order of the records, drawn anew every epoch -> views -> batch -> the process's part.
+"""Batches: reshuffle the records every epoch -> views -> stack -> this process's rows.
 
 Batch number k is a pure function of (seed, k), whatever the number of processes, workers and
-threads, and also where records are broken: nothing of an iterator is ever saved, and any batch can
-be made again by its number. A batch is made in one go, because passing its records one by one
-through a pipeline costs more than reading small pictures does.
+threads, and also where records are broken: no iterator's state is ever saved, and any batch can be
+made again by its number. Grain reads ahead, with threads or worker processes; its elements are
+whole batches, because passing their records one by one costs more than reading small images does.
 """
 
 import contextlib
 import dataclasses
 import functools
-import itertools
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from ssl_jax.data.ahead import Ahead
+from ssl_jax.config import ConfigError
 from ssl_jax.data.failures import Failures
+from ssl_jax.data.read_ahead import read_ahead
 from ssl_jax.data.record import MediaError, Record, Source
-from ssl_jax.data.row_generator import rows_generator
 
-# So many records in a row may be broken before a batch is given up.
+# How many records in a row may be broken before a batch is given up.
 ATTEMPTS = 32
-# Of those chosen by the number of cores.
+# The most threads that are chosen by the number of cores.
 MOST_THREADS = 16
+# Training needs no more batches; grain wants to know how many there are.
+ENDLESS = 2**60
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,15 +34,15 @@ class Loading:
     """How the host reads. Decoders release Python's lock, so threads beat worker processes.
 
     Attributes:
-      threads: batches (in evaluation: records) made at once, never more than `prefetch` batches. 0
-        is one for each core that the process may use, shared among `workers`, at most 16: decoders
-        would take turns at the cores, all else at Python's lock. Files far away want more.
+      threads: batches (in evaluation: records) read at once, never more than `prefetch` batches. 0
+        is one per core that the process may use, shared among `workers`, at most 16: more would
+        take turns at the cores or at Python's lock. Remote files want more.
       prefetch: batches kept ready ahead of the step.
       workers: processes, each with its own threads; for views that are slow in Python itself.
-      on_error: what a record does that cannot be read or is unfit for the method: 'skip' (in
+      on_error: what happens to a record that cannot be read or does not fit the method: 'skip' (in
         training another record takes its place, in evaluation it is left out; every such file is
         named once) or 'raise'.
-      max_failed: stop nevertheless if more than this share of the records read was skipped.
+      max_failed: the run stops all the same if more than this share of the records was skipped.
     """
 
     threads: int = 0
@@ -51,24 +53,25 @@ class Loading:
 
     def __post_init__(self):
         if self.on_error not in ("skip", "raise"):
-            raise ValueError(f"data.on_error is 'skip' or 'raise', not {self.on_error!r}")
+            raise ConfigError(f"data.on_error is 'skip' or 'raise', not {self.on_error!r}")
         if not 0 <= self.max_failed <= 1:
-            raise ValueError(f"data.max_failed={self.max_failed} is a share, from 0 to 1")
+            raise ConfigError(f"data.max_failed={self.max_failed} must be a share from 0 to 1")
         for knob, least in (("threads", 0), ("prefetch", 1), ("workers", 0)):
             if getattr(self, knob) < least:
-                raise ValueError(f"data.{knob}={getattr(self, knob)} must be at least {least}")
+                raise ConfigError(f"data.{knob}={getattr(self, knob)} must be at least {least}")
 
     def at_once(self, processes: int = 1) -> int:
-        """Threads of each of so many processes that read on this machine."""
+        """Threads per process, if `processes` of them read on this machine."""
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         return self.threads or min(MOST_THREADS, max(1, (cores or 1) // processes))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrainDataset:
-    """Batches without end; `dataset[k]` is this process's part of batch k. Pickles.
+    """Batches without end; `dataset[k]` is this process's rows of batch k. Pickles.
 
-    The parts in the order of the processes, one after another, are the batch of a single process.
+    A grain.RandomAccessDataSource: `grain.MapDataset.source(dataset)` is the start of a pipeline of
+    your own. The rows of the processes, in their order, are the batch of a single process.
     """
 
     source: Source
@@ -78,26 +81,32 @@ class TrainDataset:
     process: int
     processes: int
 
+    def __len__(self) -> int:
+        return ENDLESS
+
     def __getitem__(self, number: int) -> dict[str, np.ndarray]:
         return self.read(number, skip=True)[0]
 
     def read(self, number: int, skip: bool) -> tuple[dict[str, np.ndarray], tuple[str, ...], int]:
-        """(part of the batch, a line for each record that failed, how many were read).
+        """(rows of batch `number`, a line per record that failed, how many were read).
 
-        A record that fails is replaced by one that is drawn with a random number of its own: the
-        rest of the batch stays what it is. MediaError if not `skip`, or too many fail in a row.
+        A record that fails is replaced by another, drawn with random numbers of its own: the rest
+        of the batch stays what it is. MediaError if not `skip`, or if too many fail in a row.
         """
         begin, size = number * self.batch_size, len(self.source)
         count = self.batch_size // self.processes
         own = slice(self.process * count, (self.process + 1) * count)
         order = shuffled(np.arange(begin, begin + self.batch_size), size, self.seed)[own].tolist()
         words = np.random.PCG64([self.seed, 1, number]).random_raw(4 * self.batch_size)
-        rng, row_begins = rows_generator(words.reshape(-1, 4)[own])
+        # One generator, reset for each row: making one takes longer than copying a small image.
+        bits = np.random.SFC64(0)
+        rng = np.random.Generator(bits)
         source, views = self.source, self.views
         examples, failed = [], []
-        for index, _ in zip(order, row_begins, strict=True):
+        for index, row_words in zip(order, words.reshape(-1, 4)[own], strict=True):
+            bits.state = _sfc64_state(row_words)
             record = None
-            try:  # as `made` does; a call a row more would be felt
+            try:  # as `made` does; one more call per row would be felt
                 record = source[index]
                 examples.append(views(record, rng))
             except ValueError as error:
@@ -119,7 +128,11 @@ class TrainDataset:
                 return made(self.source, number, self.views, rng)
             except MediaError as error:
                 failed.append(str(error))
-        raise MediaError(f"{failed[-1]} ({ATTEMPTS + 1} records drawn one after another failed)")
+        raise MediaError(f"{failed[-1]} ({ATTEMPTS + 1} records in a row failed)")
+
+
+def _sfc64_state(words: np.ndarray) -> dict:
+    return {"bit_generator": "SFC64", "state": {"state": words}, "has_uint32": 0, "uinteger": 0}
 
 
 def train_dataset(
@@ -130,16 +143,16 @@ def train_dataset(
     process: int = 0,
     processes: int = 1,
 ) -> TrainDataset:
-    """The batches of a source, or this process's part of them. ValueError if there can be none."""
+    """The batches of a source, or this process's rows of them. ConfigError if there can be none."""
     if batch_size % processes:
-        raise ValueError(f"batch_size={batch_size} must be a multiple of {processes} processes")
+        raise ConfigError(f"batch_size={batch_size} must be a multiple of {processes} processes")
     if len(source) == 0:
-        raise ValueError(f"the source {source} is empty")
+        raise ConfigError(f"the source {source} is empty")
     return TrainDataset(source, views, batch_size, seed, process, processes)
 
 
 def first_example(source: Source, views: Callable, seed: int, loading: Loading) -> dict:
-    """The views of the first record that has any, to see their shapes."""
+    """The views of the first readable record, to see their shapes."""
     tries = ATTEMPTS if loading.on_error == "skip" else 1
     for number in range(min(len(source), tries)):
         try:
@@ -150,7 +163,7 @@ def first_example(source: Source, views: Callable, seed: int, loading: Loading) 
 
 
 def shuffled(positions: np.ndarray, size: int, seed: int) -> np.ndarray:
-    """The records at these positions of an endless walk that sees all `size` in every epoch."""
+    """Numbers of the records at these positions of an endless sequence of shuffled epochs."""
     epochs, places = np.divmod(positions, size)
     if epochs[0] == epochs[-1]:
         return _order(size, seed, int(epochs[0]))[places]
@@ -159,7 +172,7 @@ def shuffled(positions: np.ndarray, size: int, seed: int) -> np.ndarray:
 
 
 def _order(size: int, seed: int, epoch: int) -> np.ndarray:
-    with _one_at_a_time:  # or all threads would draw the order of a new epoch at once
+    with _one_at_a_time:  # or all threads would shuffle a new epoch at once
         return _drawn_order(size, seed, epoch)
 
 
@@ -173,7 +186,7 @@ def _drawn_order(size: int, seed: int, epoch: int) -> np.ndarray:
 
 
 def made(source: Source, number: int, make: Callable, *arguments) -> dict:
-    """What `make` makes of a record; MediaError with the record's name if it is unfit for it."""
+    """make(record, ...); a ValueError of it becomes a MediaError that names the record."""
     record = source[number]
     try:
         return make(record, *arguments)
@@ -183,7 +196,7 @@ def made(source: Source, number: int, make: Callable, *arguments) -> dict:
 
 
 def _named(error: ValueError, record: Record | None) -> MediaError:
-    """An error that names the record: say, of a film too short for the clips asked for."""
+    """An error that names the record, say a video too short for the clips wanted."""
     if isinstance(error, MediaError):
         return error
     named = MediaError(f"{record.name}: {_one_line(error)}")
@@ -209,18 +222,51 @@ def stack(examples: Sequence[dict]) -> dict[str, np.ndarray]:
 
 
 def _joined(arrays: Sequence[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
-    """What np.stack gives, faster; and numpy lets go of Python's lock, which other threads then
-    take, for every row anew: many small rows would cost twice as much."""
+    """np.stack, faster: numpy releases Python's lock for every row and waits for it again, which
+    makes many small rows cost twice as much."""
     dtypes = {array.dtype for array in arrays}
     if len(dtypes) == 1 and next(iter(dtypes)).kind in "biufc":
-        with contextlib.suppress(TypeError, BufferError):  # a row that is not in one piece
+        with contextlib.suppress(TypeError, BufferError):  # a row that is not contiguous
             rows = bytearray().join(arrays)
             return np.frombuffer(rows, dtypes.pop()).reshape(len(arrays), *shape)
     return np.stack(arrays)
 
 
+class Reading(NamedTuple):
+    """A batch as a thread or worker process hands it over; an error is raised by who asks for it.
+
+    Attributes:
+      batch: {} if there is an error.
+      skipped: a line per record that failed.
+      records: how many were read.
+      error: why there is no batch; None if there is one.
+    """
+
+    batch: dict[str, np.ndarray]
+    skipped: tuple[str, ...] = ()
+    records: int = 0
+    error: MediaError | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Readings:
+    """The batches of a dataset as `Reading`s: element k is batch k."""
+
+    dataset: TrainDataset
+    skip: bool
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, number: int) -> Reading:
+        try:
+            return Reading(*self.dataset.read(number, self.skip))
+        except MediaError as error:
+            return Reading({}, error=error)
+
+
 class TrainBatches:
-    """Iterates a `train_dataset`, made ahead by threads or processes. Close it when done.
+    """Iterates a `train_dataset`, read ahead by threads or processes. Close it when done.
 
     Attributes:
       failures: what could not be read so far.
@@ -229,19 +275,21 @@ class TrainBatches:
     def __init__(self, dataset: TrainDataset, loading: Loading, start: int):
         self.failures = Failures(loading.max_failed)
         self._workers = loading.workers
-        make = functools.partial(dataset.read, skip=loading.on_error == "skip")
-        if loading.workers:
-            self._iterator = _made_by_processes(make, loading, start)
-        else:
-            numbers = itertools.count(start)
-            self._iterator = Ahead(make, numbers, loading.at_once(), loading.prefetch)
+        readings = _Readings(dataset, loading.on_error == "skip")
+        self._iterator = read_ahead(
+            readings,
+            slice(start, None),
+            loading.at_once(max(1, loading.workers)),
+            loading.prefetch,
+            loading.workers,
+        )
 
     def __iter__(self) -> "TrainBatches":
         return self
 
     def __next__(self) -> dict[str, np.ndarray]:
         try:
-            batch, failed, read = next(self._iterator)
+            reading = next(self._iterator)
         except RuntimeError as error:
             if not self._workers or "terminated" not in str(error):
                 raise
@@ -249,11 +297,13 @@ class TrainBatches:
                 f"one of the {self._workers} worker processes that read the data died, perhaps for "
                 f"lack of memory: lower data.workers or data.prefetch ({_one_line(error)})"
             ) from error
-        self.failures.add(failed, read)
-        return batch
+        if reading.error is not None:
+            raise reading.error
+        self.failures.add(reading.skipped, reading.records)
+        return reading.batch
 
     def close(self) -> None:
-        """Ends the threads or processes and sums up what was skipped."""
+        """Ends the threads or processes and logs how much was skipped."""
         self._iterator.close()
         self.failures.sum_up()
 
@@ -261,30 +311,3 @@ class TrainBatches:
 def train_batches(dataset: TrainDataset, loading: Loading, start: int = 0) -> TrainBatches:
     """Iterates a `train_dataset` from batch number `start`."""
     return TrainBatches(dataset, loading, start)
-
-
-def _made_by_processes(make: Callable[[int], tuple], loading: Loading, start: int) -> Iterator:
-    import grain
-    from absl import flags
-
-    if not flags.FLAGS.is_parsed():  # as in a notebook: grain reads absl flags of its own
-        flags.FLAGS.mark_as_parsed()
-    ahead = loading.prefetch
-    threads = min(loading.at_once(loading.workers), ahead)
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
-    batches = grain.MapDataset.source(_Numbered(make, start)).to_iter_dataset(options)
-    return iter(batches.mp_prefetch(grain.MultiprocessingOptions(loading.workers)))
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Numbered:
-    """make(start), make(start + 1), ... as grain wants it: with a length."""
-
-    make: Callable[[int], tuple]
-    start: int
-
-    def __len__(self) -> int:
-        return 2**60
-
-    def __getitem__(self, index: int):
-        return self.make(self.start + index)

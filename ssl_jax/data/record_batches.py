@@ -1,14 +1,14 @@
 """Every record of a source once, in batches of one shape, as evaluators and `refresh` read them."""
 
-import functools
+import dataclasses
 import itertools
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from ssl_jax.data.ahead import Ahead
 from ssl_jax.data.failures import ENOUGH_READ, Failures
 from ssl_jax.data.pipeline import Loading, made, stack
+from ssl_jax.data.read_ahead import read_ahead
 from ssl_jax.data.record import MediaError, Record, Source
 
 
@@ -23,17 +23,17 @@ def record_batches(
     """Every record once, in order, as (batch, how many of its rows are real).
 
     The last batch is filled up with copies of its last row, so that all have one shape. Process p
-    of P reads the records p, p + P, ...; every process sees the same number of batches. Broken
+    of P reads the records p, p + P, ...; every process gets the same number of batches. Broken
     records are left out, the next take their place, and the last batches have fewer real rows.
     """
     count = len(source)
-    numbers = range(process, count, processes)
-    failures = Failures(loading.max_failed, min(len(numbers), ENOUGH_READ))
-    make = functools.partial(_reading, source, read, loading.on_error == "skip")
-    readings = Ahead(make, numbers, loading.at_once(), 2 * batch_size)
+    own = slice(process, count, processes)
+    failures = Failures(loading.max_failed, min(len(range(count)[own]), ENOUGH_READ))
+    readings = _Readings(source, read, loading.on_error == "skip")
+    iterator = read_ahead(readings, own, loading.at_once(), 2 * batch_size)
 
     def good() -> Iterator[dict]:
-        for reading in readings:
+        for reading in iterator:
             broken = isinstance(reading, str)
             failures.add([reading] if broken else [], 1)
             if not broken:
@@ -47,24 +47,35 @@ def record_batches(
             filler = rows[-1] if rows else filler or _any_reading(source, read)
             yield stack(rows + [filler] * (batch_size - valid)), valid
     finally:
-        readings.close()
+        iterator.close()
         failures.sum_up()
 
 
 def _any_reading(source: Source, read: Callable[[Record], dict]) -> dict:
     """What the first readable record gives: rows to fill batches that have none of their own."""
+    readings = _Readings(source, read, skip=True)
     for number in range(len(source)):
-        reading = _reading(source, read, True, number)
+        reading = readings[number]
         if not isinstance(reading, str):
             return reading
     raise MediaError(f"{reading}; and none of the other {len(source) - 1} records can be read")
 
 
-def _reading(source: Source, read: Callable[[Record], dict], skip: bool, number: int) -> dict | str:
-    """What `read` makes of a record; the error's line if it is broken."""
-    try:
-        return made(source, number, read)
-    except MediaError as error:
-        if not skip:
-            raise
-        return str(error)
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Readings:
+    """What `read` makes of each record of a source; the error's line if the record is broken."""
+
+    source: Source
+    read: Callable[[Record], dict]
+    skip: bool
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, number: int) -> dict | str:
+        try:
+            return made(self.source, number, self.read)
+        except MediaError as error:
+            if not self.skip:
+                raise
+            return str(error)
