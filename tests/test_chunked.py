@@ -130,7 +130,7 @@ def test_methods_hand_their_knob_to_the_loss():
     a, b, extra = normal(0, 8, 4), normal(1, 8, 4), normal(2, 8, 2, 4)
     sounds = jnp.concatenate([b[:, None], extra], axis=1)
     simclr = SimCLR(ResNet(), chunk=4)
-    correspondence = Correspondence(L3Net(), AudioNet(), contrast="batch", within=2, chunk=4)
+    correspondence = Correspondence(L3Net(), AudioNet(), criterion="batch", within=2, chunk=4)
     for method, outputs in ((simclr, (a, b)), (correspondence, (a, sounds, None))):
         plain = dataclasses.replace(method, chunk=0)
         loops = [

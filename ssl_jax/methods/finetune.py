@@ -5,18 +5,22 @@ scratch, the number that every fine-tuned one stands beside.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ssl_jax.config import ConfigError
+from ssl_jax.data.clips import clip_numbers, even_clip_times
 from ssl_jax.data.image import center_crop, cover, resize, ten_crops
 from ssl_jax.data.record import Record
-from ssl_jax.data.sampling import even_clips, even_frames, random_clip, random_frame
+from ssl_jax.data.sampling import even_clips, random_clip, random_frame
 from ssl_jax.data.sampling.clips import span_of
-from ssl_jax.method import Batch, Example, Method
+from ssl_jax.method import Batch, Example, Method, State, scaled
 from ssl_jax.methods.label_tasks import Joints, OneLabel, SeveralLabels
+from ssl_jax.models.heads import last
 from ssl_jax.ops.augment import colour_jitter, random_crop, random_flip, random_resized_crop
 from ssl_jax.ops.frame_difference import frame_differences
 from ssl_jax.ops.pooling import global_avg_pool, global_max_pool
@@ -42,12 +46,11 @@ class FinetuneNet(nn.Module):
         """The trunk's layers, and 'head', the answers (b k)."""
         stream = "difference" if self.vision is None else "vision"
         layers = getattr(self, stream)(batch[stream], train and not self.still)
-        name = self.layer or list(layers)[-1]
-        if name not in layers:
-            raise ValueError(
-                f"finetune: no layer '{name}' in the trunk; it has {', '.join(layers)}"
+        if self.layer and self.layer not in layers:
+            raise ConfigError(
+                f"finetune: no layer '{self.layer}' in the trunk; it has {', '.join(layers)}"
             )
-        x = layers[name]
+        x = layers[self.layer] if self.layer else last(layers)
         if x.ndim > 2 and self.pool != "flat":
             x = global_avg_pool(x) if self.pool == "mean" else global_max_pool(x)
         x = x.reshape(len(x), -1).astype(jnp.float32)
@@ -61,33 +64,37 @@ class FinetuneNet(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Finetune(Method):
-    """Trains a trunk and a fresh head on labels: of pictures, of films by their frames or clips.
+    """Trains a trunk and a new head on labels: of images, of videos by their frames or clips.
 
-    A batch holds one random frame or clip of each record; `clips` are spread evenly over a film,
-    and `evals.finetuned` averages what the network says to them. `encode` gives the head's answers
+    A batch holds one random frame or clip of each record; test clips are spread evenly over a
+    video, and `evals.finetuned` averages the network's answers. `encode` gives the head's answers
     too, as the layer 'head'.
 
     Nothing is divided into training and validation records here (some released codes choose the
-    best epoch by test or training films): the last step is what counts.
+    best epoch by test or training videos): the last step is what counts.
+
+    Batch: views {"vision" or "difference": uint8 (height width 3), or (t height width 3) with
+    `frames`, "target": as the task says}; augment the same at `crop`.
 
     Attributes:
       task: `OneLabel`, `SeveralLabels` or `Joints`.
-      vision: the trunk of pictures or clips; or
+      vision: the trunk of images or clips; or
       difference: the trunk of frame differences, stacked as channels (Cross and Learn). Give one of
         the two, by the name that the trunk has in the run that `init_from` names.
-      frames: of a clip; 0: the trunk takes single pictures.
-      stride: every how many-th frame of the film. One that is shorter than a clip repeats its last.
+      frames: of a clip; 0: the trunk takes single images.
+      stride: every how many-th frame of the video. A video shorter than a clip repeats its last
+        frame.
       height, width: to which the host resizes frames.
       fit: 'stretch', whatever that does to their proportions, or 'cut', the largest middle window.
       crop: side of the square that the network sees.
-      padding: pictures are mirrored outwards by so many pixels before the random crop is cut.
-      area: smallest and largest share of the picture, of random boxes that are resized to `crop`,
+      padding: images are mirrored outwards by so many pixels before the random crop is cut.
+      area: smallest and largest share of the image, of random boxes that are resized to `crop`,
         in place of the plain crop; (): the plain crop.
       aspect: smallest and largest width / height of these boxes; (1.0, 1.0) only changes scales.
-      flip: probability of a mirrored picture.
+      flip: probability of a mirrored image.
       jitter: strength of SimCLR's colour jitter; 0: none.
       crops: of every test frame or clip: 1, the middle; 10, also the corners, and all mirrored.
-        `clips` counts crops: 25 frames with 10 crops are 250.
+        Evaluators' `clips` counts crops: 25 frames with 10 crops are 250.
       mean, std: of the channels, pixels in 0..1; give those that the trunk was trained with. The
         defaults leave pixels as they are. (Differences are of pixels in 0..1, as they are.)
       layer: of the trunk, from which the head takes; '': the last. Layers behind it only cost time:
@@ -99,8 +106,7 @@ class Finetune(Method):
         with it and keeps them, and its dropout is off. Goes with `optimizer.freeze=('vision',)`,
         which alone keeps weights but not statistics.
 
-    Raises:
-      ValueError: knobs that do not go together.
+    Raises ConfigError for knobs that do not go together.
     """
 
     task: OneLabel | SeveralLabels | Joints
@@ -128,21 +134,21 @@ class Finetune(Method):
 
     def __post_init__(self):
         if (self.vision is None) == (self.difference is None):
-            raise ValueError("finetune: give one trunk, vision or difference")
+            raise ConfigError("finetune: give one trunk, vision or difference")
         if self.difference is not None and self.frames < 2:
-            raise ValueError(f"finetune: differences need frames=2 or more, not {self.frames}")
+            raise ConfigError(f"finetune: differences need frames=2 or more, not {self.frames}")
         for knob, known in (
             ("fit", ("stretch", "cut")),
             ("pool", ("mean", "max", "flat")),
             ("crops", (1, 10)),
         ):
             if getattr(self, knob) not in known:
-                raise ValueError(f"finetune: {knob}={getattr(self, knob)!r} is none of {known}")
+                raise ConfigError(f"finetune: {knob}={getattr(self, knob)!r} is none of {known}")
         if len(self.area) not in (0, 2):
-            raise ValueError(f"finetune: area={self.area} must be a smallest and a largest share")
+            raise ConfigError(f"finetune: area={self.area} must be a smallest and a largest share")
         if isinstance(self.task, Joints) and not self._sees_whole_pictures:
-            raise ValueError(
-                "finetune: joints would have to move with the picture: set height=width=crop, "
+            raise ConfigError(
+                "finetune: joints would have to move with the image: set height=width=crop, "
                 "fit='stretch', flip=0.0, padding=0, area=(), crops=1"
             )
 
@@ -150,6 +156,10 @@ class Finetune(Method):
     def _sees_whole_pictures(self) -> bool:
         moved = self.flip or self.padding or self.area or self.crops > 1 or self.fit == "cut"
         return not moved and self.height == self.width == self.crop
+
+    @property
+    def trunks(self) -> tuple[str, ...]:
+        return ("difference",) if self.vision is None else ("vision",)
 
     @property
     def net(self) -> nn.Module:
@@ -175,19 +185,19 @@ class Finetune(Method):
         frames = record.need_frames()(numbers)
         target = self.task.target(record, int(numbers[0]), frames.shape[1:3])
         frames = self._resized(frames)
-        (stream,) = self.streams
+        (stream,) = self.trunks
         return {stream: frames if self.frames else frames[0], "target": target}
 
     def _resized(self, frames: np.ndarray) -> np.ndarray:
         size = (self.height, self.width)
         return resize(frames, size) if self.fit == "stretch" else cover(frames, size)
 
-    def augment(self, batch: Batch, key: jax.Array) -> Batch:
-        (stream,) = self.streams
+    def augment(self, batch: Batch, state: State, key: jax.Array) -> Batch:
+        (stream,) = self.trunks
         key_crop, key_flip, key_colour = jax.random.split(key, 3)
         images = batch[stream]
         if self.area or self.jitter:
-            images = images.astype(jnp.float32) / 255.0
+            images = scaled(images)
         if self.area:
             images = random_resized_crop(key_crop, images, self.crop, self.area, self.aspect)
             images = images.clip(0.0, 1.0)
@@ -199,21 +209,24 @@ class Finetune(Method):
             images = colour_jitter(key_colour, images, self.jitter)
         return {**batch, stream: images}
 
-    def prepare(self, stream: str, raw: jax.Array) -> jax.Array:
-        x = raw.astype(jnp.float32) / 255.0 if raw.dtype == jnp.uint8 else raw
-        if stream == "difference":
+    def prepare(self, name: str, x: jax.Array) -> jax.Array:
+        if name == "difference":
             return frame_differences(x)
         return (x - jnp.array(self.mean)) / jnp.array(self.std)
 
     def objective(self, outputs: jax.Array, batch: Batch):
         return self.task.loss(outputs, batch["target"])
 
-    def clips(self, record: Record, stream: str, count: int) -> np.ndarray:
+    def times(self, record: Record, stream: str, count: int) -> Sequence[float]:
+        """Each place is asked for `crops` times in a row."""
         places = -(-count // self.crops)
-        if self.frames:
-            numbers = even_clips(record.num_frames, places, self.frames, self.stride)
-        else:
-            numbers = even_frames(record.num_frames, places)[:, None]
+        times = even_clip_times(record, places, max(self.frames, 1), self.stride)
+        return np.repeat(times, self.crops)[:count].tolist()
+
+    def clips(self, record: Record, stream: str, times: Sequence[float]) -> Example:
+        """With ten crops, every ten times in a row are the crops of the first of them."""
+        count = len(times)
+        numbers = clip_numbers(record, times[:: self.crops], max(self.frames, 1), self.stride)
         frames = self._resized(record.need_frames()(numbers.ravel()))
         if self.crops == 1:
             cut = center_crop(frames, (self.crop, self.crop))[None]
@@ -222,8 +235,7 @@ class Finetune(Method):
         # (crops, places * frames, ...) -> all crops of the first place, then of the second, ...
         cut = cut.reshape(self.crops, *numbers.shape, *cut.shape[2:]).swapaxes(0, 1)
         rows = cut.reshape(-1, *cut.shape[2:])[:count]
-        return rows if self.frames else rows[:, 0]
+        return {stream: rows if self.frames else rows[:, 0]}
 
-    def encode(self, variables: dict, stream: str, raw: jax.Array) -> dict[str, jax.Array]:
-        batch = {stream: self.prepare(stream, raw)}
-        return self.net.apply(variables, batch, train=False, method="layers")
+    def encode(self, variables: dict, stream: str, inputs: Batch) -> dict[str, jax.Array]:
+        return self.net.apply(variables, self.inputs(inputs), train=False, method="layers")

@@ -81,6 +81,11 @@ def mlp_layers(head: MLPHead, variables: dict, x: Float[Array, "b d"]) -> dict[s
     return {f"head{i}": layer.astype(x.dtype) for i, layer in enumerate(layers, start=1)}
 
 
+def last(layers: dict[str, Array]) -> Array:
+    """A trunk's last layer: its dict runs from the input up."""
+    return layers[next(reversed(layers))]
+
+
 def pooled(layers: dict[str, Array]) -> Float[Array, "b d"]:
     """A trunk's last layer, averaged over space (and time) if it is a map."""
     last = layers[list(layers)[-1]]

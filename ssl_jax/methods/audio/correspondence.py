@@ -1,18 +1,22 @@
 """Audio-visual correspondence (Arandjelovic and Zisserman, "Objects that Sound", ECCV 2018; its
-AVE-Net): does this sound belong to this picture?"""
+AVE-Net): does this audio belong to this frame?"""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ssl_jax.config import ConfigError
 from ssl_jax.data.audio import fit_length, resample
 from ssl_jax.data.image import square
 from ssl_jax.data.record import Record
 from ssl_jax.data.sampling import audio_window, even_times
-from ssl_jax.method import Batch, Example, Method
+from ssl_jax.data.squares import squares_at
+from ssl_jax.method import Batch, Example, Method, State
 from ssl_jax.objectives.contrastive import info_nce, match
 from ssl_jax.ops.augment import random_crop, random_flip
 from ssl_jax.ops.spectrogram import log_spectrogram
@@ -37,7 +41,7 @@ class CorrespondenceNet(nn.Module):
         self.calibration = self.param("calibration", one, (2,)) if self.calibrated else None
 
     def __call__(self, batch: Batch, train: bool):
-        sounds = batch["audio"]  # (b, n, t, f): the picture's own sound, then others of its film
+        sounds = batch["audio"]  # (b, n, t, f): the frame's own audio, then others of its video
         frame = self.embed("vision", batch["vision"], train)["embedding"]
         sound = self.embed("audio", sounds.reshape(-1, *sounds.shape[2:]), train)["embedding"]
         return frame, sound.reshape(*sounds.shape[:2], -1), self.calibration
@@ -67,26 +71,29 @@ class EmbeddingHead(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Correspondence(Method):
-    """Learns one space in which a frame and the second of sound around it lie close.
+    """Learns one space in which a frame and the second of audio around it lie close.
 
-    Shortcut: frames stand on the grid of the film's rate, so sound windows drawn at any time would
+    Shortcut: frames stand on the grid of the video's rate, so audio windows drawn at any time would
     tell that they belong to no frame; every window, matching or not, starts on one grid, and with
     `misalignment` none is exactly centred (the paper does both; the default is the grid alone).
+
+    Batch: views {"vision": uint8 (short_side short_side 3), "audio": float32 (1+within s)};
+    augment {"vision": uint8 (b crop crop 3), "audio": float32 (b 1+within s)}.
 
     Attributes:
       vision, audio: the trunks; their layer 'pool' feeds the embedding.
       short_side: to which frames are resized (their centre square is taken).
       crop: side of the square that the network sees, cut at random.
-      seconds, sample_rate: of the sound; a record's sound of another rate is resampled.
-      grid: sound windows start at multiples of so many seconds.
-      misalignment: largest random shift in seconds between frame and middle of its sound.
-      within: how many other windows of the same film serve as negatives for its frame; under
-        'pairs' at most one, which takes the place of another film's sound.
-      apart: smallest distance in seconds of such a window from the film's matching one.
-      contrast: 'pairs' compares a frame with its own sound and with one other (AVE-Net's two-way
-        softmax on the distance); 'batch' with all sounds of the batch, both ways (InfoNCE).
+      seconds, sample_rate: of the audio; a record's audio of another rate is resampled.
+      grid: audio windows start at multiples of so many seconds.
+      misalignment: largest random shift in seconds between a frame and the middle of its audio.
+      within: how many other windows of the same video serve as negatives for its frame; with
+        'pairs' at most one, which takes the place of another video's audio.
+      apart: smallest distance in seconds of such a window from the video's matching one.
+      criterion: 'pairs' compares a frame with its own audio and with one other (AVE-Net's two-way
+        softmax on the distance); 'batch' with all audio of the batch, both ways (InfoNCE).
       temperature: of InfoNCE.
-      chunk: how many sounds a frame is compared with at once by InfoNCE; 0: all. With batches of
+      chunk: how many windows a frame is compared with at once by InfoNCE; 0: all. With batches of
         tens of thousands it saves memory; see `ssl_jax.objectives.contrastive`.
       embedding: width of the common space.
       window, hop, bins: of the spectrogram, in samples; `bins` is the length of the transform.
@@ -102,7 +109,7 @@ class Correspondence(Method):
     misalignment: float = 0.0
     within: int = 0
     apart: float = 1.0
-    contrast: str = "pairs"
+    criterion: str = "pairs"
     temperature: float = 0.1
     embedding: int = 128
     window: int = 480
@@ -110,15 +117,19 @@ class Correspondence(Method):
     bins: int = 512
     chunk: int = 0
 
+    trunks: ClassVar[tuple[str, ...]] = ("vision", "audio")
+
     def __post_init__(self):
-        if self.contrast not in ("pairs", "batch"):
-            raise ValueError(f"contrast is pairs or batch, not '{self.contrast}'")
-        if self.contrast == "pairs" and self.within > 1:
-            raise ValueError(f"within={self.within}: contrast=pairs compares with one other sound")
+        if self.criterion not in ("pairs", "batch"):
+            raise ConfigError(f"criterion is pairs or batch, not '{self.criterion}'")
+        if self.criterion == "pairs" and self.within > 1:
+            raise ConfigError(
+                f"within={self.within}: criterion=pairs compares with one other window"
+            )
 
     @property
     def net(self) -> nn.Module:
-        return CorrespondenceNet(self.vision, self.audio, self.embedding, self.contrast == "pairs")
+        return CorrespondenceNet(self.vision, self.audio, self.embedding, self.criterion == "pairs")
 
     def views(self, record: Record, rng: np.random.Generator) -> Example:
         decode = record.need_frames()
@@ -134,39 +145,41 @@ class Correspondence(Method):
         }
 
     def sound(self, record: Record, start: float) -> np.ndarray:
-        """float32 (s,): the record's sound from `start` on, at the method's rate."""
+        """float32 (s): the record's audio from `start` on, at the method's rate."""
         wave = record.need_audio(self.seconds)(start, start + self.seconds)
         if record.sample_rate != self.sample_rate:
             wave = resample(wave, record.sample_rate, self.sample_rate)
         # Rates that do not divide the window round to a sample more or less.
         return fit_length(wave, round(self.seconds * self.sample_rate))
 
-    def augment(self, batch: Batch, key: jax.Array) -> Batch:
+    def augment(self, batch: Batch, state: State, key: jax.Array) -> Batch:
         crop, flip = jax.random.split(key)
         frames = random_flip(flip, random_crop(crop, batch["vision"], self.crop))
         return {**batch, "vision": frames}
 
-    def prepare(self, stream: str, raw: jax.Array) -> jax.Array:
-        if stream == "audio":
-            return log_spectrogram(raw, self.window, self.hop, self.bins)
-        return raw.astype(jnp.float32) / 127.5 - 1.0
+    def prepare(self, name: str, x: jax.Array) -> jax.Array:
+        if name == "audio":
+            return log_spectrogram(x, self.window, self.hop, self.bins)
+        return 2.0 * x - 1.0
 
     def objective(self, outputs, batch: Batch):
         frame, sounds, calibration = outputs
         own, others = sounds[:, 0], sounds[:, 1:]
-        if self.contrast == "batch":
+        if self.criterion == "batch":
             return info_nce(frame, own, self.temperature, extra=others, chunk=self.chunk)
-        # Negatives of other films: the batch's next row. Of the same film: its other windows.
+        # Negatives of other videos: the batch's next row. Of the same video: its other windows.
         other = others[:, 0] if self.within else jnp.roll(own, 1, axis=0)
         return match(frame, own, other, *calibration)
 
-    def clips(self, record: Record, stream: str, count: int) -> np.ndarray:
-        starts = even_times(record.duration, self.seconds, count, self.grid)
-        if stream == "audio":
-            return np.stack([self.sound(record, start) for start in starts])
-        numbers = [record.frame_at(start + self.seconds / 2) for start in starts]
-        return square(record.need_frames()(numbers), self.crop)
+    def times(self, record: Record, stream: str, count: int) -> Sequence[float]:
+        return even_times(record.duration, self.seconds, count, self.grid)
 
-    def encode(self, variables: dict, stream: str, raw: jax.Array) -> dict[str, jax.Array]:
-        x = self.prepare(stream, raw)
+    def clips(self, record: Record, stream: str, times: Sequence[float]) -> Example:
+        """The audio that begins at each time, or the frame in its middle."""
+        if stream == "audio":
+            return {"audio": np.stack([self.sound(record, time) for time in times])}
+        return {"vision": squares_at(record, self.crop, [t + self.seconds / 2 for t in times])}
+
+    def encode(self, variables: dict, stream: str, inputs: Batch) -> dict[str, jax.Array]:
+        x = self.inputs(inputs)[stream]
         return self.net.apply(variables, stream, x, False, method=CorrespondenceNet.embed)

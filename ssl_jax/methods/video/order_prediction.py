@@ -1,7 +1,8 @@
 """Order prediction (Lee, Huang, Singh and Yang, "Unsupervised Representation Learning by Sorting
-Sequences", ICCV 2017; OPN): in which order were the shuffled frames filmed, up to reversal?"""
+Sequences", ICCV 2017; OPN): what is the order of the shuffled frames, up to reversal?"""
 
 import dataclasses
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
@@ -11,14 +12,13 @@ import numpy as np
 from ssl_jax.data.image import center_crop, resize_short
 from ssl_jax.data.record import Record
 from ssl_jax.data.sampling import (
-    even_frames,
     frame_motion,
     high_motion_patch,
     ordered_tuple,
     random_clip,
 )
-from ssl_jax.method import Batch, Example, Method
-from ssl_jax.models.heads import PairwiseOrderHead
+from ssl_jax.method import Batch, Example, Method, State
+from ssl_jax.models.heads import PairwiseOrderHead, last
 from ssl_jax.objectives.classification import classification
 from ssl_jax.objectives.order import ORDERS_UP_TO_REVERSAL
 from ssl_jax.ops.augment import channel_split, random_flip, spatial_jitter
@@ -35,7 +35,7 @@ class OrderNet(nn.Module):
     def __call__(self, batch: Batch, train: bool) -> jax.Array:
         frames = batch["vision"]  # (b, n, h, w, c)
         layers = self.vision(frames.reshape(-1, *frames.shape[2:]), train)
-        last = layers[list(layers)[-1]].reshape(*frames.shape[:2], -1)
+        features = last(layers).reshape(*frames.shape[:2], -1)
         classes = len(ORDERS_UP_TO_REVERSAL)
         head = PairwiseOrderHead(
             classes=classes,
@@ -45,28 +45,31 @@ class OrderNet(nn.Module):
             dropout=self.dropout,
             name="head",
         )
-        return head(last, train)
+        return head(features, train)
 
 
 @dataclasses.dataclass(frozen=True)
 class OrderPrediction(Method):
-    """Sorts four frames of a moving part of a film; an order and its reverse are one class.
+    """Sorts four frames of a moving part of a video; an order and its reverse are one class.
 
     Shortcuts: channel splitting shows one random colour channel of each frame, so that chromatic
     aberration tells nothing; each frame is shifted by a few pixels of its own, so that edges of
     the resting background tell nothing; frames and window are taken where something moves.
-    Against the paper: motion is the difference of frames, not optical flow, and the four frames
-    come from `candidates` neighbouring ones (at the stride), not from the whole film.
+    Differs from the paper: motion is the difference of frames, not optical flow, and the four
+    frames come from `candidates` neighbouring ones (at the stride), not from the whole video.
+
+    Batch: views {"vision": uint8 (4 window window 3)}, in true order; augment {"vision": uint8
+    (b 4 crop crop 3), "target": int32 (b)}.
 
     Attributes:
       vision: the trunk; in the paper CaffeNet with an fc6 of 1024.
       candidates: frames among which the four are drawn by their motion.
-      stride: every how many-th frame of the film is a candidate.
-      short_side: to which films are resized.
+      stride: every how many-th frame of the video is a candidate.
+      short_side: to which videos are resized.
       window: side of the square cut where most moves.
       crop: side of the square that the network sees, cut at random from the window.
       shift: largest shift of a single frame in pixels.
-      splitting: each frame shows one colour channel; off, as in the paper's ablation, for films
+      splitting: each frame shows one colour channel; off, as in the paper's ablation, for videos
         that went through no lens.
       hidden: width of the comparison of two frames.
       dropout: rate, on the comparisons.
@@ -98,7 +101,7 @@ class OrderPrediction(Method):
         y, x = high_motion_patch(frames, self.window)
         return {"vision": frames[:, y : y + self.window, x : x + self.window]}
 
-    def augment(self, batch: Batch, key: jax.Array) -> Batch:
+    def augment(self, batch: Batch, state: State, key: jax.Array) -> Batch:
         flip, shift, split, order, reverse = jax.random.split(key, 5)
         frames = random_flip(flip, batch["vision"])
         frames = spatial_jitter(shift, frames, self.crop, self.shift)
@@ -109,16 +112,16 @@ class OrderPrediction(Method):
         shown = orders[target]
         backwards = jax.random.bernoulli(reverse, shape=(len(frames), 1))
         shown = jnp.where(backwards, shown[:, ::-1], shown)
-        return {"vision": jax.vmap(lambda film, o: film[o])(frames, shown), "target": target}
+        return {"vision": jax.vmap(lambda video, o: video[o])(frames, shown), "target": target}
 
-    def prepare(self, stream: str, raw: jax.Array) -> jax.Array:
+    def prepare(self, name: str, x: jax.Array) -> jax.Array:
         # One grey value for all: after channel splitting no channel has a colour of its own.
-        return raw.astype(jnp.float32) - self.mean
+        return 255.0 * x - self.mean
 
     def objective(self, outputs: jax.Array, batch: Batch):
         return classification(outputs, batch["target"])
 
-    def clips(self, record: Record, stream: str, count: int) -> np.ndarray:
-        frames = record.need_frames()(even_frames(record.num_frames, count))
+    def clips(self, record: Record, stream: str, times: Sequence[float]) -> Example:
+        frames = record.need_frames()([record.frame_at(time) for time in times])
         # At the scale of training, of which the trunk has seen only cuts.
-        return center_crop(resize_short(frames, self.short_side), (self.crop, self.crop))
+        return {"vision": center_crop(resize_short(frames, self.short_side), (self.crop,) * 2)}
