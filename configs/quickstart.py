@@ -20,6 +20,7 @@ from ssl_jax.methods.audio.correspondence import Correspondence
 from ssl_jax.models.audio import AudioNet
 from ssl_jax.models.l3 import L3Net
 from ssl_jax.optim import Optimizer
+from ssl_jax.training.schedules import Cosine
 
 GAMES = (
     *("assault", "beam_rider", "berzerk", "enduro", "hero"),
@@ -67,8 +68,7 @@ def get_config(variant: str = ""):
             Optimizer,
             name="adamw",
             learning_rate=3e-3,
-            schedule="cosine",
-            warmup_steps=1 if tiny else 50,
+            schedule=call(Cosine, warmup=1 if tiny else 50),
             weight_decay=1e-4,
         ),
         steps=4 if tiny else 500,

@@ -1,14 +1,25 @@
-"""The optimiser: update rule, learning rate over time, what is decayed and what is frozen."""
+"""The optimiser: update rule, learning rate, weight decay, frozen parameters."""
 
 import dataclasses
-from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float, Int
+
+from ssl_jax.config import ConfigError
+from ssl_jax.training.schedules import Constant, Plateau, Schedule
 
 RULES = ("sgd", "adam", "adamw", "lars")
-SCHEDULES = ("constant", "cosine", "step")
+
+
+class OptimizerState(NamedTuple):
+    """What the optimiser carries from step to step."""
+
+    count: Int[Array, ""]  # updates made; a skipped step does not count
+    plateau: Any  # the loss so far, for Plateau; () for other schedules
+    rule: Any  # moments
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,45 +27,40 @@ class Optimizer:
     """Update rule and schedule.
 
     Weight decay adds weight_decay * weights to the gradient (sgd, adam, lars), or shrinks the
-    weights apart from the moments, by learning rate * weight_decay (adamw). LARS (You et al. 2017)
-    scales each array's step by trust_coefficient |weights| / |gradient|, with the learning rate
-    inside the momentum, as SimCLR's code.
+    weights separately from the moments, by learning rate * weight_decay (adamw). LARS (You et al.
+    2017) scales each array's step by trust_coefficient |weights| / |gradient|, with the learning
+    rate inside the momentum, as in SimCLR's code.
 
     Attributes:
       name: 'sgd', 'adam', 'adamw' or 'lars'.
       learning_rate: the highest; not scaled by the batch size.
-      schedule: after the warm-up: 'constant', 'cosine' (to 0 at the last step) or 'step'.
-      warmup_steps: the rate climbs in a straight line, from 0 at the first step.
-      boundaries: steps from which on the rate is multiplied once more by `decay` ('step').
-      decay: the factor.
+      schedule: Constant, Cosine, Linear, Step, InverseSqrt, TriStage or Plateau, or a function of
+        your own with the arguments of `Schedule`.
       momentum, nesterov: of sgd and lars.
       beta1, beta2, eps: of adam and adamw.
       weight_decay: see above.
-      decay_vectors: whether biases and scales of norms (arrays of fewer than two axes) take part in
-        weight decay, and in lars' scaling. Without it they get plain SGD under lars.
-      clip_norm: gradients longer than this, all together, are shortened to it; 0: never.
+      decay_vectors: whether biases and scales of norms (arrays of those names, or of fewer than two
+        axes) take part in weight decay and in lars' scaling. If not, lars gives them plain SGD.
+      clip_norm: if the gradient's global norm is above this, it is scaled down to it; 0: never.
       trust_coefficient: of lars.
       l1, l1_on: penalty l1 * sum |w| on the arrays of these names, such as ('unit_weights',) of
         `Lasso`. Not part of the loss: after every update the weights move towards zero by
-        learning rate * l1 and stop there (proximal step), so that those not needed are exactly 0.
-      freeze: parameters without any update, by their place: ('vision',) is the trunk of that name,
-        ('vision/conv1',) one layer of it. They cost no optimiser state. Statistics of BatchNorm are
-        no parameters and go on moving (`Finetune` has `still` for that).
-      rates: (place, factor) pairs, such as (('vision', 0.1), ('vision/conv1', 0.01)): parameters at
-        that place move by the factor times what they would, weight decay and l1 included, as if the
-        learning rate were so many times higher. Of several that fit, the longest place counts.
+        learning rate * l1 and stop there (proximal step), so that unused ones are exactly 0.
+      freeze: parameters without updates, by path: ('vision',) is the trunk of that name,
+        ('vision/conv1',) one of its layers. They have no optimiser state. BatchNorm's statistics
+        are not parameters and still move (`Finetune` has `still` for them).
+      rates: (path, factor) pairs, such as (('vision', 0.1), ('vision/conv1', 0.01)): the update of
+        the parameters below that path is multiplied by the factor, weight decay and l1 included, as
+        if their learning rate were that many times higher. The longest matching path counts.
 
     Raises:
-      ValueError: a knob that cannot work; for `freeze`, `rates` and `l1_on`, once the parameters
+      ConfigError: a knob that cannot work; for `freeze`, `rates` and `l1_on`, once the parameters
         are known.
     """
 
     name: str = "sgd"
     learning_rate: float = 0.1
-    schedule: str = "constant"
-    warmup_steps: int = 0
-    boundaries: tuple[int, ...] = ()
-    decay: float = 0.1
+    schedule: Schedule = Constant()
     momentum: float = 0.9
     nesterov: bool = False
     beta1: float = 0.9
@@ -71,65 +77,96 @@ class Optimizer:
 
     def __post_init__(self):
         if self.name not in RULES:
-            raise ValueError(f"optimizer.name is one of {', '.join(RULES)}, not '{self.name}'")
-        if self.schedule not in SCHEDULES:
-            raise ValueError(
-                f"optimizer.schedule is one of {', '.join(SCHEDULES)}, not '{self.schedule}'"
-            )
-        if (self.schedule == "step") != bool(self.boundaries):
-            raise ValueError(
-                "optimizer.boundaries go with optimizer.schedule=step, and only with it"
+            raise ConfigError(f"optimizer.name is one of {', '.join(RULES)}, not '{self.name}'")
+        if not callable(self.schedule):
+            raise ConfigError(
+                f"optimizer.schedule={self.schedule!r}: write a schedule, such as "
+                "call(Cosine, warmup=50)"
             )
         if bool(self.l1) != bool(self.l1_on) or self.l1 < 0:
-            raise ValueError("optimizer.l1, above 0, goes with optimizer.l1_on, and only with it")
-        if self.warmup_steps < 0:
-            raise ValueError(f"optimizer.warmup_steps={self.warmup_steps} is negative")
+            raise ConfigError("optimizer.l1, above 0, and optimizer.l1_on go together")
         for pair in self.rates:
             if not isinstance(pair, tuple) or [*map(type, pair)] not in ([str, float], [str, int]):
-                raise ValueError(
-                    f"optimizer.rates={self.rates}: pairs of a place and a factor are meant, such "
+                raise ConfigError(
+                    f"optimizer.rates={self.rates} should be pairs of a path and a factor, such "
                     "as (('vision', 0.1),)"
                 )
             if not pair[1] > 0:
-                raise ValueError(f"optimizer.rates: {pair} is no factor above 0; see freeze")
-            still = [place for place in self.freeze if f"{pair[0]}/".startswith(f"{place}/")]
-            if still:
-                raise ValueError(f"optimizer.rates: {pair} lies in what is frozen, '{still[0]}'")
+                raise ConfigError(
+                    f"optimizer.rates: the factor of {pair} must be above 0; see freeze"
+                )
+        self._check_frozen(self.freeze)
 
-    def learning_rates(self, steps: int) -> optax.Schedule:
-        """The learning rate as a function of the step, 0 to `steps`."""
-        if self.schedule == "cosine" and self.warmup_steps >= steps:
-            raise ValueError(
-                f"optimizer.warmup_steps={self.warmup_steps} leaves nothing of {steps} steps"
-            )
+    def _check_frozen(self, frozen: tuple[str, ...]) -> None:
+        for pair in self.rates:
+            above = [place for place in frozen if f"{pair[0]}/".startswith(f"{place}/")]
+            if above:
+                raise ConfigError(f"optimizer.rates: {pair} is frozen, as part of '{above[0]}'")
 
-        def learning_rate(step) -> jax.Array:
-            step = jnp.asarray(step, jnp.float32)
-            rate = jnp.asarray(self.learning_rate, jnp.float32)
-            if self.schedule == "cosine":
-                done = (step - self.warmup_steps) / (steps - self.warmup_steps)
-                rate = rate * (1 + jnp.cos(jnp.pi * jnp.clip(done, 0, 1))) / 2
-            if self.schedule == "step":
-                rate = rate * self.decay ** jnp.sum(step >= jnp.array(self.boundaries))
-            return rate * jnp.minimum(step / self.warmup_steps, 1) if self.warmup_steps else rate
+    def rate_at(
+        self, step: int | Int[Array, ""], steps: int, state: OptimizerState | None = None
+    ) -> Float[Array, ""]:
+        """The learning rate of the update after `step` updates, of `steps` in all.
 
-        return learning_rate
+        `state` is the optimiser's before that update: Plateau needs it, and without it has not
+        reduced the rate.
+        """
+        rate = self.schedule(step, steps, self.learning_rate)
+        if isinstance(self.schedule, Plateau) and state is not None:
+            rate = rate * state.plateau.scale
+        return jnp.asarray(rate, jnp.float32)
 
-    def build(self, steps: int) -> optax.GradientTransformation:
-        """The optax transformation for a run of `steps` steps."""
-        rate = self.learning_rates(steps)
-        rule = self._rule(rate)
+    def build(
+        self, steps: int, freeze: tuple[str, ...] = ()
+    ) -> optax.GradientTransformationExtraArgs:
+        """The optax transformation for a run of `steps` steps; its state is an OptimizerState.
+
+        Args:
+          steps: of the whole run.
+          freeze: more paths to freeze than the knob does: a method's teachers.
+
+        Its `update` takes the loss as `value`, as optax' own do; only Plateau needs it.
+        """
+        self._check_frozen(freeze)
+        self.rate_at(0, steps)  # a warm-up longer than the run is an error now, not in the step
+
+        def init(params) -> OptimizerState:
+            self._factors(params), self._penalised(params)  # paths that do not exist are an error
+            plateau = ()
+            if isinstance(self.schedule, Plateau):
+                plateau = self.schedule.rule().init(jnp.zeros(()))
+            rule = self._rule(jnp.zeros(()), freeze).init(params)
+            return OptimizerState(jnp.zeros((), jnp.int32), plateau, rule)
+
+        def update(gradients, state: OptimizerState, params, *, value=None, **_):
+            rate = self.rate_at(state.count, steps, state)
+            updates, moments = self._rule(rate, freeze).update(gradients, state.rule, params)
+            if self.rates:
+                updates = jax.tree.map(jnp.multiply, updates, self._factors(params))
+            if self.l1:
+                updates = self._shrunk(updates, params, rate * self.l1, freeze)
+            plateau = state.plateau
+            if isinstance(self.schedule, Plateau):
+                plateau = self.schedule.rule().update({}, plateau, value=value)[1]
+            return updates, OptimizerState(state.count + 1, plateau, moments)
+
+        return optax.GradientTransformationExtraArgs(init, update)
+
+    def _rule(self, rate: Float[Array, ""], freeze: tuple[str, ...]):
+        """The transformation of one step with this learning rate, before `rates` and `l1`."""
+        rule = self._step(rate)
         if self.clip_norm:
             rule = optax.chain(optax.clip_by_global_norm(self.clip_norm), rule)
-        if self.rates:
-            rule = optax.chain(rule, scaled(self._factors))
-        if self.l1:
-            rule = optax.chain(rule, shrink(rate, self.l1, self.l1_on, self._factors))
-        if not self.freeze:
+        if not self.freeze + freeze:
             return rule
-        return optax.partition({"train": rule, "freeze": optax.set_to_zero()}, self._labels)
 
-    def _rule(self, rate: optax.Schedule) -> optax.GradientTransformation:
+        def labels(params):
+            frozen = self._frozen(params, freeze)
+            return jax.tree.map(lambda still: "freeze" if still else "train", frozen)
+
+        return optax.partition({"train": rule, "freeze": optax.set_to_zero()}, labels)
+
+    def _step(self, rate: Float[Array, ""]) -> optax.GradientTransformation:
         if self.name == "lars":
             return optax.lars(
                 rate,
@@ -159,12 +196,17 @@ class Optimizer:
 
     def _decayed(self, params):
         """True for every array that takes part in weight decay."""
-        return jax.tree.map(lambda p: self.decay_vectors or p.ndim > 1, params)
 
-    def _labels(self, params):
-        """'freeze' or 'train' for every array."""
-        places = longest_places("optimizer.freeze", self.freeze, params)
-        return jax.tree.map(lambda place: "freeze" if place else "train", places)
+        def decayed(path, array) -> bool:
+            matrix = array.ndim > 1 and name_of(path) not in ("bias", "scale")
+            return self.decay_vectors or matrix
+
+        return jax.tree_util.tree_map_with_path(decayed, params)
+
+    def _frozen(self, params, freeze: tuple[str, ...]):
+        """True for every array that is not trained."""
+        places = longest_places("optimizer.freeze", self.freeze + freeze, params)
+        return jax.tree.map(bool, places)
 
     def _factors(self, params):
         """By what the learning rate is multiplied, for every array."""
@@ -172,11 +214,41 @@ class Optimizer:
         places = longest_places("optimizer.rates", tuple(dict(self.rates)), params)
         return jax.tree.map(lambda place: factors[place], places)
 
+    def _penalised(self, params):
+        """True for every array under the l1 penalty."""
+        names = {name_of(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)}
+        for name in self.l1_on:
+            if name not in names:
+                raise ConfigError(f"optimizer.l1_on: no parameters are called '{name}'")
+        return jax.tree_util.tree_map_with_path(lambda p, _: name_of(p) in self.l1_on, params)
+
+    def _shrunk(self, updates, params, reach: Float[Array, ""], freeze: tuple[str, ...]):
+        """The updates followed by the proximal step of the l1 penalty.
+
+        An array w becomes sign(w) max(|w| - reach * factor, 0), w being what the update alone would
+        make of it and the factor its own of `rates`. (A gradient of |w| would only make it swing
+        around zero.)
+        """
+
+        def step(change, old, factor, penalised, frozen):
+            if frozen or not penalised:
+                return change
+            new = old + change
+            return jnp.sign(new) * jnp.maximum(jnp.abs(new) - reach * factor, 0.0) - old
+
+        trees = (self._factors(params), self._penalised(params), self._frozen(params, freeze))
+        return jax.tree.map(step, updates, params, *trees)
+
+
+def name_of(path: tuple) -> str:
+    """The last part of a path in a tree: 'kernel'."""
+    return jax.tree_util.keystr(path[-1:], simple=True)
+
 
 def longest_places(knob: str, places: tuple[str, ...], params):
-    """For every array the longest of the places that it lies at or below; '' for none.
+    """For every array the longest of the paths that it lies at or below; '' for none.
 
-    Raises ValueError naming a place without parameters.
+    Raises ConfigError naming a path without parameters.
     """
     found = set()
 
@@ -189,56 +261,7 @@ def longest_places(knob: str, places: tuple[str, ...], params):
     chosen = jax.tree_util.tree_map_with_path(longest, params)
     for place in places:
         if place not in found:
-            raise ValueError(
+            raise ConfigError(
                 f"{knob}: no parameters at '{place}'; at the top there are {', '.join(params)}"
             )
     return chosen
-
-
-def scaled(factors_of: Callable) -> optax.GradientTransformation:
-    """Multiplies every array's update by a factor of its own: `factors_of(params)` has them all."""
-
-    def init(params) -> optax.EmptyState:
-        factors_of(params)  # a mistake is told before the first step
-        return optax.EmptyState()
-
-    def update(updates, state, params):
-        return jax.tree.map(lambda u, f: u * f, updates, factors_of(params)), state
-
-    return optax.GradientTransformation(init, update)
-
-
-def shrink(
-    rate: optax.Schedule, penalty: float, names: tuple[str, ...], factors_of: Callable
-) -> optax.GradientTransformation:
-    """The proximal step of an L1 penalty, after all other transformations of a chain.
-
-    The arrays of these names become sign(w) max(|w| - rate(step) * factor * penalty, 0), w being
-    what the update would have made of them, and the factor the array's in `factors_of(params)`.
-    (A gradient of |w| would only make them swing around zero.)
-    Raises ValueError if no parameter has one of the names.
-    """
-
-    def name_of(path) -> str:
-        return jax.tree_util.keystr(path[-1:], simple=True)
-
-    def init(params) -> optax.ScaleByScheduleState:
-        found = {name_of(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)}
-        for name in names:
-            if name not in found:
-                raise ValueError(f"optimizer.l1_on: no parameters are called '{name}'")
-        return optax.ScaleByScheduleState(count=jnp.zeros((), jnp.int32))
-
-    def update(updates, state, params):
-        reach = rate(state.count) * penalty
-
-        def step(path, change, old, factor):
-            if name_of(path) not in names:
-                return change
-            new = old + change
-            return jnp.sign(new) * jnp.maximum(jnp.abs(new) - reach * factor, 0.0) - old
-
-        updates = jax.tree_util.tree_map_with_path(step, updates, params, factors_of(params))
-        return updates, optax.ScaleByScheduleState(optax.safe_increment(state.count))
-
-    return optax.GradientTransformation(init, update)

@@ -17,6 +17,7 @@ from ssl_jax.evals.pretext import Pretext
 from ssl_jax.frozen import load
 from ssl_jax.optim import Optimizer
 from ssl_jax.train import fit
+from ssl_jax.training.schedules import Cosine
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def test_sound_and_picture_are_matched_on_new_films_unless_pairs_were_shuffled(t
     config.source.size = 512
     config.steps = 150
     config.batch_size = 16
-    config.optimizer = call(Optimizer, name="adamw", learning_rate=3e-3, schedule="cosine")
+    config.optimizer = call(Optimizer, name="adamw", learning_rate=3e-3, schedule=call(Cosine))
     config.evaluators = {}
     config.sharding.devices = 1
     held_out = Pretext(SyntheticSource(size=256, frames=32, height=36, width=36, seed=1), 16)
@@ -69,7 +70,7 @@ def test_the_rotation_of_new_pictures_is_told_unless_targets_were_shuffled(tmp_p
     config.source = call(IdxSource, path=str(tmp_path))
     config.steps = 120
     config.batch_size = 32
-    config.optimizer = call(Optimizer, name="adamw", learning_rate=5e-3, schedule="cosine")
+    config.optimizer = call(Optimizer, name="adamw", learning_rate=5e-3, schedule=call(Cosine))
     config.evaluators = {}
     config.sharding.devices = 1
     held_out = Pretext(IdxSource(path=str(tmp_path), split="test"), 32)
@@ -122,7 +123,7 @@ def test_the_order_of_clips_is_told_where_time_shows_and_only_there(tmp_path):
     config.steps = 150
     config.batch_size = 16
     config.method.dropout = 0.0
-    config.optimizer = call(Optimizer, name="sgd", learning_rate=0.03, schedule="cosine")
+    config.optimizer = call(Optimizer, name="sgd", learning_rate=0.03, schedule=call(Cosine))
     config.evaluators = {}
     config.sharding.devices = 1
     accuracy = {}

@@ -18,6 +18,7 @@ from ssl_jax.methods.multitask import Lightness, Multitask
 from ssl_jax.models.lasso import Lasso
 from ssl_jax.models.resnet_v2 import ResNetV2
 from ssl_jax.optim import Optimizer
+from ssl_jax.training.schedules import Constant
 
 KEY = jax.random.key(0)
 
@@ -180,7 +181,7 @@ def test_the_proximal_step_is_soft_thresholding_at_the_steps_rate():
     assert after["unit_weights"][1] == 0  # exactly
     assert after["kernel"] == params["kernel"]
     # Rates 0, 0.05, 0.1 of a warm-up: 0.15 in all.
-    warm = dataclasses.replace(optimizer, warmup_steps=2)
+    warm = dataclasses.replace(optimizer, schedule=Constant(warmup=2))
     np.testing.assert_allclose(
         descend(warm, params, still, 3)["unit_weights"], [0.35, 0.0, 0.05], rtol=1e-5
     )

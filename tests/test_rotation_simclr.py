@@ -209,18 +209,17 @@ def test_the_recipe_on_imagenet(variant, peak, warmup, steps, decay):
     optimizer = configs.build(config.optimizer)
     assert (optimizer.name, optimizer.momentum, optimizer.decay_vectors) == ("lars", 0.9, False)
     assert (optimizer.trust_coefficient, optimizer.weight_decay) == (0.001, decay)
-    assert (config.steps, optimizer.warmup_steps) == (steps, warmup)
-    rate = optimizer.learning_rates(steps)
-    assert rate(0) == 0
-    assert rate(1) == pytest.approx(peak / warmup)
-    assert rate(warmup) == pytest.approx(peak)
-    assert rate(steps) == pytest.approx(0, abs=1e-6)
+    assert (config.steps, optimizer.schedule.warmup) == (steps, warmup)
+    assert optimizer.rate_at(0, steps) == 0
+    assert optimizer.rate_at(1, steps) == pytest.approx(peak / warmup)
+    assert optimizer.rate_at(warmup, steps) == pytest.approx(peak)
+    assert optimizer.rate_at(steps, steps) == pytest.approx(0, abs=1e-6)
     assert config.method.temperature == 0.1
 
 
 def test_the_recipe_on_cifar():
     config = configs.load(f"{FOLDER}/simclr_cifar10.py")
     optimizer = configs.build(config.optimizer)
-    assert (config.steps, optimizer.warmup_steps) == (97657, 976)
-    assert optimizer.learning_rates(97657)(976) == pytest.approx(2.0)
+    assert (config.steps, optimizer.schedule.warmup) == (97657, 976)
+    assert optimizer.rate_at(976, 97657) == pytest.approx(2.0)
     assert (config.method.temperature, config.method.strength, config.method.blur) == (0.5, 0.5, 0)

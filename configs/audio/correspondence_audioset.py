@@ -29,6 +29,7 @@ from ssl_jax.methods.audio.correspondence import Correspondence
 from ssl_jax.models.audio import AudioNet
 from ssl_jax.models.l3 import L3Net
 from ssl_jax.optim import Optimizer
+from ssl_jax.training.schedules import Cosine, Step
 
 
 def get_config(variant: str = ""):
@@ -57,9 +58,9 @@ def audioset():
             Optimizer,
             name="adam",
             learning_rate=1e-4,
-            schedule="step",
-            boundaries=tuple(range(16 * epoch, 160 * epoch, 16 * epoch)),
-            decay=0.94,
+            schedule=call(
+                Step, boundaries=tuple(range(16 * epoch, 160 * epoch, 16 * epoch)), decay=0.94
+            ),
             weight_decay=1e-5,
         ),
         steps=160 * epoch,
@@ -90,7 +91,7 @@ def arcade():
             hop=256,
             bins=512,
         ),
-        optimizer=call(Optimizer, name="adam", learning_rate=1e-3, schedule="cosine"),
+        optimizer=call(Optimizer, name="adam", learning_rate=1e-3, schedule=call(Cosine)),
         steps=400,
         batch_size=32,
         evaluators={

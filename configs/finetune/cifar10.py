@@ -28,6 +28,7 @@ from ssl_jax.methods.finetune import Finetune
 from ssl_jax.methods.label_tasks import OneLabel
 from ssl_jax.models.nin import NIN
 from ssl_jax.optim import Optimizer
+from ssl_jax.training.schedules import Cosine, Step
 
 # As the rotation trunk was trained.
 CIFAR = {"mean": (0.4914, 0.4824, 0.4467), "std": (0.2471, 0.2435, 0.2616)}
@@ -62,9 +63,7 @@ def cifar10():
             Optimizer,
             name="sgd",
             learning_rate=0.1,
-            schedule="step",
-            boundaries=(35 * epoch, 70 * epoch, 85 * epoch),
-            decay=0.2,
+            schedule=call(Step, boundaries=(35 * epoch, 70 * epoch, 85 * epoch), decay=0.2),
             nesterov=True,
             weight_decay=5e-4,
         ),
@@ -86,7 +85,7 @@ def fashion():
         source=train,
         method=finetune(28, 2, 10, call(NIN, blocks=3, width=0.25)),
         optimizer=call(
-            Optimizer, name="sgd", learning_rate=0.02, schedule="cosine", weight_decay=5e-4
+            Optimizer, name="sgd", learning_rate=0.02, schedule=call(Cosine), weight_decay=5e-4
         ),
         steps=200,
         batch_size=32,

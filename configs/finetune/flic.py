@@ -20,6 +20,7 @@ from ssl_jax.methods.label_tasks import Joints
 from ssl_jax.models.alexnet import NORMED_DEEP, AlexNet
 from ssl_jax.models.nin import NIN
 from ssl_jax.optim import Optimizer
+from ssl_jax.training.schedules import Cosine
 
 
 def get_config(variant: str = ""):
@@ -54,8 +55,7 @@ def flic():
             Optimizer,
             name="sgd",
             learning_rate=1e-3,
-            schedule="cosine",
-            warmup_steps=1000,
+            schedule=call(Cosine, warmup=1000),
             weight_decay=5e-4,
             clip_norm=1.0,
         ),

@@ -32,6 +32,7 @@ from ssl_jax.methods.label_tasks import OneLabel
 from ssl_jax.models.alexnet import CONVS, AlexNet
 from ssl_jax.models.resnet3d import ResNet3D
 from ssl_jax.optim import Optimizer
+from ssl_jax.training.schedules import Step
 
 ONE_BLOCK = (1, 1, 1, 1)
 
@@ -120,8 +121,7 @@ def stream(variant: str):
             Optimizer,
             name="sgd",
             learning_rate=0.01,
-            schedule="step",
-            boundaries=(150 * epoch,),
+            schedule=call(Step, boundaries=(150 * epoch,)),
             weight_decay=5e-4,
         ),
         steps=200 * epoch,

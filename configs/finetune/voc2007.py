@@ -23,6 +23,7 @@ from ssl_jax.methods.finetune import Finetune
 from ssl_jax.methods.label_tasks import SeveralLabels
 from ssl_jax.models.alexnet import AlexNet
 from ssl_jax.optim import Optimizer
+from ssl_jax.training.schedules import Step
 
 # The trunk of configs/image/rotation_imagenet.py.
 ROTNET = {
@@ -60,9 +61,7 @@ def voc2007():
             Optimizer,
             name="sgd",
             learning_rate=1e-3,
-            schedule="step",
-            boundaries=(20_000, 40_000, 60_000),
-            decay=0.5,
+            schedule=call(Step, boundaries=(20_000, 40_000, 60_000), decay=0.5),
             weight_decay=1e-6,
         ),
         steps=80_000,

@@ -31,6 +31,7 @@ from ssl_jax.experiment import Experiment
 from ssl_jax.methods.image.autoencoder import Autoencoder
 from ssl_jax.models.encoders import DenseEncoder
 from ssl_jax.optim import Optimizer
+from ssl_jax.training.schedules import Cosine, Step
 
 
 def get_config(variant: str = ""):
@@ -51,8 +52,7 @@ def mnist():
             Optimizer,
             name="sgd",
             learning_rate=0.01,
-            schedule="step",
-            boundaries=tuple(range(10_000, 65_000, 10_000)),
+            schedule=call(Step, boundaries=tuple(range(10_000, 65_000, 10_000))),
             momentum=0.9,
             weight_decay=5e-4,
         ),
@@ -96,7 +96,10 @@ def fashion():
             amount=0.25,
         ),
         optimizer=call(
-            Optimizer, name="adam", learning_rate=2e-3, schedule="cosine", warmup_steps=50
+            Optimizer,
+            name="adam",
+            learning_rate=2e-3,
+            schedule=call(Cosine, warmup=50),
         ),
         steps=2000,
         batch_size=100,

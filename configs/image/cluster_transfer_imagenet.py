@@ -33,6 +33,7 @@ from ssl_jax.methods.image.cluster_transfer import ClusterTransfer
 from ssl_jax.models.alexnet import AlexNet
 from ssl_jax.models.nin import NIN
 from ssl_jax.optim import Optimizer
+from ssl_jax.training.schedules import Cosine, Step
 
 
 def get_config(variant: str = ""):
@@ -54,8 +55,7 @@ def imagenet():
             Optimizer,
             name="sgd",
             learning_rate=0.01,
-            schedule="step",
-            boundaries=(30 * epoch, 60 * epoch),
+            schedule=call(Step, boundaries=(30 * epoch, 60 * epoch)),
             weight_decay=5e-4,
         ),
         steps=90 * epoch,
@@ -91,7 +91,7 @@ def fashion():
             std=(0.353, 0.353, 0.353),
         ),
         optimizer=call(
-            Optimizer, name="sgd", learning_rate=0.05, schedule="cosine", weight_decay=5e-4
+            Optimizer, name="sgd", learning_rate=0.05, schedule=call(Cosine), weight_decay=5e-4
         ),
         steps=300,
         batch_size=64,

@@ -35,6 +35,7 @@ from ssl_jax.methods.image.colorization import Colorization
 from ssl_jax.models.dense_alexnet import DenseAlexNet
 from ssl_jax.models.vgg import DilatedVGG
 from ssl_jax.optim import Optimizer
+from ssl_jax.training.schedules import Cosine, Step
 
 
 def get_config(variant: str = ""):
@@ -65,9 +66,7 @@ def paper(method, batch_size: int):
             Optimizer,
             name="adam",
             learning_rate=3.16e-5,
-            schedule="step",
-            boundaries=(200_000, 375_000),
-            decay=0.316,
+            schedule=call(Step, boundaries=(200_000, 375_000), decay=0.316),
             beta1=0.9,
             beta2=0.99,
             weight_decay=1e-3,
@@ -92,7 +91,9 @@ def arcade():
         method=call(
             Colorization, vision=call(DilatedVGG, width=0.125), size=64, stored=72, stride=4
         ),
-        optimizer=call(Optimizer, name="adam", learning_rate=2e-3, schedule="cosine", beta2=0.99),
+        optimizer=call(
+            Optimizer, name="adam", learning_rate=2e-3, schedule=call(Cosine), beta2=0.99
+        ),
         steps=250,
         batch_size=32,
         evaluators={

@@ -33,6 +33,7 @@ from ssl_jax.methods.image.counting import Counting
 from ssl_jax.models.alexnet import AlexNet
 from ssl_jax.models.encoders import ConvNet
 from ssl_jax.optim import Optimizer
+from ssl_jax.training.schedules import Cosine, Step
 
 
 def get_config(variant: str = ""):
@@ -52,9 +53,7 @@ def imagenet():
             Optimizer,
             name="adam",
             learning_rate=1e-4,
-            schedule="step",
-            boundaries=tuple(range(10_000, 200_000, 10_000)),
-            decay=0.9,
+            schedule=call(Step, boundaries=tuple(range(10_000, 200_000, 10_000)), decay=0.9),
         ),
         steps=200_000,
         batch_size=256,
@@ -88,7 +87,10 @@ def fashion():
             std=(0.353, 0.353, 0.353),
         ),
         optimizer=call(
-            Optimizer, name="adam", learning_rate=1e-3, schedule="cosine", warmup_steps=50
+            Optimizer,
+            name="adam",
+            learning_rate=1e-3,
+            schedule=call(Cosine, warmup=50),
         ),
         steps=600,
         batch_size=64,

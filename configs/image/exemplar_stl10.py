@@ -31,6 +31,7 @@ from ssl_jax.experiment import Experiment
 from ssl_jax.methods.image.exemplar import Exemplar
 from ssl_jax.models.encoders import ConvNet
 from ssl_jax.optim import Optimizer
+from ssl_jax.training.schedules import Cosine, Step
 
 
 def get_config(variant: str = ""):
@@ -52,9 +53,9 @@ def stl10():
             Optimizer,
             name="sgd",
             learning_rate=0.01,
-            schedule="step",
-            boundaries=(steps // 2, 3 * steps // 4, 7 * steps // 8),
-            decay=1 / 3,
+            schedule=call(
+                Step, boundaries=(steps // 2, 3 * steps // 4, 7 * steps // 8), decay=1 / 3
+            ),
             momentum=0.9,
             weight_decay=0.004,
         ),
@@ -82,7 +83,10 @@ def fashion():
             stored=28,
         ),
         optimizer=call(
-            Optimizer, name="adamw", learning_rate=1e-3, schedule="cosine", warmup_steps=50
+            Optimizer,
+            name="adamw",
+            learning_rate=1e-3,
+            schedule=call(Cosine, warmup=50),
         ),
         steps=600,
         batch_size=64,

@@ -39,6 +39,7 @@ from ssl_jax.methods.image.inpainting import Inpainting
 from ssl_jax.models.alexnet import AlexNet
 from ssl_jax.models.encoders import ContextEncoder
 from ssl_jax.optim import Optimizer
+from ssl_jax.training.schedules import Cosine
 
 GAMES = (
     *("assault", "beam_rider", "berzerk", "enduro", "hero"),
@@ -84,7 +85,7 @@ def features():
             critic=(),
             fill=(123.0, 117.0, 104.0),
         ),
-        optimizer=call(Optimizer, name="adam", learning_rate=1e-3, schedule="cosine"),
+        optimizer=call(Optimizer, name="adam", learning_rate=1e-3, schedule=call(Cosine)),
         steps=100_000,
         batch_size=256,
         evaluators={
@@ -117,7 +118,9 @@ def arcade():
             critic=(16, 32, 64),
             fill=(64.0, 64.0, 64.0),
         ),
-        optimizer=call(Optimizer, name="adam", learning_rate=2e-3, beta1=0.5, schedule="cosine"),
+        optimizer=call(
+            Optimizer, name="adam", learning_rate=2e-3, beta1=0.5, schedule=call(Cosine)
+        ),
         steps=400,
         batch_size=32,
         # No probe: which game it is can be read off the pixels.
@@ -143,7 +146,10 @@ def fashion():
             fill=(73.0, 73.0, 73.0),
         ),
         optimizer=call(
-            Optimizer, name="adam", learning_rate=2e-3, schedule="cosine", warmup_steps=50
+            Optimizer,
+            name="adam",
+            learning_rate=2e-3,
+            schedule=call(Cosine, warmup=50),
         ),
         steps=600,
         batch_size=64,

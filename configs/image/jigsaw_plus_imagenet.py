@@ -31,6 +31,7 @@ from ssl_jax.methods.image.jigsaw_plus import JigsawPlus
 from ssl_jax.models.alexnet import AlexNet
 from ssl_jax.models.nin import NIN
 from ssl_jax.optim import Optimizer
+from ssl_jax.training.schedules import Cosine, Step
 
 
 def get_config(variant: str = ""):
@@ -61,8 +62,7 @@ def imagenet():
             Optimizer,
             name="sgd",
             learning_rate=0.01,
-            schedule="step",
-            boundaries=(100_000, 200_000, 300_000),
+            schedule=call(Step, boundaries=(100_000, 200_000, 300_000)),
             weight_decay=5e-4,
         ),
         steps=350_000,
@@ -103,7 +103,7 @@ def fashion():
             dropout=0.0,
         ),
         optimizer=call(
-            Optimizer, name="sgd", learning_rate=0.05, schedule="cosine", weight_decay=5e-4
+            Optimizer, name="sgd", learning_rate=0.05, schedule=call(Cosine), weight_decay=5e-4
         ),
         steps=300,
         batch_size=32,

@@ -29,6 +29,7 @@ from ssl_jax.methods.image.simclr import SimCLR
 from ssl_jax.methods.multitask import Multitask
 from ssl_jax.models.resnet import ResNet
 from ssl_jax.optim import Optimizer
+from ssl_jax.training.schedules import Cosine
 
 
 def get_config(variant: str = ""):
@@ -69,8 +70,7 @@ def cifar10():
             Optimizer,
             name="lars",
             learning_rate=2.0,
-            schedule="cosine",
-            warmup_steps=976,
+            schedule=call(Cosine, warmup=976),
             weight_decay=1e-4,
         ),
         steps=20_000,
@@ -94,8 +94,7 @@ def fashion():
             Optimizer,
             name="adamw",
             learning_rate=2e-3,
-            schedule="cosine",
-            warmup_steps=50,
+            schedule=call(Cosine, warmup=50),
             weight_decay=1e-4,
         ),
         steps=150,

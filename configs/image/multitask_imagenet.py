@@ -29,6 +29,7 @@ from ssl_jax.methods.multitask import Multitask
 from ssl_jax.models.lasso import Lasso
 from ssl_jax.models.resnet_v2 import ResNetV2
 from ssl_jax.optim import Optimizer
+from ssl_jax.training.schedules import Cosine
 
 
 def get_config(variant: str = ""):
@@ -86,8 +87,7 @@ def imagenet():
             Optimizer,
             name="adam",
             learning_rate=1e-3,
-            schedule="cosine",
-            warmup_steps=5000,
+            schedule=call(Cosine, warmup=5000),
             l1=0.01,
             l1_on=("unit_weights",),
         ),

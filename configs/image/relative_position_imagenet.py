@@ -30,6 +30,7 @@ from ssl_jax.methods.image.relative_position import RelativePosition
 from ssl_jax.models.alexnet import AlexNet
 from ssl_jax.models.nin import NIN
 from ssl_jax.optim import Optimizer
+from ssl_jax.training.schedules import Cosine
 
 
 def get_config(variant: str = ""):
@@ -98,7 +99,7 @@ def fashion():
             normed=("fc7",),
         ),
         optimizer=call(
-            Optimizer, name="sgd", learning_rate=0.05, schedule="cosine", weight_decay=5e-4
+            Optimizer, name="sgd", learning_rate=0.05, schedule=call(Cosine), weight_decay=5e-4
         ),
         steps=300,
         batch_size=32,

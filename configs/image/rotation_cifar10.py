@@ -33,6 +33,7 @@ from ssl_jax.experiment import Experiment
 from ssl_jax.methods.image.rotation import Rotation
 from ssl_jax.models.nin import NIN
 from ssl_jax.optim import Optimizer
+from ssl_jax.training.schedules import Cosine, Step
 
 
 def get_config(variant: str = ""):
@@ -53,9 +54,7 @@ def cifar10():
             Optimizer,
             name="sgd",
             learning_rate=0.1,
-            schedule="step",
-            boundaries=(60 * epoch, 120 * epoch, 160 * epoch),
-            decay=0.2,
+            schedule=call(Step, boundaries=(60 * epoch, 120 * epoch, 160 * epoch), decay=0.2),
             momentum=0.9,
             nesterov=True,
             weight_decay=5e-4,
@@ -81,7 +80,7 @@ def fashion():
         source=train,
         method=call(Rotation, vision=call(NIN, blocks=3, width=0.25), size=28, padding=2),
         optimizer=call(
-            Optimizer, name="sgd", learning_rate=0.05, schedule="cosine", weight_decay=5e-4
+            Optimizer, name="sgd", learning_rate=0.05, schedule=call(Cosine), weight_decay=5e-4
         ),
         steps=150,
         batch_size=32,

@@ -20,6 +20,7 @@ from ssl_jax.experiment import Experiment
 from ssl_jax.methods.image.rotation import Rotation
 from ssl_jax.models.alexnet import AlexNet
 from ssl_jax.optim import Optimizer
+from ssl_jax.training.schedules import Step
 
 # The authors' AlexNet: no groups, no local normalisation, BN after every layer.
 ROTNET = {
@@ -61,9 +62,7 @@ def imagenet():
             Optimizer,
             name="sgd",
             learning_rate=0.01,
-            schedule="step",
-            boundaries=(15 * epoch, 30 * epoch, 45 * epoch),
-            decay=0.1,
+            schedule=call(Step, boundaries=(15 * epoch, 30 * epoch, 45 * epoch), decay=0.1),
             momentum=0.9,
             nesterov=True,
             weight_decay=5e-4,

@@ -35,6 +35,7 @@ from ssl_jax.experiment import Experiment
 from ssl_jax.methods.image.simclr import SimCLR
 from ssl_jax.models.resnet import ResNet
 from ssl_jax.optim import Optimizer
+from ssl_jax.training.schedules import Cosine
 
 
 def get_config(variant: str = ""):
@@ -64,8 +65,7 @@ def cifar10():
             Optimizer,
             name="lars",
             learning_rate=1.0 * rows / 256,
-            schedule="cosine",
-            warmup_steps=10 * images // rows,
+            schedule=call(Cosine, warmup=10 * images // rows),
             weight_decay=1e-4,
         ),
         steps=images * epochs // rows + 1,
@@ -101,8 +101,7 @@ def fashion():
             Optimizer,
             name="adamw",
             learning_rate=2e-3,
-            schedule="cosine",
-            warmup_steps=50,
+            schedule=call(Cosine, warmup=50),
             weight_decay=1e-4,
         ),
         steps=300,

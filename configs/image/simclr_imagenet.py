@@ -27,6 +27,7 @@ from ssl_jax.experiment import Experiment
 from ssl_jax.methods.image.simclr import SimCLR
 from ssl_jax.models.resnet import ResNet
 from ssl_jax.optim import Optimizer
+from ssl_jax.training.schedules import Cosine
 
 
 def get_config(variant: str = ""):
@@ -62,8 +63,7 @@ def paper(method, epochs: int, warm_up: int, rate: float, weight_decay: float):
             Optimizer,
             name="lars",
             learning_rate=rate,
-            schedule="cosine",
-            warmup_steps=warm_up * images // ROWS,
+            schedule=call(Cosine, warmup=warm_up * images // ROWS),
             weight_decay=weight_decay,
         ),
         steps=images * epochs // ROWS + 1,

@@ -36,6 +36,7 @@ from ssl_jax.experiment import Experiment
 from ssl_jax.methods.image.split_brain import SplitBrain
 from ssl_jax.models.dense_alexnet import DenseAlexNet
 from ssl_jax.optim import Optimizer
+from ssl_jax.training.schedules import Cosine, Step
 
 
 def get_config(variant: str = ""):
@@ -56,9 +57,7 @@ def imagenet():
             Optimizer,
             name="adam",
             learning_rate=3.16e-5,
-            schedule="step",
-            boundaries=(200_000, 375_000),
-            decay=0.316,
+            schedule=call(Step, boundaries=(200_000, 375_000), decay=0.316),
             beta2=0.99,
             weight_decay=1e-3,
         ),
@@ -81,7 +80,9 @@ def arcade():
         Experiment,
         source=train,
         method=call(SplitBrain, vision=half, size=65, stored=72, stride=8),
-        optimizer=call(Optimizer, name="adam", learning_rate=2e-3, schedule="cosine", beta2=0.99),
+        optimizer=call(
+            Optimizer, name="adam", learning_rate=2e-3, schedule=call(Cosine), beta2=0.99
+        ),
         steps=250,
         batch_size=32,
         evaluators={

@@ -31,6 +31,7 @@ from ssl_jax.experiment import Experiment
 from ssl_jax.methods.image.triplet_exemplar import TripletExemplar
 from ssl_jax.models.resnet import ResNet
 from ssl_jax.optim import Optimizer
+from ssl_jax.training.schedules import Cosine, Step
 
 
 def get_config(variant: str = ""):
@@ -51,9 +52,7 @@ def imagenet():
             Optimizer,
             name="sgd",
             learning_rate=0.1 * 512 / 256,
-            schedule="step",
-            warmup_steps=5 * epoch,
-            boundaries=(15 * epoch, 25 * epoch),
+            schedule=call(Step, boundaries=(15 * epoch, 25 * epoch), warmup=5 * epoch),
             momentum=0.9,
             weight_decay=1e-4,
         ),
@@ -88,8 +87,7 @@ def fashion():
             Optimizer,
             name="adamw",
             learning_rate=2e-3,
-            schedule="cosine",
-            warmup_steps=50,
+            schedule=call(Cosine, warmup=50),
             weight_decay=1e-4,
         ),
         steps=250,

@@ -27,6 +27,7 @@ from ssl_jax.methods.video.clip_order import ClipOrder
 from ssl_jax.models.c3d import C3D
 from ssl_jax.models.resnet3d import ResNet3D
 from ssl_jax.optim import Optimizer
+from ssl_jax.training.schedules import Cosine
 
 ONE_BLOCK = (1, 1, 1, 1)
 
@@ -89,8 +90,7 @@ def arcade():
             Optimizer,
             name="sgd",
             learning_rate=0.1,
-            schedule="cosine",
-            warmup_steps=30,
+            schedule=call(Cosine, warmup=30),
             clip_norm=0.5,
         ),
         steps=450,

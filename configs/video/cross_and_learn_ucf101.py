@@ -30,6 +30,7 @@ from ssl_jax.experiment import Experiment
 from ssl_jax.methods.video.cross_and_learn import CrossAndLearn
 from ssl_jax.models.alexnet import CONVS, AlexNet
 from ssl_jax.optim import Optimizer
+from ssl_jax.training.schedules import Cosine, Step
 
 
 def get_config(variant: str = ""):
@@ -64,8 +65,7 @@ def ucf101():
             Optimizer,
             name="sgd",
             learning_rate=0.01,
-            schedule="step",
-            boundaries=(steps * 3 // 4,),
+            schedule=call(Step, boundaries=(steps * 3 // 4,)),
             weight_decay=5e-4,
         ),
         steps=steps,
@@ -90,7 +90,7 @@ def arcade():
             CrossAndLearn, vision=narrow, difference=narrow, short_side=80, crop=72, candidates=10
         ),
         optimizer=call(
-            Optimizer, name="sgd", learning_rate=0.02, schedule="cosine", weight_decay=5e-4
+            Optimizer, name="sgd", learning_rate=0.02, schedule=call(Cosine), weight_decay=5e-4
         ),
         steps=300,
         batch_size=32,

@@ -31,6 +31,7 @@ from ssl_jax.experiment import Experiment
 from ssl_jax.methods.video.order_prediction import OrderPrediction
 from ssl_jax.models.alexnet import CONVS, NORMED_DEEP, AlexNet
 from ssl_jax.optim import Optimizer
+from ssl_jax.training.schedules import Cosine, Step
 
 
 def get_config(variant: str = ""):
@@ -65,8 +66,7 @@ def ucf101():
             Optimizer,
             name="sgd",
             learning_rate=0.01,
-            schedule="step",
-            boundaries=(130_000,),
+            schedule=call(Step, boundaries=(130_000,)),
             weight_decay=5e-4,
         ),
         steps=170_000,
@@ -105,7 +105,7 @@ def arcade():
             hidden=128,
             dropout=0.0,
         ),
-        optimizer=call(Optimizer, name="adamw", learning_rate=2e-3, schedule="cosine"),
+        optimizer=call(Optimizer, name="adamw", learning_rate=2e-3, schedule=call(Cosine)),
         steps=800,
         batch_size=64,
         evaluators={
