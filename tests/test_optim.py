@@ -8,8 +8,17 @@ import numpy as np
 import optax
 import pytest
 
-from ssl_jax.config import build, call, override, read, save
+from ssl_jax.config import ConfigError, build, call, override, read, save
 from ssl_jax.optim import Optimizer
+from ssl_jax.training.schedules import (
+    Constant,
+    Cosine,
+    InverseSqrt,
+    Linear,
+    Plateau,
+    Step,
+    TriStage,
+)
 
 
 def array(values) -> jax.Array:
@@ -99,37 +108,127 @@ def test_adam_decays_through_the_gradient_and_adamw_beside_it(name):
         np.testing.assert_allclose(np.r_[after["kernel"][0], after["bias"]], w, rtol=1e-5)
 
 
+# Schedules ----------------------------------------------------------------------------------------
+
+
+def rates(schedule, base: float, steps: int, at) -> list[float]:
+    """The learning rates at these steps, computed in a jitted function as in training."""
+    rate_at = jax.jit(Optimizer(learning_rate=base, schedule=schedule).rate_at, static_argnums=1)
+    found = [rate_at(step, steps) for step in at]
+    assert all(rate.dtype == jnp.float32 for rate in found)
+    return [float(rate) for rate in found]
+
+
+# A peak of 2, 100 steps; the expected values are those of the papers' formulas.
+SCHEDULES = {
+    "constant": (Constant(), {0: 2, 99: 2}),
+    "warm-up": (Constant(warmup=4), {0: 0, 1: 0.5, 3: 1.5, 4: 2, 99: 2}),
+    "cosine": (Cosine(), {s: 1 + math.cos(math.pi * s / 100) for s in (0, 1, 50, 99, 100)}),
+    "cosine to a tenth": (
+        Cosine(warmup=20, final=0.1),
+        {10: 1, 20: 2, 60: 0.2 + 1.8 * 0.5, 80: 0.2 + 0.9 * (1 - math.sqrt(0.5)), 100: 0.2},
+    ),
+    "linear": (Linear(), {0: 2, 25: 1.5, 99: 0.02, 100: 0, 130: 0}),
+    "linear to a half": (Linear(warmup=50, final=0.5), {25: 1, 50: 2, 75: 1.5, 100: 1}),
+    "step": (Step(boundaries=(30, 60), decay=0.2), {0: 2, 29: 2, 30: 0.4, 59: 0.4, 60: 0.08}),
+    "step, warmed up": (Step(boundaries=(4,), decay=0.5, warmup=8), {2: 0.5, 4: 0.5, 8: 1, 99: 1}),
+    "inverse square root": (InverseSqrt(warmup=4), {0: 0, 2: 1, 4: 2, 16: 1, 64: 0.5, 100: 0.4}),
+    "tri-stage": (TriStage(), {0: 0, 5: 1, 10: 2, 30: 2, 50: 2, 75: 1, 100: 0}),
+    "tri-stage to a twentieth": (
+        TriStage(warmup=0.03, hold=0.9, final=0.05),
+        {3: 2, 93: 2, 98: 0.1 + 1.9 * 2 / 7, 100: 0.1},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_schedule_follows_its_formula(name):
+    schedule, golden = SCHEDULES[name]
+    np.testing.assert_allclose(rates(schedule, 2.0, 100, golden), [*golden.values()], atol=1e-6)
+
+
 def test_simclrs_schedule():
-    # 1281167 pictures, batches of 4096, 100 epochs of which 10 warm up, 0.3 for each 256 rows.
-    optimizer = Optimizer(learning_rate=4.8, schedule="cosine", warmup_steps=3127)
-    rate = optimizer.learning_rates(31279)
-    golden = {0: 0, 1: 0.00153502, 3126: 4.79846498, 3127: 4.8, 17203: 2.4, 31279: 0}
-    for step, expected in golden.items():
-        assert rate(step) == pytest.approx(expected, abs=2e-6)
-    assert rate(40000) == pytest.approx(0, abs=1e-6)
+    # 1281167 images, batches of 4096, 100 epochs of which 10 warm up, 0.3 for each 256 rows.
+    golden = {0: 0, 1: 0.00153502, 3126: 4.79846498, 3127: 4.8, 17203: 2.4, 31279: 0, 40000: 0}
+    found = rates(Cosine(warmup=3127), 4.8, 31279, golden)
+    np.testing.assert_allclose(found, [*golden.values()], atol=2e-6)
 
 
-def test_cosine_without_warm_up_and_constant_with_it():
-    cosine = Optimizer(learning_rate=2.0, schedule="cosine").learning_rates(8)
-    for step in range(9):
-        assert cosine(step) == pytest.approx(1 + math.cos(math.pi * step / 8), abs=1e-6)
-    constant = Optimizer(learning_rate=2.0, warmup_steps=4).learning_rates(8)
-    assert [float(constant(s)) for s in range(7)] == [0, 0.5, 1, 1.5, 2, 2, 2]
-    assert float(Optimizer(learning_rate=2.0).learning_rates(8)(0)) == 2
-
-
-def test_rotnets_steps():
-    optimizer = Optimizer(schedule="step", boundaries=(60, 120, 160), decay=0.2)
-    rate = jax.jit(optimizer.learning_rates(200))
+def test_rotnets_schedule():
     golden = {0: 0.1, 59: 0.1, 60: 0.02, 119: 0.02, 120: 0.004, 159: 0.004, 160: 8e-4, 199: 8e-4}
-    for step, expected in golden.items():
-        assert rate(jnp.int32(step)) == pytest.approx(expected, rel=1e-5)
+    found = rates(Step(boundaries=(60, 120, 160), decay=0.2), 0.1, 200, golden)
+    np.testing.assert_allclose(found, [*golden.values()], rtol=1e-5)
+
+
+def test_the_transformers_schedule():
+    """Of "Attention is all you need", section 5.3: d^-0.5 min(step^-0.5, step warmup^-1.5)."""
+    golden = {s: 512**-0.5 * min(s**-0.5, s * 4000**-1.5) for s in (1, 2000, 4000, 4001, 100_000)}
+    found = rates(InverseSqrt(warmup=4000), (512 * 4000) ** -0.5, 100_000, golden)
+    np.testing.assert_allclose(found, [*golden.values()], rtol=1e-6)
 
 
 def test_the_schedule_drives_the_update():
-    optimizer = Optimizer(learning_rate=1.0, momentum=0.0, warmup_steps=2)
+    optimizer = Optimizer(learning_rate=1.0, momentum=0.0, schedule=Constant(warmup=2))
     found = steps(optimizer, {"w": array([[0]])}, [{"w": array([[1]])}] * 4)
     assert [float(p["w"][0, 0]) for p in found] == [0, -0.5, -1.5, -2.5]
+
+
+def a_schedule_of_ones_own(step, steps, base):
+    return base * (step + 1)
+
+
+def test_any_function_of_the_step_is_a_schedule():
+    optimizer = Optimizer(learning_rate=1.0, momentum=0.0, schedule=a_schedule_of_ones_own)
+    found = steps(optimizer, {"w": array([[0]])}, [{"w": array([[1]])}] * 3)
+    assert [float(p["w"][0, 0]) for p in found] == [-1, -3, -6]
+
+
+def descend(optimizer: Optimizer, losses, carry=None):
+    """Weights and learning rates after each loss, the gradient being 1; and what to resume from."""
+    transformation = optimizer.build(100)
+    params = {"w": array([[0]])}
+    params, state = carry or (params, transformation.init(params))
+
+    @jax.jit
+    def step(params, state, loss):
+        rate = optimizer.rate_at(state.count, 100, state)
+        gradient = {"w": array([[1]])}
+        updates, state = transformation.update(gradient, state, params, value=loss)
+        return optax.apply_updates(params, updates), state, rate
+
+    weights, found = [], []
+    for loss in losses:
+        params, state, rate = step(params, state, array(loss))
+        weights.append(float(params["w"][0, 0]))
+        found.append(float(rate))
+    return weights, found, (params, state)
+
+
+# Means of two: 9, 5, 5, 5 (two without improvement), 1, 6, 6 (two), 7, 7 (two, at the lowest).
+LOSSES = [10, 8, 5, 5, 6, 4, 5, 5, 1, 1, 6, 6, 6, 6, 7, 7, 7, 7, 7, 7]
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_a_plateau_of_the_loss_lowers_the_rate(name):
+    plateau = Plateau(window=2, patience=2, decay=0.5, final=0.25)
+    optimizer = Optimizer(name=name, learning_rate=1.0, momentum=0.0, schedule=plateau)
+    weights, found, _ = descend(optimizer, LOSSES)
+    # The eighth loss completes the second mean without improvement: the ninth step is shorter.
+    expected = [1.0] * 8 + [0.5] * 6 + [0.25] * 6
+    assert found == expected
+    np.testing.assert_allclose(weights, -np.cumsum(expected), rtol=1e-5)
+
+
+def test_a_plateau_resumes_to_the_same_bits():
+    optimizer = Optimizer(learning_rate=0.3, schedule=Plateau(window=2, patience=2, warmup=3))
+    weights, found, _ = descend(optimizer, LOSSES)
+    for stop in (3, 7, 8):
+        *begun, carry = descend(optimizer, LOSSES[:stop])
+        *rest, _ = descend(optimizer, LOSSES[stop:], jax.device_get(carry))
+        assert [begun[0] + rest[0], begun[1] + rest[1]] == [weights, found]
+
+
+# Frozen parameters --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "lars"])
@@ -150,6 +249,24 @@ def test_frozen_parameters_stay_and_cost_no_state(name):
     assert moved["head"] == {"kernel": True, "bias": False}
 
 
+def test_a_methods_teacher_is_frozen_beside_the_knobs_own():
+    params = {"teacher": array([[1]]), "vision": array([[1]]), "head": array([[1]])}
+    optimizer = Optimizer(learning_rate=1.0, l1=0.1, l1_on=("teacher", "head"), freeze=("vision",))
+    transformation = optimizer.build(10, ("teacher",))
+    state = transformation.init(params)
+    assert sum(x.size for x in jax.tree.leaves(state) if x.ndim) == 1  # the head's momentum
+    updates, _ = transformation.update(jax.tree.map(jnp.ones_like, params), state, params)
+    assert {name: float(u[0, 0]) for name, u in updates.items()} == {
+        "teacher": 0,
+        "vision": 0,
+        "head": -1,  # from 1 to 0, and the penalty stops there
+    }
+    with pytest.raises(ConfigError, match=r"\('teacher/a', 2.0\) is frozen, as part of 'teacher'"):
+        Optimizer(rates=(("teacher/a", 2.0),)).build(10, ("teacher",))
+    with pytest.raises(ConfigError, match="no parameters at 'teachers'; at the top there are"):
+        Optimizer().build(10, ("teachers",)).init(params)
+
+
 def test_clipping_measures_only_what_is_trained():
     params = {"vision": array([[1]]), "head": array([[1]])}
     optimizer = Optimizer(learning_rate=1.0, momentum=0.0, clip_norm=1.0, freeze=("vision",))
@@ -157,27 +274,56 @@ def test_clipping_measures_only_what_is_trained():
     assert steps(optimizer, params, [gradient])[0]["head"] == pytest.approx(0.5)
 
 
-def test_mistakes_are_named():
-    with pytest.raises(ValueError, match="is one of sgd, adam, adamw, lars, not 'lamb'"):
-        Optimizer(name="lamb")
-    with pytest.raises(ValueError, match="is one of constant, cosine, step, not 'linear'"):
-        Optimizer(schedule="linear")
-    for wrong in ({"schedule": "step"}, {"boundaries": (3,)}):
-        with pytest.raises(ValueError, match="boundaries go with"):
-            Optimizer(**wrong)
-    with pytest.raises(ValueError, match="warmup_steps=-1"):
-        Optimizer(warmup_steps=-1)
-    with pytest.raises(ValueError, match="warmup_steps=10 leaves nothing of 10 steps"):
-        Optimizer(schedule="cosine", warmup_steps=10).build(10)
-    optimizer = Optimizer(freeze=("visoin",)).build(10)
-    with pytest.raises(ValueError, match=r"no parameters at 'visoin'; .* vision, head"):
-        optimizer.init({"vision": array([[1]]), "head": array([[1]])})
+def test_scales_and_biases_are_not_decayed_whatever_their_shape():
+    layer = {"kernel": array([[1]]), "bias": array([[1]]), "scale": array([[1]])}
+    for everything, expected in ((False, [0.9, 1, 1]), (True, [0.9, 0.9, 0.9])):
+        optimizer = Optimizer(learning_rate=1.0, weight_decay=0.1, decay_vectors=everything)
+        (after,) = steps(optimizer, layer, [jax.tree.map(jnp.zeros_like, layer)])
+        found = [float(after[name][0, 0]) for name in ("kernel", "bias", "scale")]
+        assert found == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Optimizer(name="lamb"), "is one of sgd, adam, adamw, lars, not 'lamb'"),
+        (lambda: Optimizer(l1=0.1), "l1, above 0, and optimizer.l1_on go together"),
+        (lambda: Cosine(warmup=-1), "Cosine.warmup=-1 must be at least 0"),
+        (lambda: InverseSqrt(warmup=0), "InverseSqrt.warmup=0 must be at least 1"),
+        (lambda: TriStage(warmup=0.3, hold=0.8), "warmup=0.3 and hold=0.8 are fractions"),
+        (lambda: Step(boundaries=(8, 3)), r"Step.boundaries=\(8, 3\) should be steps in order"),
+        (lambda: Plateau(decay=2.0), "Plateau.decay=2.0 must be above 0 and below 1"),
+        (lambda: Plateau(window=0), "Plateau.window=0 must be at least 1"),
+        (
+            lambda: Optimizer(schedule=Cosine(warmup=10)).build(10),
+            "Cosine.warmup=10 leaves no steps to decay in, of 10",
+        ),
+    ],
+)
+def test_a_knob_that_cannot_work_is_one_line(make, message):
+    with pytest.raises(ConfigError, match=message):
+        make()
+
+
+def test_a_path_that_is_not_there_is_named_with_those_that_are():
+    params = {"vision": array([[1]]), "head": array([[1]])}
+    for knobs, message in (
+        ({"freeze": ("visoin",)}, r"freeze: no parameters at 'visoin'; .* vision, head"),
+        ({"rates": (("visoin", 0.1),)}, r"rates: no parameters at 'visoin'; .* vision, head"),
+        ({"l1": 0.1, "l1_on": ("haed",)}, "l1_on: no parameters are called 'haed'"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            Optimizer(**knobs).build(10).init(params)
 
 
 def test_a_config_records_it():
     recorded = call(Optimizer, name="lars", learning_rate=1, freeze=("vision",))
     assert build(recorded) == Optimizer(name="lars", learning_rate=1.0, freeze=("vision",))
     assert recorded.trust_coefficient == 0.001
+    assert recorded.schedule.warmup == 0
+    recorded = call(Optimizer, schedule=call(Step, boundaries=(3, 8)))
+    override(recorded, "schedule.decay", 0.5)
+    assert build(recorded).schedule == Step(boundaries=(3, 8), decay=0.5)
 
 
 # Rates of their own -------------------------------------------------------------------------------
@@ -188,7 +334,7 @@ PLACES = {"vision": {"conv1": LAYER, "conv2": LAYER}, "vision_head": LAYER, "hea
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "lars"])
 def test_a_factor_is_a_learning_rate_of_its_own(name):
-    knobs = {"name": name, "weight_decay": 0.1, "schedule": "cosine", "warmup_steps": 1}
+    knobs = {"name": name, "weight_decay": 0.1, "schedule": Cosine(warmup=1)}
     tenth = Optimizer(learning_rate=0.05, **knobs)
     plain = Optimizer(learning_rate=0.5, **knobs)
     both = Optimizer(learning_rate=0.5, rates=(("vision", 0.1),), **knobs)
@@ -251,16 +397,12 @@ def test_the_l1_penalty_reaches_as_far_as_the_rate():
 
 def test_rates_that_cannot_be_meant():
     for wrong in (("vision", 0.1), (("vision",),), ((0.1, "vision"),)):
-        with pytest.raises(ValueError, match="pairs of a place and a factor are meant"):
+        with pytest.raises(ConfigError, match="should be pairs of a path and a factor"):
             Optimizer(rates=wrong)
-    with pytest.raises(ValueError, match=r"\('vision', 0\) is no factor above 0; see freeze"):
+    with pytest.raises(ConfigError, match=r"the factor of \('vision', 0\) must be above 0"):
         Optimizer(rates=(("vision", 0),))
-    with pytest.raises(ValueError, match=r"\('vision/a', 2.0\) lies in what is frozen, 'vision'"):
+    with pytest.raises(ConfigError, match=r"\('vision/a', 2.0\) is frozen, as part of 'vision'"):
         Optimizer(rates=(("vision/a", 2.0),), freeze=("vision",))
-    with pytest.raises(
-        ValueError, match=r"rates: no parameters at 'visoin'; .* vision, vision_head, head"
-    ):
-        Optimizer(rates=(("visoin", 0.1),)).build(10).init(PLACES)
 
 
 def test_rates_can_be_recorded_overridden_and_saved(tmp_path):

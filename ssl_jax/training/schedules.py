@@ -29,6 +29,9 @@ class Constant:
 
     warmup: int = 0
 
+    def __post_init__(self):
+        _at_least(self, warmup=0)
+
     def __call__(self, step, steps: int, base: float) -> Float[Array, ""]:
         return _warm(jnp.float32(base), step, self.warmup)
 
@@ -40,8 +43,11 @@ class Cosine:
     warmup: int = 0
     final: float = 0.0
 
+    def __post_init__(self):
+        _at_least(self, warmup=0, final=0)
+
     def __call__(self, step, steps: int, base: float) -> Float[Array, ""]:
-        done = _done(step, self.warmup, steps)
+        done = _done(self, step, self.warmup, steps)
         fall = (1 + jnp.cos(jnp.pi * done)) / 2
         return _warm(base * (self.final + (1 - self.final) * fall), step, self.warmup)
 
@@ -53,8 +59,11 @@ class Linear:
     warmup: int = 0
     final: float = 0.0
 
+    def __post_init__(self):
+        _at_least(self, warmup=0, final=0)
+
     def __call__(self, step, steps: int, base: float) -> Float[Array, ""]:
-        fall = 1 - _done(step, self.warmup, steps)
+        fall = 1 - _done(self, step, self.warmup, steps)
         return _warm(base * (self.final + (1 - self.final) * fall), step, self.warmup)
 
 
@@ -65,6 +74,11 @@ class Step:
     boundaries: tuple[int, ...]
     decay: float = 0.1
     warmup: int = 0
+
+    def __post_init__(self):
+        _at_least(self, warmup=0)
+        if list(self.boundaries) != sorted(set(self.boundaries)) or not self.boundaries:
+            raise ConfigError(f"Step.boundaries={self.boundaries} should be steps in order")
 
     def __call__(self, step, steps: int, base: float) -> Float[Array, ""]:
         passed = jnp.sum(jnp.float32(step) >= jnp.array(self.boundaries))
@@ -81,8 +95,7 @@ class InverseSqrt:
     warmup: int
 
     def __post_init__(self):
-        if self.warmup < 1:
-            raise ConfigError(f"InverseSqrt.warmup={self.warmup} must be at least 1")
+        _at_least(self, warmup=1)
 
     def __call__(self, step, steps: int, base: float) -> Float[Array, ""]:
         fall = jnp.sqrt(self.warmup / jnp.maximum(jnp.float32(step), self.warmup))
@@ -102,14 +115,15 @@ class TriStage:
     final: float = 0.0
 
     def __post_init__(self):
-        if min(self.warmup, self.hold) < 0 or self.warmup + self.hold >= 1:
+        _at_least(self, warmup=0, hold=0, final=0)
+        if self.warmup + self.hold >= 1:
             raise ConfigError(
                 f"TriStage.warmup={self.warmup} and hold={self.hold} are fractions of the run, "
                 "below 1 together"
             )
 
     def __call__(self, step, steps: int, base: float) -> Float[Array, ""]:
-        fall = 1 - _done(step, (self.warmup + self.hold) * steps, steps)
+        fall = 1 - _done(self, step, (self.warmup + self.hold) * steps, steps)
         return _warm(base * (self.final + (1 - self.final) * fall), step, self.warmup * steps)
 
 
@@ -130,10 +144,12 @@ class Plateau:
     warmup: int = 0
 
     def __post_init__(self):
-        self.rule()  # optax checks decay and tolerance
-        for knob in ("window", "patience"):
-            if getattr(self, knob) < 1:
-                raise ConfigError(f"Plateau.{knob}={getattr(self, knob)} must be at least 1")
+        _at_least(self, window=1, patience=1, final=0, warmup=0)
+        for knob in ("decay", "tolerance"):
+            if not 0 < getattr(self, knob) < 1:
+                raise ConfigError(
+                    f"Plateau.{knob}={getattr(self, knob)} must be above 0 and below 1"
+                )
 
     def __call__(self, step, steps: int, base: float) -> Float[Array, ""]:
         return _warm(jnp.float32(base), step, self.warmup)
@@ -149,14 +165,22 @@ class Plateau:
         )
 
 
-def _warm(rate: Float[Array, ""], step, warmup: float) -> Float[Array, ""]:
+def _warm(rate: Float[Array, ""], step, warmup: float | int) -> Float[Array, ""]:
     return rate * jnp.minimum(jnp.float32(step) / warmup, 1) if warmup else rate
 
 
-def _done(step, start: float, steps: int) -> Float[Array, ""]:
+def _done(schedule: Schedule, step, start: int | float, steps: int) -> Float[Array, ""]:
     """The fraction of the steps after `start` that are done, 0 to 1."""
     if start >= steps:
         raise ConfigError(
-            f"optimizer.schedule: a warm-up of {start} leaves nothing of {steps} steps"
+            f"{type(schedule).__name__}.warmup={schedule.warmup} leaves no steps to decay in, "
+            f"of {steps}"
         )
     return jnp.clip((jnp.float32(step) - start) / (steps - start), 0, 1)
+
+
+def _at_least(schedule: Schedule, **least: int) -> None:
+    for knob, lowest in least.items():
+        value = getattr(schedule, knob)
+        if value < lowest:
+            raise ConfigError(f"{type(schedule).__name__}.{knob}={value} must be at least {lowest}")
