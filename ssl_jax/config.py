@@ -18,6 +18,10 @@ from typing import Any
 from ml_collections import ConfigDict
 
 
+# Fields of every Linen module beside its own, which are no knobs.
+LINEN = ("parent", "name")
+
+
 class ConfigError(ValueError):
     """A mistake in a config or a command line. The message is one line for the user."""
 
@@ -28,8 +32,8 @@ def call(target: Callable, /, **arguments) -> ConfigDict:
     Raises ConfigError for a misspelt, missing or wrongly typed argument.
     """
     parameters = dict(inspect.signature(target).parameters)
-    if "parent" in parameters:  # a Linen module: these two beside its own fields are no knobs
-        del parameters["parent"], parameters["name"]
+    if "parent" in parameters:  # a Linen module
+        parameters = {name: p for name, p in parameters.items() if name not in LINEN}
     factories = {
         f.name: f.default_factory
         for f in (dataclasses.fields(target) if dataclasses.is_dataclass(target) else ())
@@ -66,9 +70,8 @@ def _typed(target: Callable, name: str, annotation: Any, value: Any) -> Any:
         return tuple(_typed(target, name, None, entry) for entry in value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         # A default that is itself an object (a nested group of knobs) is recorded too.
-        return call(
-            type(value), **{f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-        )
+        names = [f.name for f in dataclasses.fields(value) if f.init and f.name not in LINEN]
+        return call(type(value), **{name: getattr(value, name) for name in names})
     return value
 
 

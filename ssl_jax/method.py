@@ -270,7 +270,7 @@ class Method(abc.ABC):
         """
         del stream
         if record.num_frames:
-            return [record.time_of(k) for k in even_frames(record.num_frames, count)]
+            return [record.time_of(k) for k in even_frames(record.num_frames, count).tolist()]
         return even_times(record.duration, 0.0, count)
 
     def clips(self, record: Record, stream: str, times: Sequence[float]) -> Example:

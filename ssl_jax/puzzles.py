@@ -148,6 +148,8 @@ def _pictures(
     if raw.ndim <= 3 and raw.shape[-1] > 512:  # a network that takes the wave itself
         sound = log_spectrogram(jnp.asarray(raw), 256, 128, 256)
         return [(name, _clips(_upright(np.asarray(sound))))]
+    if raw.ndim == 2:  # a row of numbers
+        return [(name, _clips(raw[:, None, :, None]))]
     if raw.ndim == 3:  # a map without channels
         return [(name, _clips(raw[..., None]))]
     if _only_rescaled(raw, ready):

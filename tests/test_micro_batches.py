@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -10,9 +11,10 @@ import numpy as np
 import pytest
 
 from ssl_jax import config as configs
+from ssl_jax.config import ConfigError
 from ssl_jax.data.pipeline import train_dataset
 from ssl_jax.devices.sharding import Sharding, put_batch, replicated
-from ssl_jax.method import Method
+from ssl_jax.method import Method, run_collection
 from ssl_jax.methods.image.simclr import SimCLR
 from ssl_jax.objectives.contrastive import info_nce
 from ssl_jax.training.micro_batches import _merge, _split, loss_and_gradients
@@ -69,7 +71,7 @@ class Towers(Method):
     def views(self, record, rng):
         """Never asked: the tests make batches of their own."""
 
-    def augment(self, batch, key):
+    def augment(self, batch, state, key):
         noisy = batch["vision"] / 255.0 + 0.1 * jax.random.normal(key, batch["vision"].shape)
         sums = noisy[:, ::3].mean(2).reshape(-1, 3)
         return {"vision": noisy, "sums": sums, "table": jnp.arange(5.0)}
@@ -87,7 +89,9 @@ def step(method, count, devices=1, examples=8):
     """Loss, state, metrics and gradients; rows over the devices."""
     mesh = Sharding(devices=devices).mesh()
     batch = put_batch(mesh, jax.device_get(rows(examples)))
-    variables = jax.jit(method.init, out_shardings=replicated(mesh))(KEY, rows(2))
+    variables = jax.jit(method.init, out_shardings=replicated(mesh), static_argnums=2)(
+        KEY, rows(2), 8
+    )
     params = variables.pop("params")
     function = jax.jit(lambda p, s, b: loss_and_gradients(method, p, s, b, KEY, count))
     return function(params, variables, batch)
@@ -96,13 +100,15 @@ def step(method, count, devices=1, examples=8):
 @pytest.mark.parametrize("name", METHODS)
 def test_gradients_of_micro_batches_are_those_of_the_whole_batch(name):
     method = METHODS[name]
-    (loss, (_, metrics)), expected = step(method, 1)
+    (loss, one), expected = step(method, 1)
     for count, devices in ((2, 1), (8, 1), (2, 4)):
-        (found, (state, same)), gradients = step(method, count, devices)
-        assert state == {}
+        (found, passed), gradients = step(method, count, devices)
+        assert passed.state == {}
+        for mine, theirs in zip(*map(jax.tree.leaves, (passed.outputs, one.outputs)), strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=1e-5)  # what `after` gets
         assert found == pytest.approx(float(loss), rel=1e-6)
-        for metric, value in metrics.items():
-            assert same[metric] == pytest.approx(float(value), rel=1e-5)
+        for metric, value in one.metrics.items():
+            assert passed.metrics[metric] == pytest.approx(float(value), rel=1e-5)
         pairs = zip(jax.tree.leaves(gradients), jax.tree.leaves(expected), strict=True)
         for mine, theirs in pairs:
             np.testing.assert_allclose(mine, theirs, atol=2e-6)
@@ -114,7 +120,7 @@ def test_gradients_of_micro_batches_are_those_of_the_whole_batch(name):
 
 
 def start(method):
-    variables = jax.jit(method.init)(KEY, rows(2))
+    variables = jax.jit(method.init, static_argnums=2)(KEY, rows(2), 8)
     return variables.pop("params"), variables
 
 
@@ -136,7 +142,7 @@ def test_with_batch_norm_and_dropout_gradients_are_those_of_what_was_computed():
     def parts_by_hand(params):
         """The same with a Python loop, differentiated as a whole."""
         key_augment, key_net = jax.random.split(KEY)
-        puzzle = method.inputs(method.augment(batch, key_augment))
+        puzzle = method.inputs(method.augment(batch, {}, key_augment))
         outputs, after = [], state
         for k in range(2):
             part = {name: x[k::2] for name, x in puzzle.items()}
@@ -147,11 +153,11 @@ def test_with_batch_norm_and_dropout_gradients_are_those_of_what_was_computed():
         return method.objective(tuple(together), puzzle)[0], after
 
     (loss, after), expected = jax.jit(jax.value_and_grad(parts_by_hand, has_aux=True))(params)
-    (found, (state_found, _)), gradients = step(method, 2)
+    (found, passed), gradients = step(method, 2)
     assert found == pytest.approx(float(loss), rel=1e-5)
     for mine, theirs in (
         *zip(jax.tree.leaves(gradients), jax.tree.leaves(expected), strict=True),
-        *zip(jax.tree.leaves(state_found), jax.tree.leaves(after), strict=True),
+        *zip(jax.tree.leaves(passed.state), jax.tree.leaves(after), strict=True),
     ):
         assert np.linalg.norm(mine - theirs) < 1e-5 * max(1, np.linalg.norm(theirs))
     whole, _ = jax.jit(method.loss)(params, state, batch, KEY)
@@ -210,11 +216,19 @@ def test_an_output_of_the_whole_batch_is_refused(kind):
 class Uneven(Towers):
     """Rows beside those of the examples."""
 
-    def augment(self, batch, key):
+    def augment(self, batch, state, key):
         return {**batch, "more": jnp.concatenate([batch["vision"], batch["vision"][:1]])}
 
 
+@dataclasses.dataclass(frozen=True)
+class Attending(Towers):
+    rows_meet: ClassVar[bool] = True
+
+
 def test_what_cannot_be_divided_is_refused():
+    method = Attending(Trunk())
+    with pytest.raises(ConfigError, match="in Attending's net the rows of a batch see one another"):
+        jax.eval_shape(lambda: loss_and_gradients(method, *start(method), rows(8), KEY, 2))
     method = Uneven(Trunk())
     with pytest.raises(ValueError, match="'more' of the augmented batch has 9 rows for 8 examples"):
         jax.eval_shape(lambda: loss_and_gradients(method, {}, {}, rows(8), KEY, 2))
@@ -232,7 +246,7 @@ def test_every_net_treats_rows_by_themselves_or_micro_batches_are_refused(path, 
     method, examples = experiment.method, experiment.batch_size
     batch = train_dataset(experiment.source, method.views, examples, seed=0)[0]
     batch = jax.tree.map(jnp.asarray, batch)
-    variables = jax.jit(experiment.initialiser())()
+    variables = {**jax.jit(experiment.initialiser())(), **run_collection(0, 1)}
     params = variables.pop("params")
     try:
         jax.eval_shape(lambda: loss_and_gradients(method, params, variables, batch, KEY, 2))
@@ -241,11 +255,12 @@ def test_every_net_treats_rows_by_themselves_or_micro_batches_are_refused(path, 
         assert str(error).startswith("micro_batches=2: ")  # noqa: PT017
         assert str(error).endswith("; use 1")  # noqa: PT017
         return
-    assert type(method).loss is Method.loss
+    assert not method.has_own_loss
+    assert not method.rows_meet
 
     @jax.jit
     def both(batch):
-        puzzle = method.inputs(method.augment(batch, KEY))
+        puzzle = method.inputs(method.augment(batch, variables, KEY))
         whole, _ = method.outputs(params, variables, puzzle, KEY, train=False)
         halves = {k: _split(x, examples, 2) for k, x in puzzle.items()}
         parts = [

@@ -155,7 +155,7 @@ def test_features_do_not_depend_on_the_batch_size(whole):
 def test_init_from_takes_the_trunk_and_nothing_else(whole, tmp_path, capsys):
     config = tiny.experiment(init_from=whole[0], steps=0)
     state = train.fit(config, str(tmp_path))
-    assert f"trunks from {whole[0]}: vision" in capsys.readouterr().out
+    assert f"init_from: vision from {whole[0]}" in capsys.readouterr().out
     same = jax.tree.map(np.array_equal, state.params["vision"], whole[1].params["vision"])
     assert all(jax.tree.leaves(same))
     head = state.params["head"]["kernel"]
@@ -450,29 +450,16 @@ def test_a_control_shuffles_the_named_target_among_rows(tmp_path):
 def test_no_row_of_a_control_keeps_its_target_and_partners_are_any_row():
     batch = {"vision": jnp.arange(5.0).reshape(5, 1, 1, 1)}
     method = tiny.MeanColour(tiny.TinyTrunk(), noise=0.0)
-    true = method.augment(batch, jax.random.key(0))
+    true = method.augment(batch, {}, jax.random.key(0))
     kept = {"target": 0, "vision": 0}
     for name in kept:
         shuffle = jax.jit(Control(method, (name,)).augment)
         for seed in range(60):
-            shown = shuffle(batch, jax.random.key(seed))
+            shown = shuffle(batch, {}, jax.random.key(seed))
             kept[name] += int((shown[name] == true[name]).sum())
             assert np.array_equal(np.sort(shown[name], axis=0), true[name])
     assert kept["target"] == 0
     assert 30 < kept["vision"] < 90  # one of the five rows, on average
-
-
-def test_refresh_sees_every_record_and_changes_the_state(tmp_path, monkeypatch):
-    seen = []
-
-    def refresh(self, params, state, sweep, key):
-        seen.extend(len(batch["vision"]) for batch in sweep)
-        return jax.tree.map(lambda x: 0 * x, params), state
-
-    monkeypatch.setattr(tiny.MeanColour, "refresh", refresh)
-    state = train.fit(tiny.experiment(refresh_every=4, steps=4), str(tmp_path))
-    assert sum(seen) == 24
-    assert all(float(jnp.abs(x).max()) == 0 for x in jax.tree.leaves(state.params))
 
 
 @pytest.mark.parametrize(

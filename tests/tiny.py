@@ -12,7 +12,7 @@ from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.devices.sharding import Sharding
 from ssl_jax.evals.ridge import Ridge
 from ssl_jax.experiment import Experiment
-from ssl_jax.method import Method
+from ssl_jax.method import Method, Refreshed
 from ssl_jax.optim import Optimizer
 
 
@@ -53,7 +53,7 @@ class MeanColour(Method):
         number = int(rng.integers(record.num_frames))
         return {"vision": record.need_frames()([number])[0, ::4, ::4]}
 
-    def augment(self, batch, key):
+    def augment(self, batch, state, key):
         pixels = batch["vision"] / 255.0
         noisy = pixels + self.noise * jax.random.normal(key, pixels.shape)
         return {"vision": noisy, "target": pixels.mean((1, 2))}
@@ -62,13 +62,18 @@ class MeanColour(Method):
         error = jnp.mean((outputs - batch["target"]) ** 2)
         return error, {"error": error}
 
+    def clips(self, record, stream, times):
+        frames = record.need_frames()([record.frame_at(time) for time in times])
+        return {"vision": frames[:, ::4, ::4]}
 
-def shifted(method, params, state, sweep, key):
-    """A `refresh` whose outcome shows every record of the sweep and the key."""
+
+def shifted(method, frozen, source, key):
+    """A `refresh` whose outcome shows the features of every record, and the key."""
     del method
-    seen = sum(float(batch["vision"].sum()) for batch in sweep)
-    move = 1e-8 * seen + 0.01 * jax.random.normal(key, ())
-    return jax.tree.map(lambda leaf: leaf + move, params), state
+    seen = frozen.features(source, "vision", ("hidden",)).layers["hidden"].sum()
+    head = frozen.variables["params"]["head"]
+    move = 1e-3 * seen + 0.01 * jax.random.normal(key, ())
+    return Refreshed(params={"head": jax.tree.map(lambda leaf: leaf + move, head)})
 
 
 def experiment(**changes):

@@ -44,6 +44,23 @@ def verify(saver, step, original=train.Saver._verify):
     original(saver, step)
 
 
+def die_after(step):
+    """SIGKILL once this step and what follows it (a refresh) are done, and the next one begun.
+
+    Waits for a save of an earlier step, which is under way.
+    """
+    original = train.Log.advance
+
+    def advance(log, now):
+        if now > step:
+            while not any(n.isdigit() for n in os.listdir(f"{log.workdir}/checkpoints")):
+                time.sleep(0.01)
+            os.kill(os.getpid(), signal.SIGKILL)
+        original(log, now)
+
+    train.Log.advance = advance
+
+
 if __name__ == "__main__":
     train.Log.advance, train.Saver.save, train.Saver._verify = advance, save, verify
     if "REFRESH" in os.environ:
