@@ -2,8 +2,10 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
+from ssl_jax.config import ConfigError
 from ssl_jax.ops.conv3d import conv3d
 
 
@@ -26,7 +28,7 @@ class GroupedConv(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 o"]:
         if x.shape[-1] % self.groups or self.features % self.groups:
-            raise ValueError(
+            raise ConfigError(
                 f"GroupedConv: {x.shape[-1]} -> {self.features} channels do not divide into "
                 f"{self.groups} groups"
             )
