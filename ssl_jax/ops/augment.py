@@ -152,14 +152,36 @@ def colour_jitter(
     Raises:
       ValueError: not floats.
     """
-    _check_range(images, "colour_jitter")
+    reach = 0.8 * strength, 0.8 * strength, 0.8 * strength, 0.2 * strength
+    return jitter_colours(key, images, reach, probability, additive_brightness)
+
+
+def jitter_colours(
+    key: Key[Array, ""],
+    images: Num[Array, "b *t h w 3"],
+    reach: tuple[float, float, float, float],
+    probability: float = 1.0,
+    additive_brightness: bool = False,
+) -> Num[Array, "b *t h w 3"]:
+    """`colour_jitter`, how far each of its four changes goes being given.
+
+    Args:
+      reach: of brightness, contrast and saturation: their factors are uniform in max(0, 1 - reach)
+        to 1 + reach; of the hue: the largest turn, as a share of the circle.
+      probability: of changing an example at all.
+      additive_brightness: x + f - 1 instead of x f.
+
+    Raises:
+      ValueError: not floats.
+    """
+    _check_range(images, "jitter_colours")
     b = len(images)
     key_order, key_factor, key_hue, key_chosen = jax.random.split(key, 4)
     places = jnp.argsort(jax.random.uniform(key_order, (b, 4)), axis=1)
-    reach = 0.8 * strength
-    low, high = max(0.0, 1 - reach), 1 + reach
+    *reaches, turn = reach
+    low, high = jnp.array([(max(0.0, 1 - r), 1 + r) for r in reaches], jnp.float32).T
     factors = jax.random.uniform(key_factor, (b, 3), minval=low, maxval=high)
-    turns = jax.random.uniform(key_hue, (b,), minval=-0.2 * strength, maxval=0.2 * strength)
+    turns = jax.random.uniform(key_hue, (b,), minval=-turn, maxval=turn)
     chosen = jax.random.bernoulli(key_chosen, probability, (b,))
     jittered = change_colours(images, factors, turns, places, additive_brightness)
     return jnp.where(_spread(chosen, images), jittered, images)
@@ -221,6 +243,23 @@ def random_grey(
     chosen = jax.random.bernoulli(key, probability, (len(images),))
     grey = _grey(jnp.moveaxis(images.astype(jnp.float32), -1, 0)).astype(images.dtype)
     return jnp.where(_spread(chosen, images), grey[..., None], images)
+
+
+def random_solarize(
+    key: Key[Array, ""],
+    images: Num[Array, "b *t h w c"],
+    probability: float = 0.2,
+    threshold: float = 0.5,
+) -> Num[Array, "b *t h w c"]:
+    """Inverts what is at least as bright as the threshold: x becomes 1 - x.
+
+    Raises:
+      ValueError: not floats.
+    """
+    _check_range(images, "random_solarize")
+    chosen = jax.random.bernoulli(key, probability, (len(images),))
+    inverted = _spread(chosen, images) & (images >= threshold)
+    return jnp.where(inverted, 1 - images, images)
 
 
 def gaussian_blur(
