@@ -15,6 +15,7 @@ pairs shuffled 0.350 ± 0.040. README.md has every layer, and what a feature mad
 from ssl_jax.config import call, variant_of
 from ssl_jax.data.sources.arcade import ArcadeSource
 from ssl_jax.evals.ridge import Ridge
+from ssl_jax.evaluator import Read
 from ssl_jax.experiment import Experiment
 from ssl_jax.methods.audio.correspondence import Correspondence
 from ssl_jax.models.audio import AudioNet
@@ -79,8 +80,7 @@ def get_config(variant: str = ""):
                 Ridge,
                 train=known,
                 test=unheard,
-                stream="audio",
-                layers=("input", "pool") if tiny else LAYERS,
+                read=call(Read, stream="audio", layers=("input", "pool") if tiny else LAYERS),
                 labels_per_class=5,
             ),
         },

@@ -1,17 +1,62 @@
 """Evaluator: the interface of everything that measures or draws a trained network."""
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Callable, Iterator
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from ssl_jax.data.record import Source
+from ssl_jax.features import Features
+
 
 @runtime_checkable
 class Evaluator(Protocol):
-    """A protocol of the literature: a frozen dataclass with its settings as fields."""
+    """A protocol of the literature: a frozen dataclass with its settings as fields.
 
-    every: int  # steps between runs during training; 0: only at the end
+    Attributes:
+      every: steps between runs during training; 0: only at the end.
+    """
+
+    every: int
 
     def run(self, frozen) -> Iterator[tuple[str, float | np.ndarray]]:
-        """Yields ('layer' or 'layer/metric', number) and ('name', uint8 picture)."""
+        """Measures a trained network, `ssl_jax.Frozen`.
+
+        Yields ('layer', number), ('layer/metric', number) and ('name', uint8 picture (h, w, 3)).
+        'chance' is a layer too; results of the layer 'input', the raw input, become the column of
+        baselines of the table.
+
+        Raises ConfigError or MediaError for settings, labels or annotations that do not fit, and
+        ValueError where features are NaN or infinite.
+        """
         ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Read:
+    """What an evaluator reads of every record: knobs that most evaluators share.
+
+    An evaluator whose `read` has other defaults than these says so; who gives a Read of their own
+    starts from the defaults below.
+
+    Attributes:
+      stream: a trunk, or another of the method's `streams`.
+      layers: names; () is all of them, and 'input' is the raw input.
+      clips: of each record, evenly spread; their features are averaged unless the evaluator says
+        otherwise.
+      pool: how maps of more than about 9000 numbers are made smaller: 'max', 'avg', ...; see
+        `ops.probe_pooling.reduce_map`.
+    """
+
+    stream: str = "vision"
+    layers: tuple[str, ...] = ()
+    clips: int = 1
+    pool: str = "max"
+
+    def features(
+        self, frozen, source: Source, average: bool = True, facts: Callable | None = None
+    ) -> Features:
+        """`Frozen.features` of a source, with these settings."""
+        settings = self.stream, self.layers, self.clips, self.pool, average
+        return frozen.features(source, *settings, facts=facts)

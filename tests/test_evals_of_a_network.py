@@ -9,6 +9,7 @@ from ssl_jax.devices.sharding import Sharding
 from ssl_jax.evals.linear import Linear
 from ssl_jax.evals.low_shot import LowShot, VocLowShot
 from ssl_jax.evals.svm import Svm, VocSvm
+from ssl_jax.evaluator import Read
 from ssl_jax.frozen import Frozen
 from ssl_jax.solvers.sgd import PROTOCOLS
 
@@ -17,7 +18,9 @@ TEST = SyntheticSource(size=16, frames=1, seed=1)
 LAYERS = {"layers": ("input", "pool")}
 EVALUATORS = {
     **{name: Linear(TRAIN, TEST, protocol=name, **LAYERS) for name in PROTOCOLS},
-    "svm": Svm(TRAIN, TEST, stream="vision", clips=2, folds=2, costs=(0.01, 1.0), **LAYERS),
+    "svm": Svm(
+        TRAIN, TEST, read=Read(stream="vision", clips=2), folds=2, costs=(0.01, 1.0), **LAYERS
+    ),
     "voc": VocSvm(TRAIN, TEST, costs=(0.1, 1.0), folds=2, **LAYERS),
     "low_shot": LowShot(TRAIN, TEST, shots=(2,), draws=2, folds=2, **LAYERS),
     "voc_low_shot": VocLowShot(TRAIN, TEST, shots=(2,), samples=2, costs=(0.1, 1.0), **LAYERS),

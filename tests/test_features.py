@@ -11,6 +11,7 @@ from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.devices.sharding import Sharding
 from ssl_jax.evals.knn import Knn
 from ssl_jax.evals.table import run_evaluators
+from ssl_jax.evaluator import Read
 from ssl_jax.features import Gathered
 from ssl_jax.frozen import Frozen
 
@@ -80,7 +81,7 @@ def test_large_features_lie_in_a_file_and_are_the_same(frozen, average):
 def test_evaluators_share_features_and_leave_none_behind(frozen):
     frozen = dataclasses.replace(frozen, _cache={})
     train, test = counted((0, 1, 2, 3, 4, 5)), counted((6, 7, 8))
-    one, two = (Knn(train, test, layers=("pool",), k=k) for k in (1, 3))
+    one, two = (Knn(train, test, read=Read(layers=("pool",)), k=k) for k in (1, 3))
     numbers = dict(run_evaluators(frozen, {"one": one, "two": two}))
     assert {name.split("/")[0] for name in numbers} == {"one", "two"}
     assert sorted(train.asked) == [0, 1, 2, 3, 4, 5]

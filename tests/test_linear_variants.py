@@ -10,6 +10,7 @@ from computed import computed, features
 
 from ssl_jax.devices.sharding import Sharding
 from ssl_jax.evals.linear import Linear
+from ssl_jax.evaluator import Read
 from ssl_jax.ops.pooling import reduced_side
 from ssl_jax.ops.probe_pooling import reduce_map
 from ssl_jax.solvers import sgd
@@ -120,7 +121,7 @@ def test_linear_by_name_of_a_paper():
     # Features at another scale and place change nothing where the protocol standardises.
     train = features(y, good=x, far=1e3 * x + 500, noise=noise[0])
     test = features(truth, good=new, far=1e3 * new + 500, noise=noise[1])
-    linear = Linear("train", "test", protocol="rotnet", layers=("good", "far", "noise"))
+    linear = Linear("train", "test", protocol="rotnet", read=Read(layers=("good", "far", "noise")))
     results = dict(linear.run(computed(train, test)))
     assert results["good"] > 0.9 > 0.6 > results["noise"]
     assert results["far"] == results["good"]

@@ -10,6 +10,7 @@ from computed import computed, features
 from sklearn.linear_model import LogisticRegression
 
 from ssl_jax.evals.linear import Linear
+from ssl_jax.evaluator import Read
 from ssl_jax.solvers import logistic, newton
 from ssl_jax.solvers.probe import class_ranks, held_folds, held_out, standardise
 
@@ -140,7 +141,9 @@ def test_linear_reports_every_layer_with_the_strength_chosen_on_train():
     # What the test labels are does not change the choice; only the accuracy.
     relabelled = dataclasses.replace(test, labels=np.roll(test.labels, 1))
     again = dict(
-        Linear("train", "test", layers=("good",), l2=grid).run(computed(train, relabelled))
+        Linear("train", "test", read=Read(layers=("good",)), l2=grid).run(
+            computed(train, relabelled)
+        )
     )
     assert again["good/l2"] == best
     assert again["good"] < 0.4

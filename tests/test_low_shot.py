@@ -12,6 +12,7 @@ from ssl_jax.data.record import Record
 from ssl_jax.evals.linear import Linear
 from ssl_jax.evals.low_shot import LowShot, VocLowShot, few_of_each, nearest_scores
 from ssl_jax.evals.ridge import Ridge
+from ssl_jax.evaluator import Read
 from ssl_jax.solvers.probe import few_labels, standardise
 
 
@@ -83,7 +84,13 @@ def test_more_labels_are_better_and_raw_input_always_is_there(classifier):
         )
     )
     low = LowShot(
-        train, test, layers=("conv",), shots=(1, 8), draws=3, classifier=classifier, l2=(0.01, 1.0)
+        train,
+        test,
+        read=Read(layers=("conv",)),
+        shots=(1, 8),
+        draws=3,
+        classifier=classifier,
+        l2=(0.01, 1.0),
     )
     results = dict(low.run(frozen))
     assert list(results)[:2] == ["input/1 a class", "input/1 a class/std"]

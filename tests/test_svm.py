@@ -9,10 +9,11 @@ import pytest
 from computed import Computed, features
 from sklearn.metrics import average_precision_score
 from sklearn.svm import LinearSVC
+from ssl_jax.evals.multi_labels import presence
 
 from ssl_jax.data.record import MediaError, Record
-from ssl_jax.evals.multi_labels import presence
 from ssl_jax.evals.svm import Svm, VocSvm, normalised, summed
+from ssl_jax.evaluator import Read
 from ssl_jax.scores.average_precision import KINDS, average_precision, mean_average_precision
 from ssl_jax.solvers import squared_hinge
 from ssl_jax.solvers.probe import held_folds
@@ -266,7 +267,7 @@ def test_the_sets_own_folds_are_held_out_in_turn():
     labels, folds, rows = sounds(36, 2, seed=7)
     source = records([{"fold": str(fold)} for fold in folds], labels)
     table = Computed(((source, features(labels, conv=rows)),))
-    svm = Svm(source, clips=2, costs=(0.01, 1.0))
+    svm = Svm(source, read=Read(stream="audio", clips=2), costs=(0.01, 1.0))
     results = dict(svm.run(table))
 
     accuracies = []
@@ -306,11 +307,11 @@ def test_a_test_source_takes_the_folds_place():
     train, test = records([{}] * 30, labels), records([{}] * 30, labels)
     _, _, new = sounds(30, 1, seed=9)
     table = Computed(((train, features(labels, conv=rows)), (test, features(labels, conv=new))))
-    results = dict(Svm(train, test, clips=1, costs=(0.1,)).run(table))
+    results = dict(Svm(train, test, read=Read(stream="audio", clips=1), costs=(0.1,)).run(table))
     assert set(results) == {"conv", "chance"}
     assert results["conv"] > 0.6
     with pytest.raises(MediaError, match="record 0: has no fold"):
-        dict(Svm(train, clips=1).run(table))
+        dict(Svm(train, read=Read(stream="audio", clips=1)).run(table))
 
 
 def test_normalised_by_name():

@@ -24,6 +24,7 @@ from ssl_jax.evals.cross_modal_retrieval import CrossModalRetrieval
 from ssl_jax.evals.linear import Linear
 from ssl_jax.evals.pretext import Pretext
 from ssl_jax.evals.ridge import Ridge
+from ssl_jax.evaluator import Read
 from ssl_jax.experiment import Experiment
 from ssl_jax.methods.audio.correspondence import Correspondence
 from ssl_jax.models.audio import AudioNet
@@ -97,7 +98,9 @@ def arcade():
         evaluators={
             "pretext": call(Pretext, source=test, batch_size=48),
             "retrieval": call(CrossModalRetrieval, test=test, within_groups=True),
-            "linear": call(Linear, train=train, test=test, stream="audio", labels_per_class=5),
+            "linear": call(
+                Linear, train=train, test=test, read=call(Read, stream="audio"), labels_per_class=5
+            ),
         },
     )
 
@@ -131,6 +134,6 @@ def tiny():
         evaluators={
             "pretext": call(Pretext, source=test, batch_size=8),
             "retrieval": call(CrossModalRetrieval, test=test, ks=(1, 5)),
-            "ridge": call(Ridge, train=train, test=test, stream="audio"),
+            "ridge": call(Ridge, train=train, test=test, read=call(Read, stream="audio")),
         },
     )

@@ -30,6 +30,7 @@ from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.data.sources.tfds import TfdsSource
 from ssl_jax.evals.linear import Linear
 from ssl_jax.evals.pretext import Pretext
+from ssl_jax.evaluator import Read
 from ssl_jax.experiment import Experiment
 from ssl_jax.methods.image.colorization import Colorization
 from ssl_jax.models.dense_alexnet import DenseAlexNet
@@ -102,7 +103,7 @@ def arcade():
                 Linear,
                 train=train,
                 test=test,
-                layers=("input", "conv2_2", "conv4_3", "conv5_3", "conv7_3"),
+                read=call(Read, layers=("input", "conv2_2", "conv4_3", "conv5_3", "conv7_3")),
                 l2=(1e-2, 1e-1, 1.0),
                 labels_per_class=2,
             ),
@@ -124,6 +125,6 @@ def tiny():
         eval_batch_size=8,
         evaluators={
             "pretext": call(Pretext, source=test, batch_size=8),
-            "linear": call(Linear, train=train, test=test, layers=("conv3",)),
+            "linear": call(Linear, train=train, test=test, read=call(Read, layers=("conv3",))),
         },
     )

@@ -34,6 +34,7 @@ from ssl_jax.data.sources.tfds import TfdsSource
 from ssl_jax.evals.linear import Linear
 from ssl_jax.evals.pretext import Pretext
 from ssl_jax.evals.ridge import Ridge
+from ssl_jax.evaluator import Read
 from ssl_jax.experiment import Experiment
 from ssl_jax.methods.image.inpainting import Inpainting
 from ssl_jax.models.alexnet import AlexNet
@@ -94,7 +95,7 @@ def features():
                 Linear,
                 train=train,
                 test=test,
-                layers=("conv1", "conv2", "conv3", "conv4", "conv5"),
+                read=call(Read, layers=("conv1", "conv2", "conv3", "conv4", "conv5")),
             ),
         },
     )

@@ -21,6 +21,7 @@ from ssl_jax.data.sources.tfds import TfdsSource
 from ssl_jax.evals.linear import Linear
 from ssl_jax.evals.pretext import Pretext
 from ssl_jax.evals.ridge import Ridge
+from ssl_jax.evaluator import Read
 from ssl_jax.experiment import Experiment
 from ssl_jax.methods.image.colorization import Colorization
 from ssl_jax.methods.image.relative_position import RelativePosition
@@ -100,8 +101,11 @@ def imagenet():
                 Linear,
                 train=probe,
                 test=test,
-                layers=("unit5", "unit11", "unit17", "unit23", "exemplar_units"),
-                pool="avg",
+                read=call(
+                    Read,
+                    layers=("unit5", "unit11", "unit17", "unit23", "exemplar_units"),
+                    pool="avg",
+                ),
             ),
         },
     )
@@ -139,7 +143,10 @@ def tiny():
         evaluators={
             "pretext": call(Pretext, source=test, batch_size=8),
             "ridge": call(
-                Ridge, train=train, test=test, layers=("stage1", "unit2", "colorization_units")
+                Ridge,
+                train=train,
+                test=test,
+                read=call(Read, layers=("stage1", "unit2", "colorization_units")),
             ),
         },
     )

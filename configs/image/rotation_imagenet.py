@@ -16,6 +16,7 @@ from ssl_jax.data.sources.tfds import TfdsSource
 from ssl_jax.evals.linear import Linear
 from ssl_jax.evals.pretext import Pretext
 from ssl_jax.evals.ridge import Ridge
+from ssl_jax.evaluator import Read
 from ssl_jax.experiment import Experiment
 from ssl_jax.methods.image.rotation import Rotation
 from ssl_jax.models.alexnet import AlexNet
@@ -75,7 +76,7 @@ def imagenet():
                 Linear,
                 train=probe,
                 test=test,
-                layers=("conv1", "conv2", "conv3", "conv4", "conv5"),
+                read=call(Read, layers=("conv1", "conv2", "conv3", "conv4", "conv5")),
             ),
         },
     )
@@ -95,6 +96,8 @@ def tiny():
         eval_batch_size=8,
         evaluators={
             "pretext": call(Pretext, source=test, batch_size=8),
-            "ridge": call(Ridge, train=train, test=test, layers=("conv1", "conv5")),
+            "ridge": call(
+                Ridge, train=train, test=test, read=call(Read, layers=("conv1", "conv5"))
+            ),
         },
     )

@@ -31,6 +31,7 @@ from ssl_jax.evals.linear import Linear
 from ssl_jax.evals.nearest import Nearest
 from ssl_jax.evals.pretext import Pretext
 from ssl_jax.evals.ridge import Ridge
+from ssl_jax.evaluator import Read
 from ssl_jax.experiment import Experiment
 from ssl_jax.methods.image.simclr import SimCLR
 from ssl_jax.models.resnet import ResNet
@@ -72,7 +73,9 @@ def cifar10():
         batch_size=rows,
         evaluators={
             "pretext": call(Pretext, source=test, batch_size=rows, every=1000),
-            "knn": call(Knn, train=train, test=test, layers=("pool",), k=200, every=10_000),
+            "knn": call(
+                Knn, train=train, test=test, read=call(Read, layers=("pool",)), k=200, every=10_000
+            ),
             "linear": call(Linear, train=train, test=test),
         },
     )
@@ -135,9 +138,11 @@ def tiny():
         evaluators={
             "pretext": call(Pretext, source=test, batch_size=8),
             "ridge": call(Ridge, train=train, test=test),
-            "clustering": call(Clustering, source=test, layers=("pool",)),
+            "clustering": call(Clustering, source=test, read=call(Read, layers=("pool",))),
             "geometry": call(Geometry, source=test, every=2),
-            "nearest": call(Nearest, source=test, layers=("pool",), queries=4, neighbours=3),
+            "nearest": call(
+                Nearest, source=test, read=call(Read, layers=("pool",)), queries=4, neighbours=3
+            ),
             "filters": call(Filters),
         },
     )

@@ -23,6 +23,7 @@ from ssl_jax.evals.knn import Knn
 from ssl_jax.evals.linear import Linear
 from ssl_jax.evals.pretext import Pretext
 from ssl_jax.evals.ridge import Ridge
+from ssl_jax.evaluator import Read
 from ssl_jax.experiment import Experiment
 from ssl_jax.methods.image.simclr import SimCLR
 from ssl_jax.models.resnet import ResNet
@@ -71,8 +72,10 @@ def paper(method, epochs: int, warm_up: int, rate: float, weight_decay: float):
         dtype="bfloat16",
         evaluators={
             "pretext": call(Pretext, source=test, batch_size=ROWS, every=3000),
-            "knn": call(Knn, train=train, test=test, layers=("pool",)),
-            "linear": call(Linear, train=probe, test=test, layers=("pool", "head1")),
+            "knn": call(Knn, train=train, test=test, read=call(Read, layers=("pool",))),
+            "linear": call(
+                Linear, train=probe, test=test, read=call(Read, layers=("pool", "head1"))
+            ),
         },
     )
 

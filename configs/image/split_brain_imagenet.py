@@ -32,6 +32,7 @@ from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.data.sources.tfds import TfdsSource
 from ssl_jax.evals.linear import Linear
 from ssl_jax.evals.pretext import Pretext
+from ssl_jax.evaluator import Read
 from ssl_jax.experiment import Experiment
 from ssl_jax.methods.image.split_brain import SplitBrain
 from ssl_jax.models.dense_alexnet import DenseAlexNet
@@ -91,7 +92,7 @@ def arcade():
                 Linear,
                 train=train,
                 test=test,
-                layers=("input", "conv1", "conv2", "conv3", "conv5"),
+                read=call(Read, layers=("input", "conv1", "conv2", "conv3", "conv5")),
                 l2=(1e-2, 1e-1, 1.0),
                 labels_per_class=2,
             ),
@@ -113,6 +114,6 @@ def tiny():
         eval_batch_size=8,
         evaluators={
             "pretext": call(Pretext, source=test, batch_size=8),
-            "linear": call(Linear, train=train, test=test, layers=("conv3",)),
+            "linear": call(Linear, train=train, test=test, read=call(Read, layers=("conv3",))),
         },
     )

@@ -27,6 +27,7 @@ from ssl_jax.data.sources.tfds import TfdsSource
 from ssl_jax.evals.linear import Linear
 from ssl_jax.evals.pretext import Pretext
 from ssl_jax.evals.ridge import Ridge
+from ssl_jax.evaluator import Read
 from ssl_jax.experiment import Experiment
 from ssl_jax.methods.image.triplet_exemplar import TripletExemplar
 from ssl_jax.models.resnet import ResNet
@@ -61,7 +62,9 @@ def imagenet():
         dtype="bfloat16",
         evaluators={
             "pretext": call(Pretext, source=test, every=epoch),
-            "linear": call(Linear, train=train, test=test, layers=("stage4", "pool")),
+            "linear": call(
+                Linear, train=train, test=test, read=call(Read, layers=("stage4", "pool"))
+            ),
         },
     )
 

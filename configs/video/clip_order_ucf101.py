@@ -22,6 +22,7 @@ from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.evals.clip_retrieval import ClassRetrieval
 from ssl_jax.evals.pretext import Pretext
 from ssl_jax.evals.ridge import Ridge
+from ssl_jax.evaluator import Read
 from ssl_jax.experiment import Experiment
 from ssl_jax.methods.video.clip_order import ClipOrder
 from ssl_jax.models.c3d import C3D
@@ -59,7 +60,9 @@ def ucf101(trunk):
         batch_size=8,
         evaluators={
             "pretext": call(Pretext, source=long_enough, batch_size=8, every=9000),
-            "retrieval": call(ClassRetrieval, train=train, test=test, layers=("pool",)),
+            "retrieval": call(
+                ClassRetrieval, train=train, test=test, read=call(Read, layers=("pool",), clips=10)
+            ),
         },
     )
 
@@ -121,7 +124,9 @@ def tiny():
         eval_batch_size=8,
         evaluators={
             "pretext": call(Pretext, source=test, batch_size=8),
-            "ridge": call(Ridge, train=train, test=test, clips=2),
-            "retrieval": call(ClassRetrieval, train=train, test=test, clips=2, ks=(1, 5)),
+            "ridge": call(Ridge, train=train, test=test, read=call(Read, clips=2)),
+            "retrieval": call(
+                ClassRetrieval, train=train, test=test, read=call(Read, clips=2), ks=(1, 5)
+            ),
         },
     )

@@ -26,6 +26,7 @@ from ssl_jax.evals.cross_modal_retrieval import CrossModalRetrieval
 from ssl_jax.evals.linear import Linear
 from ssl_jax.evals.pretext import Pretext
 from ssl_jax.evals.ridge import Ridge
+from ssl_jax.evaluator import Read
 from ssl_jax.experiment import Experiment
 from ssl_jax.methods.video.cross_and_learn import CrossAndLearn
 from ssl_jax.models.alexnet import CONVS, AlexNet
@@ -124,7 +125,7 @@ def tiny():
         eval_batch_size=8,
         evaluators={
             "pretext": call(Pretext, source=test, batch_size=8),
-            "ridge": call(Ridge, train=train, test=test, stream="difference"),
+            "ridge": call(Ridge, train=train, test=test, read=call(Read, stream="difference")),
             "retrieval": call(
                 CrossModalRetrieval,
                 test=test,

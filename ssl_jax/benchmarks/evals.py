@@ -23,7 +23,7 @@ from ssl_jax.devices.sharding import Sharding
 from ssl_jax.evals import knn
 from ssl_jax.evals.pretext import Pretext
 from ssl_jax.evals.ridge import Ridge
-from ssl_jax.evaluator import Evaluator
+from ssl_jax.evaluator import Evaluator, Read
 from ssl_jax.experiment import Experiment
 from ssl_jax.methods.image.rotation import Rotation
 from ssl_jax.models.nin import NIN
@@ -240,7 +240,7 @@ def _share(sizes: Evals) -> Rows:
         for seed in (1, 2)
     )
     epoch = sizes.pictures // sizes.batch
-    ridge = call(Ridge, train=probe, test=test, layers=("block2", "pool"))
+    ridge = call(Ridge, train=probe, test=test, read=call(Read, layers=("block2", "pool")))
     pretext = call(Pretext, source=test, batch_size=sizes.batch)
     config = call(
         Experiment,

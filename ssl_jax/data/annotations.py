@@ -1,17 +1,33 @@
-"""Masks, joints and labels that a record's `extra` may hold, in one form.
+"""Annotations of a record, its `extra`, in one form: masks, joints, labels, folds, groups.
 
 'mask': a function of a frame's number, or an array (t h w), of the object at every pixel: 0 (or
 False) is none, 255 unknown.
 'joints': a function of a frame's number, an array (k 2) or (t k 2), or text, of (x, y) in pixels;
-not a number where a joint is not annotated. Text, as in a csv: 'x y x y ...', frames apart by ';'.
-'xcoords' and 'ycoords' as TFDS' `flic` has them will do as well.
+NaN where a joint is not annotated. Text, as in a csv: 'x y x y ...', frames separated by ';'.
+'xcoords' and 'ycoords' as TFDS' `flic` has them work too.
+'scale': a number of pixels that distances of joints are measured in. 'head': the box (x1, y1, x2,
+y2) around a person's head, numbers or text.
 'labels': the numbers of all classes that a record shows, an array or text such as '3 17'.
+'group': a number that records of one kind share. 'fold': that of an official cross-validation.
+
+Functions named `..._fact` are for `Frozen.features(facts=...)`: arrays of the same shape for every
+record.
 """
 
-import numpy as np
-from jaxtyping import Float, Int
+import dataclasses
+import zlib
+from collections.abc import Mapping
 
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+
+from ssl_jax.config import ConfigError
 from ssl_jax.data.record import MediaError, Record
+
+MOST_LABELS = 64  # of one record, as a fact
+MOST_BYTES = 512  # of a record's name, as a fact
+
+Facts = dict[str, Shaped[np.ndarray, "..."] | np.generic]
 
 
 def masks_of(record: Record) -> Int[np.ndarray, "t h w"]:
@@ -41,7 +57,7 @@ def joints_of(record: Record) -> Float[np.ndarray, "t k 2"]:
         try:
             found = [np.reshape([float(x) for x in f.split()], (-1, 2)) for f in found.split(";")]
         except ValueError as error:
-            raise MediaError(f"{record.name}: its joints are no pairs of numbers") from error
+            raise MediaError(f"{record.name}: its joints are not pairs of numbers") from error
         if len({len(frame) for frame in found}) > 1:
             raise MediaError(f"{record.name}: its frames have different numbers of joints")
     joints = np.asarray(found, np.float64)
@@ -74,6 +90,49 @@ def labels_of(record: Record) -> tuple[list[int], list[int]]:
     return shown, [number for number in shown if number not in clear]
 
 
+def labels_fact(record: Record) -> Facts:
+    """`labels_of` as 'shown' and 'difficult': int32 (MOST_LABELS), filled up by -1.
+
+    `presence` makes a table of them. MediaError for more labels, or one below 0.
+    """
+    rows = {}
+    for name, labels in zip(("shown", "difficult"), labels_of(record), strict=True):
+        if len(labels) > MOST_LABELS or min(labels, default=0) < 0:
+            raise MediaError(f"{record.name}: needs 0 to {MOST_LABELS} labels from 0: {labels}")
+        rows[name] = np.full(MOST_LABELS, -1, np.int32)
+        rows[name][: len(labels)] = labels
+    return rows
+
+
+def presence(facts: Mapping[str, np.ndarray], classes: int = 0) -> Int[np.ndarray, "n k"]:
+    """1 where a record shows a class, 0 where it is difficult, -1 where not, as in VOC's files.
+
+    Args:
+      facts: of n records, `labels_fact`.
+      classes: how many there are; 0 for those up to the largest number that occurs.
+
+    Raises ConfigError for a label beyond them.
+    """
+    largest = int(max(facts["shown"].max(initial=-1), facts["difficult"].max(initial=-1)))
+    if classes and largest >= classes:
+        raise ConfigError(f"label {largest} is none of the {classes} classes")
+    table = np.full((len(facts["shown"]), classes or largest + 1), -1)
+    for name, value in (("shown", 1), ("difficult", 0)):
+        rows, places = np.nonzero(facts[name] >= 0)
+        table[rows, facts[name][rows, places]] = value
+    return table
+
+
+def scale_of(record: Record) -> float:
+    """extra['scale'], in pixels. MediaError if there is none."""
+    return float(_floats(record, "scale", 1)[0])
+
+
+def head_of(record: Record) -> Float[np.ndarray, "4"]:
+    """extra['head'], the box (x1, y1, x2, y2) in pixels. MediaError if there is none."""
+    return _floats(record, "head", 4)
+
+
 def group_of(record: Record) -> int:
     """extra['group'], a number that records of one kind share (say, of one game); 0 without."""
     return int(record.extra["group"]) if "group" in record.extra else 0
@@ -87,6 +146,51 @@ def fold_of(record: Record, key: str = "fold") -> int:
         raise MediaError(
             f"{record.name}: has no fold (a whole number in extra[{key!r}]); give a test source"
         ) from error
+
+
+@dataclasses.dataclass(frozen=True)
+class FoldFact:
+    """`fold_of` as 'fold', int32.
+
+    A class, because features are kept by their facts: two of these that are equal share them.
+    """
+
+    key: str = "fold"
+
+    def __call__(self, record: Record) -> Facts:
+        return {"fold": np.int32(fold_of(record, self.key))}
+
+
+def fingerprint(name: str) -> int:
+    """32 bits of a record's name, which tell records apart."""
+    return zlib.crc32(name.encode())
+
+
+def fingerprint_fact(record: Record) -> Facts:
+    """'fingerprint', uint32."""
+    return {"fingerprint": np.uint32(fingerprint(record.name))}
+
+
+def name_fact(record: Record) -> Facts:
+    """'name': its last MOST_BYTES bytes, uint8; `names_of` is the way back."""
+    text = record.name.encode()[-MOST_BYTES:]
+    return {"name": np.frombuffer(text.ljust(MOST_BYTES, b"\0"), np.uint8)}
+
+
+def names_of(facts: Mapping[str, np.ndarray]) -> tuple[str, ...]:
+    """The records' names, from `name_fact`."""
+    return tuple(bytes(row).rstrip(b"\0").decode(errors="replace") for row in facts["name"])
+
+
+def _floats(record: Record, key: str, count: int) -> Float[np.ndarray, "k"]:
+    found = record.extra[key] if key in record.extra else ""
+    try:
+        numbers = np.array(found.split() if isinstance(found, str) else found, np.float64).ravel()
+    except (TypeError, ValueError) as error:
+        raise MediaError(f"{record.name}: extra['{key}'] holds no numbers") from error
+    if len(numbers) != count:
+        raise MediaError(f"{record.name}: has no extra['{key}'] of {count} number(s)")
+    return numbers
 
 
 def _numbers(record: Record, key: str) -> list[int]:

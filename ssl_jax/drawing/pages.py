@@ -8,8 +8,6 @@ import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from ssl_jax.data.record import Source
-from ssl_jax.data.record_batches import record_batches
 from ssl_jax.ops.spectrogram import log_spectrogram
 
 PAPER = (240, 240, 240)
@@ -97,50 +95,3 @@ def as_picture(raw: Shaped[np.ndarray, "..."]) -> UInt8[np.ndarray, "h w 3"]:
         raise ValueError(f"an input of shape {raw.shape} cannot be drawn as a picture")
     pixels = raw if raw.dtype == np.uint8 else stretched(raw)
     return pixels if pixels.shape[2] == 3 else np.repeat(pixels[..., :1], 3, axis=2)
-
-
-def inputs(
-    frozen, source: Source, stream: str, clips: int = 1, limit: int = 0
-) -> tuple[Shaped[np.ndarray, "n clips ..."], list[int]]:
-    """The raw inputs of a source's records, and which records these are.
-
-    Args:
-      clips: of each record, as the method's `clips` gives them.
-      limit: only of so many records, spread evenly over the source; 0: of all.
-
-    Broken records are left out. ValueError for an unknown stream.
-    """
-    if stream not in frozen.method.streams:
-        known = ", ".join(frozen.method.streams)
-        raise ValueError(f"the method has no stream '{stream}'; it has {known}")
-    chosen = Chosen(source, min(limit, len(source)) if limit else len(source))
-
-    def read(record):
-        return {
-            "x": frozen.method.clips(record, stream, clips),
-            "index": np.int64(record.index),
-        }
-
-    found, indices = [], []
-    for batch, valid in record_batches(chosen, read, frozen.batch_size, frozen.loading):
-        found.append(batch["x"][:valid])
-        indices += batch["index"][:valid].tolist()
-    if not indices:
-        raise ValueError(f"the source {source} is empty")
-    return np.concatenate(found), indices
-
-
-@dataclasses.dataclass(frozen=True)
-class Chosen:
-    """So many records of a source, spread evenly over it."""
-
-    source: Source
-    count: int
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int):
-        if not 0 <= index < self.count:
-            raise IndexError(index)
-        return self.source[index * len(self.source) // self.count]

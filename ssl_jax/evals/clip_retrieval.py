@@ -5,10 +5,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ssl_jax.config import ConfigError
 from ssl_jax.data.record import Source
 from ssl_jax.evals.knn import nearest, nearest_by_distance
+from ssl_jax.evaluator import Read
 from ssl_jax.scores.retrieval import recall_by_chance
-from ssl_jax.solvers.probe import classes_of, finite_rows
+from ssl_jax.solvers.probe import classes_of, rows_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,41 +23,31 @@ class ClassRetrieval:
 
     Attributes:
       train, test: labelled sources.
-      layers: names; () is all of them, and 'input' is the raw input.
-      clips: clips of a film whose features are averaged; the papers average ten.
-      pool: 'max' or 'avg', how large maps are made smaller.
+      read: what is read of every record; by default ten clips, as in the papers.
       ks: numbers of neighbours.
       distance: 'cosine', or 'euclidean' as in SeLaVi (Asano et al. 2020).
       centre: what is taken from features before they are compared: 'none', 'train_mean', or
         'own_mean', each set's own. The last lets the test set help itself (CoCLR does so).
-      every: steps between runs during training; 0 is only at the end.
     """
 
     train: Source
     test: Source
-    stream: str = "vision"
-    layers: tuple[str, ...] = ()
-    clips: int = 10
-    pool: str = "max"
+    read: Read = Read(clips=10)
     ks: tuple[int, ...] = (1, 5, 10, 20, 50)
     distance: str = "cosine"
     centre: str = "none"
     every: int = 0
 
     def run(self, frozen) -> Iterator[tuple[str, float]]:
-        """`frozen`: a trained network, `ssl_jax.frozen.Frozen`. ValueError without labels."""
+        """ConfigError without labels."""
         if self.centre not in ("none", "train_mean", "own_mean"):
-            raise ValueError(f"centre={self.centre!r}: must be none, train_mean or own_mean")
+            raise ConfigError(f"centre={self.centre!r}: must be none, train_mean or own_mean")
         if self.distance not in ("cosine", "euclidean"):
-            raise ValueError(f"distance={self.distance!r}: must be cosine or euclidean")
-        train, test = (
-            frozen.features(source, self.stream, self.layers, self.clips, self.pool)
-            for source in (self.train, self.test)
-        )
+            raise ConfigError(f"distance={self.distance!r}: must be cosine or euclidean")
+        train, test = (self.read.features(frozen, source) for source in (self.train, self.test))
         classes, labels, truth = classes_of(train, test)
-        for layer, values in train.layers.items():
-            gallery = finite_rows(f"train, layer {layer}", values, train.indices)
-            queries = finite_rows(f"test, layer {layer}", test.layers[layer], test.indices)
+        for layer in train.layers:
+            gallery, queries = rows_of(train, test, layer)
             if self.centre != "none":
                 source = gallery if self.centre == "train_mean" else queries
                 queries = queries - source.mean(axis=0)

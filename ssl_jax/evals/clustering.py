@@ -7,7 +7,9 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Float, Int
 
+from ssl_jax.config import ConfigError
 from ssl_jax.data.record import Source
+from ssl_jax.evaluator import Read
 from ssl_jax.scores import clusters as scores
 from ssl_jax.solvers.k_means import k_means
 from ssl_jax.solvers.probe import finite_rows, standardise, unit
@@ -27,22 +29,16 @@ class Clustering:
 
     Attributes:
       source: labelled records.
-      layers: names; () is all of them, and 'input' is the raw input.
-      clips: clips of a record whose features are averaged.
-      pool: 'max' or 'avg', how large maps are made smaller.
+      read: what is read of every record.
       clusters: how many; 0: as many as there are classes.
       whiten: principal components to keep, each scaled to variance 1; 0: features as they are.
       scale: of each row after it: 'unit' length, or 'none'; 'features': instead each feature is
         standardised.
       restarts, iterations, seed: of k-means.
-      every: steps between runs during training; 0 is only at the end.
     """
 
     source: Source
-    stream: str = "vision"
-    layers: tuple[str, ...] = ()
-    clips: int = 1
-    pool: str = "max"
+    read: Read = Read()
     clusters: int = 0
     whiten: int = 0
     scale: str = "unit"
@@ -52,12 +48,12 @@ class Clustering:
     every: int = 0
 
     def run(self, frozen) -> Iterator[tuple[str, float]]:
-        """`frozen`: a trained network, `ssl_jax.frozen.Frozen`. ValueError without labels."""
+        """ConfigError without labels."""
         if self.scale not in ("unit", "none", "features"):
-            raise ValueError(f"scale={self.scale!r}: must be unit, none or features")
-        found = frozen.features(self.source, self.stream, self.layers, self.clips, self.pool)
+            raise ConfigError(f"scale={self.scale!r}: must be unit, none or features")
+        found = self.read.features(frozen, self.source)
         if (found.labels < 0).any():
-            raise ValueError("source: records without a label cannot score clusters")
+            raise ConfigError("source: records without a label cannot score clusters")
         classes = len(np.unique(found.labels))
         clusters = self.clusters or classes
         for layer, values in found.layers.items():

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Float
 
+from ssl_jax.config import ConfigError
 from ssl_jax.data.record import Source
 from ssl_jax.frozen import Features
 from ssl_jax.scores.retrieval import (
@@ -47,7 +48,6 @@ class CrossModalRetrieval:
       layers: of the query, for map='ridge'; () is all.
       l2: strengths for map='ridge', chosen by cosine on a held-out fifth of train.
       seed: of the held-out fifth.
-      every: steps between runs during training; 0 is only at the end.
     """
 
     test: Source
@@ -67,18 +67,18 @@ class CrossModalRetrieval:
     every: int = 0
 
     def run(self, frozen) -> Iterator[tuple[str, float]]:
-        """`frozen`: a trained network, `ssl_jax.frozen.Frozen`. ValueError on NaN features."""
+        """FloatingPointError on NaN features."""
         match self.map:
             case "none":
                 pairs = self._joint(frozen)
             case "ridge" if self.train is None:
-                raise ValueError(
+                raise ConfigError(
                     "map='ridge' is fitted to other pairs than it is tested on: train="
                 )
             case "ridge":
                 pairs = self._mapped(frozen)
             case _:
-                raise ValueError(f"map={self.map!r}: must be none or ridge")
+                raise ConfigError(f"map={self.map!r}: must be none or ridge")
         for layer, queries, gallery, groups in pairs:
             groups = groups if self.within_groups else np.zeros_like(groups)
             found = matching_ranks(queries, gallery, groups, self.ties)
@@ -101,7 +101,7 @@ class CrossModalRetrieval:
         rows = finite_rows(names[0], queries.layers[self.layer], queries.indices)
         answers = finite_rows(names[1], gallery.layers[self.layer], gallery.indices)
         if rows.shape[1] != answers.shape[1]:
-            raise ValueError(
+            raise ConfigError(
                 f"{names[0]} has {rows.shape[1]} features and {names[1]} {answers.shape[1]}: they "
                 "share no space; use map='ridge'"
             )
@@ -151,7 +151,6 @@ class GradedRetrieval:
       ties: 'mean' or 'index'; see `retrieval.ndcg`.
       clips: clips of a record whose features are averaged.
       pool: 'max' or 'avg', how large maps are made smaller.
-      every: steps between runs during training; 0 is only at the end.
     """
 
     test: Source
@@ -167,7 +166,7 @@ class GradedRetrieval:
     every: int = 0
 
     def run(self, frozen) -> Iterator[tuple[str, float]]:
-        """`frozen`: a trained network, `ssl_jax.frozen.Frozen`. ValueError without labels."""
+        """ConfigError without labels."""
         queries, gallery = paired(
             *(
                 frozen.features(self.test, stream, (self.layer,), self.clips, self.pool)
@@ -176,7 +175,7 @@ class GradedRetrieval:
         )
         labels = queries.labels
         if (labels < 0).any():
-            raise ValueError("test: records without a label have no relevance; use a labelled set")
+            raise ConfigError("test: records without a label have no relevance; use a labelled set")
         table = self._table(int(labels.max()) + 1)
         asked, found = (
             unit(
@@ -187,7 +186,7 @@ class GradedRetrieval:
             for name, x in ((self.query, queries), (self.gallery, gallery))
         )
         if asked.shape[1] != found.shape[1]:
-            raise ValueError(
+            raise ConfigError(
                 f"layer '{self.layer}' has {asked.shape[1]} features in {self.query} and "
                 f"{found.shape[1]} in {self.gallery}: they share no space"
             )
@@ -211,11 +210,11 @@ class GradedRetrieval:
         try:
             table = np.loadtxt(self.relevance, ndmin=2)
         except (OSError, ValueError) as error:
-            raise ValueError(
+            raise ConfigError(
                 f"relevance={self.relevance}: no table of numbers ({error})"
             ) from error
         if table.shape[0] != table.shape[1] or len(table) < classes:
-            raise ValueError(
+            raise ConfigError(
                 f"relevance={self.relevance}: a table of {table.shape[0]}x{table.shape[1]} does "
                 f"not cover {classes} classes"
             )
@@ -244,9 +243,9 @@ def predict_features(
 def paired(a: Features, b: Features) -> tuple[Features, Features]:
     """The records that both have: of a film whose sound is broken, the picture may have been read.
 
-    Raises ValueError if there is none.
+    Raises ConfigError if there is none.
     """
     _, mine, theirs = np.intersect1d(a.indices, b.indices, return_indices=True)
     if not len(mine):
-        raise ValueError("no record could be read in both streams")
+        raise ConfigError("no record could be read in both streams")
     return a.rows(mine), b.rows(theirs)

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from ssl_jax.config import ConfigError
 from ssl_jax.data.record import Source
-from ssl_jax.drawing.pages import Tile, as_picture, inputs, page
+from ssl_jax.drawing.pages import Tile, as_picture, page
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +25,6 @@ class FeatureColours:
       layers: with maps; () is all that have.
       count: so many records, spread evenly over the source.
       tile: side of a picture in pixels.
-      every: steps between runs during training; 0 is only at the end.
     """
 
     source: Source
@@ -35,23 +35,24 @@ class FeatureColours:
     every: int = 0
 
     def run(self, frozen) -> Iterator[tuple[str, float | np.ndarray]]:
-        """`frozen`: a trained network, `ssl_jax.frozen.Frozen`. ValueError without maps."""
-        raw, _ = inputs(frozen, self.source, self.stream, 1, self.count)
-        raw = raw[:, 0]
-        known = frozen.encode(self.stream, raw)
-        unknown = [name for name in self.layers if name not in known]
-        if unknown:
-            raise ValueError(f"no layer '{unknown[0]}' in {self.stream}; it has {', '.join(known)}")
-        chosen = self.layers or [name for name in known if name != "input"]
-        maps = {name: np.float64(known[name]) for name in chosen if known[name].ndim >= 4}
+        """ConfigError without maps."""
+        inputs, _ = frozen.inputs(self.source, self.stream, limit=self.count)
+        inputs = {name: values[:, 0] for name, values in inputs.items()}
+        found = (
+            frozen.maps(self.stream, inputs, self.layers)
+            if self.layers
+            else frozen.encode(self.stream, inputs)
+        )
+        chosen = self.layers or [name for name in found if not name.startswith("input")]
+        maps = {name: np.float64(found[name]) for name in chosen if found[name].ndim >= 4}
         if not maps:
-            raise ValueError(f"{self.stream} has no layers with maps to colour")
-        rows = [[Tile(as_picture(one), "picture")] for one in raw]
+            raise ConfigError(f"{self.stream} has no layers with maps to colour")
+        rows = [[Tile(as_picture(one), "input")] for one in next(iter(inputs.values()))]
         for layer, values in maps.items():
             if values.ndim == 5:
                 values = values[:, values.shape[1] // 2]
             if not np.isfinite(values).all():
-                raise ValueError(f"layer {layer} is NaN or infinite; has training diverged?")
+                raise FloatingPointError(f"layer {layer} is not finite; has training diverged?")
             colours, share = three_components(values)
             for row, pixels in zip(rows, colours, strict=True):
                 row.append(Tile(pixels, layer))

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from ssl_jax.config import ConfigError
 from ssl_jax.drawing.pages import Tile, around_grey, page
 
 MOST = 16  # input channels of a filter that are drawn one by one
@@ -26,7 +27,6 @@ class Filters:
       kernel: its path among the trunk's weights, 'conv1/kernel'; '': that with the fewest input
         channels.
       tile: side of a filter in pixels.
-      every: steps between runs during training; 0 is only at the end.
     """
 
     stream: str = "vision"
@@ -35,13 +35,13 @@ class Filters:
     every: int = 0
 
     def run(self, frozen) -> Iterator[tuple[str, float | np.ndarray]]:
-        """`frozen`: a trained network, `ssl_jax.frozen.Frozen`. ValueError without such weights."""
+        """ConfigError without such weights."""
         if self.stream not in frozen.variables["params"]:
             known = ", ".join(frozen.variables["params"])
-            raise ValueError(f"no trunk '{self.stream}' has weights; there are {known}")
+            raise ConfigError(f"no trunk '{self.stream}' has weights; there are {known}")
         name, weights = first_kernel(frozen.variables["params"][self.stream], self.kernel)
         if not np.isfinite(weights).all():
-            raise ValueError(f"{name} is NaN or infinite; has training diverged?")
+            raise FloatingPointError(f"{name} is NaN or infinite; has training diverged?")
         yield "filters", filter_page(weights, self.tile)
         largest = np.abs(weights).reshape(-1, weights.shape[-1]).max(axis=0)
         yield "dead", float(np.mean(largest <= 0.01 * largest.max()))
@@ -50,7 +50,7 @@ class Filters:
 def first_kernel(params: dict, path: str = "") -> tuple[str, Float[np.ndarray, "*window c o"]]:
     """Path and weights of the convolution named, or of that with the fewest input channels.
 
-    ValueError if there is none or there are several.
+    ConfigError if there is none or there are several.
     """
     leaves = jax.tree_util.tree_leaves_with_path(params)
     kernels = {
@@ -60,10 +60,10 @@ def first_kernel(params: dict, path: str = "") -> tuple[str, Float[np.ndarray, "
     }
     if path:
         if path not in kernels:
-            raise ValueError(f"no convolution '{path}'; there are {', '.join(kernels) or 'none'}")
+            raise ConfigError(f"no convolution '{path}'; there are {', '.join(kernels) or 'none'}")
         return path, np.asarray(jax.device_get(kernels[path]), np.float64)
     if not kernels:
-        raise ValueError("this trunk has no convolutions whose filters could be drawn")
+        raise ConfigError("this trunk has no convolutions whose filters could be drawn")
     fewest = min(leaf.shape[-2] for leaf in kernels.values())
     # Pointwise filters have no picture.
     fitting = [
@@ -72,7 +72,7 @@ def first_kernel(params: dict, path: str = "") -> tuple[str, Float[np.ndarray, "
         if leaf.shape[-2] == fewest and math.prod(leaf.shape[:-2]) > 1
     ]
     if len(fitting) != 1:
-        raise ValueError(f"which is the first convolution? Set kernel to one of {list(kernels)}")
+        raise ConfigError(f"which is the first convolution? Set kernel to one of {list(kernels)}")
     return fitting[0], np.asarray(jax.device_get(kernels[fitting[0]]), np.float64)
 
 

@@ -6,14 +6,16 @@ each first and then the mean, or the mean of the logits. Papers do either; both 
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from ssl_jax.config import ConfigError
+from ssl_jax.data.annotations import labels_fact, name_fact, names_of, presence
 from ssl_jax.data.record import Source
-from ssl_jax.evals.keypoints import check_scale, pose_scores, poses
-from ssl_jax.evals.multi_labels import presence
+from ssl_jax.evals.keypoints import PoseFacts, check_scale, pose_scores, poses
+from ssl_jax.features import Features
 from ssl_jax.scores.average_precision import KINDS, TIES, mean_average_precision
 from ssl_jax.solvers.probe import class_ranks
 
@@ -30,22 +32,22 @@ def sigmoid(logits: Float[np.ndarray, "*n k"]) -> Float[np.ndarray, "*n k"]:
 
 
 def answers(
-    frozen, source: Source, stream: str, clips: int
-) -> tuple[Float[np.ndarray, "n m k"], Int[np.ndarray, "n"], Int[np.ndarray, "n"]]:
-    """The head's answers to `clips` clips of every record, the labels, and the records' numbers.
+    frozen, source: Source, stream: str, clips: int, facts: Callable | None = None
+) -> tuple[Float[np.ndarray, "n m k"], Features]:
+    """The head's answers to `clips` clips of every record, and what else was read of it.
 
-    ValueError if one is not finite.
+    FloatingPointError if one is not finite.
     """
-    found = frozen.features(source, stream, (HEAD,), clips, "max", False)
+    found = frozen.features(source, stream, (HEAD,), clips, "max", False, facts=facts)
     logits = found.layers[HEAD].astype(np.float64)
     logits = logits.reshape(len(logits), clips, -1)
     bad = np.flatnonzero(~np.isfinite(logits).all(axis=(1, 2)))
     if bad.size:
-        raise ValueError(
+        raise FloatingPointError(
             f"test: answers to {bad.size} of {len(logits)} records are NaN or infinite, first "
             f"record {found.indices[bad[0]]}; has training diverged?"
         )
-    return logits, found.labels, found.indices
+    return logits, found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +74,6 @@ class Classification:
       stream: the trunk's name.
       clips: of a record, crops included: ten clips for UCF101 and HMDB51 (VCOP, Xu et al. 2019), 25
         frames of ten crops each in two-stream networks are 250.
-      every: steps between runs during training; 0 is only at the end.
     """
 
     test: Source
@@ -81,9 +82,9 @@ class Classification:
     every: int = 0
 
     def run(self, frozen) -> Iterator[tuple[str, float]]:
-        """`frozen`: a fine-tuned network. ValueError for a label that its head does not know."""
-        logits, labels, indices = answers(frozen, self.test, self.stream, self.clips)
-        check_labels(labels, indices, logits.shape[-1])
+        """ConfigError for a label that its head does not know."""
+        logits, found = answers(frozen, self.test, self.stream, self.clips)
+        labels = checked_labels(found, logits.shape[-1])
         yield from accuracies("softmax", softmax(logits).mean(axis=1), labels)
         yield from accuracies("logits", logits.mean(axis=1), labels)
         single = class_ranks(logits.reshape(-1, logits.shape[-1]), np.repeat(labels, self.clips))
@@ -92,20 +93,22 @@ class Classification:
 
     def scores(self, frozen) -> Scores:
         """What `run` judges."""
-        logits, labels, indices = answers(frozen, self.test, self.stream, self.clips)
-        check_labels(labels, indices, logits.shape[-1])
-        names = tuple(self.test[int(i)].name for i in indices)
+        logits, found = answers(frozen, self.test, self.stream, self.clips, name_fact)
+        labels, names = checked_labels(found, logits.shape[-1]), names_of(found.facts)
         return Scores(names, labels, softmax(logits).mean(axis=1), logits.mean(axis=1))
 
 
-def check_labels(labels: Int[np.ndarray, "n"], indices: Int[np.ndarray, "n"], classes: int) -> None:
-    """ValueError naming the first record whose label is none of the classes."""
+def checked_labels(found: Features, classes: int) -> Int[np.ndarray, "n"]:
+    """The labels. ConfigError naming the first record whose label is none of the classes."""
+    labels = found.labels
     wrong = np.flatnonzero((labels < 0) | (labels >= classes))
     if wrong.size:
-        raise ValueError(
+        first = wrong[0]
+        raise ConfigError(
             f"test: {wrong.size} of {len(labels)} records have labels that are none of the head's "
-            f"{classes} classes, first record {indices[wrong[0]]} with label {labels[wrong[0]]}"
+            f"{classes} classes, first record {found.indices[first]} with label {labels[first]}"
         )
+    return labels
 
 
 def accuracies(
@@ -124,7 +127,7 @@ def accuracies(
 class SeveralClasses:
     """Mean average precision over test records that may show several classes (VOC07).
 
-    Labels are as `multi_labels` has them. Yields 'sigmoid', of the mean sigmoid over a record's
+    Labels are those of `data.annotations`. Yields 'sigmoid', of the mean sigmoid over a record's
     clips, and 'logits', of the mean logits, each for the first of `kinds`, and 'sigmoid/eleven',
     ... for the others; 'chance' is the share of positives, mean over classes.
 
@@ -133,7 +136,6 @@ class SeveralClasses:
       stream: the trunk's name.
       clips: of a record, crops included.
       kinds, ties: as of `average_precision`.
-      every: steps between runs during training; 0 is only at the end.
     """
 
     test: Source
@@ -144,9 +146,9 @@ class SeveralClasses:
     every: int = 0
 
     def run(self, frozen) -> Iterator[tuple[str, float]]:
-        """`frozen`: a fine-tuned network. ValueError for a class without a positive."""
-        logits, _, indices = answers(frozen, self.test, self.stream, self.clips)
-        shown = presence(self.test, indices, logits.shape[-1])
+        """ConfigError for a class without a positive."""
+        logits, found = answers(frozen, self.test, self.stream, self.clips, labels_fact)
+        shown = presence(found.facts, logits.shape[-1])
         for name, values in (("sigmoid", sigmoid(logits)), ("logits", logits)):
             for place, kind in enumerate(self.kinds):
                 precision = mean_average_precision(shown, values.mean(axis=1), kind, self.ties)
@@ -156,7 +158,7 @@ class SeveralClasses:
 
 @dataclasses.dataclass(frozen=True)
 class Pose:
-    """PCK, PCKh and AUC of joints that the head places, as `keypoints.Keypoints` has them.
+    """PCK, PCKh and AUC of joints that the head places, as of `keypoints.Keypoints`.
 
     Yields 'head/PCK@a' for each of `thresholds`, 'head/auc' and 'head/auc_plain'.
 
@@ -164,7 +166,6 @@ class Pose:
       test: pictures with `extra['joints']`, see `data.annotations`.
       stream: the trunk's name.
       scale, torso, thresholds: as of `Keypoints`.
-      every: steps between runs during training; 0 is only at the end.
     """
 
     test: Source
@@ -175,12 +176,12 @@ class Pose:
     every: int = 0
 
     def run(self, frozen) -> Iterator[tuple[str, float]]:
-        """`frozen`: a fine-tuned network. MediaError without joints."""
+        """MediaError without joints."""
         check_scale(self.scale, self.torso)
-        places, _, indices = answers(frozen, self.test, self.stream, 1)
-        _, true, sizes, scale = poses(self.test, indices, self.scale, self.torso)
+        places, found = answers(frozen, self.test, self.stream, 1, PoseFacts(self.scale))
+        true, sizes, scale = poses(found.facts, self.scale, self.torso)
         if places.shape[-1] != 2 * true.shape[1]:
-            raise ValueError(
+            raise ConfigError(
                 f"the head places {places.shape[-1] // 2} joints, test has {true.shape[1]}"
             )
         predicted = places.reshape(len(places), -1, 2) * sizes[:, None]

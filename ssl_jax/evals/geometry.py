@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 from scipy.special import logsumexp
 
+from ssl_jax.config import ConfigError
 from ssl_jax.data.image import crop, resize
 from ssl_jax.data.record import Source
-from ssl_jax.drawing.pages import inputs
 from ssl_jax.solvers.probe import finite_rows, unit
 
 
@@ -29,7 +29,7 @@ def alignment(
 def uniformity(x: Float[np.ndarray, "n d"], t: float = 2.0) -> float:
     """log of the mean over pairs of exp(-t ||x_i - x_j||^2) (Wang and Isola 2020), unit rows.
 
-    0 if all rows are the same, -2 t if all are at right angles. ValueError of fewer than two rows.
+    0 if all rows are the same, -2 t if all are at right angles. ConfigError of fewer than two rows.
     """
     _at_least_two(x)
     squares = np.square(x).sum(axis=1)
@@ -61,7 +61,7 @@ def feature_std(x: Float[np.ndarray, "n d"]) -> float:
     """Mean over features of their deviation (n - 1), for rows of unit length.
 
     Near 1 / sqrt(d) if all directions are used alike, 0 if all rows are the same (as SimSiam's
-    authors watch it, Chen and He 2021). ValueError of fewer than two rows.
+    authors watch it, Chen and He 2021). ConfigError of fewer than two rows.
     """
     _at_least_two(x)
     return float(x.std(axis=0, ddof=1).mean())
@@ -90,7 +90,7 @@ def dead_share(low: Float[np.ndarray, "c"], high: Float[np.ndarray, "c"]) -> flo
 
 def _at_least_two(x: np.ndarray) -> None:
     if len(x) < 2:
-        raise ValueError(f"{len(x)} rows have no pair to compare")
+        raise ConfigError(f"{len(x)} rows have no pair to compare")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +111,6 @@ class Geometry:
       area: smallest and largest share of the picture in a crop.
       other: a stream with the same layers to measure the gap to; '' for none.
       seed: of the crops.
-      every: steps between runs during training; 0 is only at the end.
     """
 
     source: Source
@@ -125,22 +124,26 @@ class Geometry:
     every: int = 0
 
     def run(self, frozen) -> Iterator[tuple[str, float]]:
-        """`frozen`: a trained network, `ssl_jax.frozen.Frozen`."""
+        """ConfigError for unknown pairs, or of fewer than two records."""
         if self.pairs not in ("crops", "clips"):
-            raise ValueError(f"pairs={self.pairs!r}: must be crops or clips")
+            raise ConfigError(f"pairs={self.pairs!r}: must be crops or clips")
         clips = 2 if self.pairs == "clips" else 1
-        raw, indices = inputs(frozen, self.source, self.stream, clips, self.limit)
-        first = raw[:, 0]
-        second = raw[:, 1] if self.pairs == "clips" else crops(first, self.area, self.seed)
+        inputs, indices = frozen.inputs(self.source, self.stream, clips, self.limit)
+        first = {name: values[:, 0] for name, values in inputs.items()}
+        if self.pairs == "clips":
+            second = {name: values[:, 1] for name, values in inputs.items()}
+        else:
+            second = {k: crops(v, self.area, self.seed) for k, v in first.items()}
         features, low, high = vectors(frozen, self.stream, first, self.layers)
         positives, *_ = vectors(frozen, self.stream, second, self.layers)
         others = {}
         if self.other:
-            raw, _ = inputs(frozen, self.source, self.other, 1, self.limit)
-            others, *_ = vectors(frozen, self.other, raw[:, 0], self.layers)
+            inputs, _ = frozen.inputs(self.source, self.other, 1, self.limit)
+            inputs = {name: values[:, 0] for name, values in inputs.items()}
+            others, *_ = vectors(frozen, self.other, inputs, self.layers)
         for layer, values in features.items():
-            x = finite_rows(f"layer {layer}", values, np.array(indices)).astype(np.float64)
-            positive = finite_rows(f"layer {layer}", positives[layer], np.array(indices))
+            x = finite_rows(f"layer {layer}", values, indices).astype(np.float64)
+            positive = finite_rows(f"layer {layer}", positives[layer], indices)
             z = unit(x)
             singular = np.linalg.svd(x, compute_uv=False)
             yield f"{layer}/alignment", alignment(z, unit(positive.astype(np.float64)))
@@ -155,15 +158,15 @@ class Geometry:
 
 
 def vectors(
-    frozen, stream: str, raw: np.ndarray, layers: tuple[str, ...]
+    frozen, stream: str, inputs: dict[str, np.ndarray], layers: tuple[str, ...]
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Layer -> features (n c), maps averaged; and each unit's smallest and largest value (c).
 
     Maps are reduced batch by batch, as those of all inputs need not fit into memory.
     """
     means, lows, highs = {}, {}, {}
-    for start in range(0, len(raw), frozen.batch_size):
-        part = raw[start : start + frozen.batch_size]
+    for start in range(0, len(next(iter(inputs.values()))), frozen.batch_size):
+        part = {k: v[start : start + frozen.batch_size] for k, v in inputs.items()}
         out = frozen.maps(stream, part, layers) if layers else frozen.encode(stream, part)
         for name, x in out.items():
             x = np.asarray(x, np.float64)
@@ -183,10 +186,10 @@ def crops(
 ) -> UInt8[np.ndarray, "n ..."]:
     """A random box of each picture or film, of its proportions, enlarged again; half are mirrored.
 
-    ValueError unless they are pictures or films of uint8.
+    ConfigError unless they are pictures or films of uint8.
     """
     if raw.dtype != np.uint8 or raw.ndim < 4:
-        raise ValueError("pairs='crops' is for pictures and films of uint8; use pairs='clips'")
+        raise ConfigError("pairs='crops' is for pictures and films of uint8; use pairs='clips'")
     rng = np.random.default_rng(seed)
     result = np.empty_like(raw)
     height, width = raw.shape[-3:-1]

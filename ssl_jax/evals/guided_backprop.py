@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from ssl_jax.config import ConfigError
 from ssl_jax.data.record import Source
 from ssl_jax.devices.sharding import put_same
-from ssl_jax.drawing.pages import Tile, around_grey, as_picture, inputs, page, stretched
+from ssl_jax.drawing.pages import Tile, around_grey, as_picture, page, stretched
 from ssl_jax.ops.relu_rules import with_relu_rule
 
 
@@ -36,7 +37,6 @@ class GuidedBackprop:
       crops: of each picture.
       seed: of the shuffled weights.
       tile: side of a picture in pixels.
-      every: steps between runs during training; 0 is only at the end.
     """
 
     source: Source
@@ -50,24 +50,27 @@ class GuidedBackprop:
     every: int = 0
 
     def run(self, frozen) -> Iterator[tuple[str, float | np.ndarray]]:
-        """`frozen`: a trained network, `ssl_jax.frozen.Frozen`. ValueError for unknown layers."""
+        """ConfigError for unknown layers."""
         if self.units < 1 or self.crops < 0:
-            raise ValueError(
+            raise ConfigError(
                 f"units={self.units} must be at least 1, crops={self.crops} at least 0"
             )
-        raw, _ = inputs(frozen, self.source, self.stream, 1, self.count)
         method, variables = frozen.method, frozen.variables
+        found, _ = frozen.inputs(self.source, self.stream, limit=self.count)
+        if self.stream not in method.trunks or len(found) > 1:
+            raise ConfigError(f"{self.stream} is no trunk with a single input to draw")
+        ((entry, raw),) = found.items()
         trunk = getattr(method.net, self.stream)
 
         @jax.jit
         def look(variables, raw):
             own = {k: tree[self.stream] for k, tree in variables.items() if self.stream in tree}
-            x = method.prepare(self.stream, raw[None]).astype(jnp.float32)
+            x = method.inputs({entry: raw[None]})[entry].astype(jnp.float32)
 
             def layer(x):
                 layers = trunk.apply(own, x, train=False)
                 if self.layer not in layers:
-                    raise ValueError(
+                    raise ConfigError(
                         f"no layer '{self.layer}' in {self.stream}; it has {', '.join(layers)}"
                     )
                 return layers[self.layer].astype(jnp.float32)
@@ -85,7 +88,9 @@ class GuidedBackprop:
         for one in raw[:, 0]:
             gradients, seen, activations = jax.device_get(look(variables, one))
             if not np.isfinite(activations).all():
-                raise ValueError(f"layer {self.layer} is NaN or infinite; has training diverged?")
+                raise FloatingPointError(
+                    f"layer {self.layer} is not finite; has training diverged?"
+                )
             others = jax.device_get(look(control, one))[0]["guided"]
             guided = gradients["guided"]
             likeness.append(correlation(np.abs(guided), np.abs(others)))

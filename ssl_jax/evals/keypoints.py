@@ -1,13 +1,15 @@
 """Keypoints: where are a person's joints, told from frozen features by ridge regression?"""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
-from ssl_jax.data.annotations import joints_of
-from ssl_jax.data.record import MediaError, Record, Source
+from ssl_jax.config import ConfigError
+from ssl_jax.data.annotations import Facts, head_of, joints_of, scale_of
+from ssl_jax.data.record import Record, Source
+from ssl_jax.evaluator import Read
 from ssl_jax.scores.keypoints import (
     auc_mpii,
     auc_plain,
@@ -16,7 +18,7 @@ from ssl_jax.scores.keypoints import (
     joint_distances,
     pck,
 )
-from ssl_jax.solvers.probe import finite_rows, standardise
+from ssl_jax.solvers.probe import rows_of, standardise
 from ssl_jax.solvers.regression import regress
 
 SCALES = ("annotated", "head", "body", "torso")
@@ -37,8 +39,7 @@ class Keypoints:
     Attributes:
       train, test: pictures with `extra['joints']`, see `annotations`; joints that are missing in
         training stand at their mean place.
-      layers: names; () is all of them, and 'input' is the raw input.
-      pool: 'max' or 'avg', how large maps are made smaller.
+      read: what is read of every record.
       scale: what distances are measured in: 'annotated' (pixels in `extra['scale']`), 'head' (0.6
         of the diagonal of `extra['head']`, a box x1 y1 x2 y2), 'body' (0.6 of that of the box
         around the joints) or 'torso', the distance of two joints.
@@ -46,14 +47,11 @@ class Keypoints:
       thresholds: of PCK.
       l2: strengths; the one with the smallest error on a held-out fifth of train is taken.
       seed: of that fifth.
-      every: steps between runs during training; 0 is only at the end.
     """
 
     train: Source
     test: Source
-    stream: str = "vision"
-    layers: tuple[str, ...] = ()
-    pool: str = "max"
+    read: Read = Read()
     scale: str = "annotated"
     torso: tuple[int, ...] = ()
     thresholds: tuple[float, ...] = (0.1, 0.2, 0.5)
@@ -62,20 +60,19 @@ class Keypoints:
     every: int = 0
 
     def run(self, frozen) -> Iterator[tuple[str, float]]:
-        """`frozen`: a trained network, `ssl_jax.frozen.Frozen`. MediaError without joints."""
+        """MediaError without joints."""
         check_scale(self.scale, self.torso)
         train, test = (
-            frozen.features(source, self.stream, self.layers, 1, self.pool)
+            self.read.features(frozen, source, facts=PoseFacts(self.scale))
             for source in (self.train, self.test)
         )
-        shares, *_ = poses(self.train, train.indices, self.scale, self.torso)
-        _, true, sizes, scale = poses(self.test, test.indices, self.scale, self.torso)
-        if shares.shape[1] != true.shape[1]:
-            raise ValueError(f"{shares.shape[1]} joints in train, {true.shape[1]} in test")
-        targets, mean = filled(shares)
-        for layer, values in train.layers.items():
-            x = finite_rows(f"train, layer {layer}", values, train.indices)
-            new = finite_rows(f"test, layer {layer}", test.layers[layer], test.indices)
+        known, size, _ = poses(train.facts, self.scale, self.torso)
+        true, sizes, scale = poses(test.facts, self.scale, self.torso)
+        if known.shape[1] != true.shape[1]:
+            raise ConfigError(f"{known.shape[1]} joints in train, {true.shape[1]} in test")
+        targets, mean = filled(known / size[:, None])
+        for layer in train.layers:
+            x, new = rows_of(train, test, layer)
             x, new = standardise(x, new)
             rows = targets.reshape(len(targets), -1)
             answer, best = regress(x, rows, new, self.l2, self.seed, mean_distance)
@@ -88,11 +85,11 @@ class Keypoints:
 
 
 def check_scale(scale: str, torso: tuple[int, ...]) -> None:
-    """ValueError for knobs that say nothing about what distances are measured in."""
+    """ConfigError for knobs that say nothing about what distances are measured in."""
     if scale not in SCALES:
-        raise ValueError(f"scale={scale!r}: must be one of {', '.join(SCALES)}")
+        raise ConfigError(f"scale={scale!r}: must be one of {', '.join(SCALES)}")
     if scale == "torso" and len(torso) != 2:
-        raise ValueError("scale='torso' is the distance of two joints: give torso=(a, b)")
+        raise ConfigError("scale='torso' is the distance of two joints: give torso=(a, b)")
 
 
 def pose_scores(
@@ -110,35 +107,37 @@ def pose_scores(
     yield f"{name}/auc_plain", auc_plain(distances)
 
 
-def poses(
-    source: Source, indices: Int[np.ndarray, "n"], scale: str, torso: tuple[int, ...]
-) -> tuple[np.ndarray, ...]:
-    """Joints as shares of the picture, joints in pixels, sizes (x, y), and scales."""
-    pixels, sizes, scales = [], [], []
-    for index in indices.tolist():
-        record = source[index]
-        pixels.append(joints_of(record)[0])
+@dataclasses.dataclass(frozen=True)
+class PoseFacts:
+    """What `poses` needs of a record: 'joints', 'size' (x, y), and 'scale' or 'head'."""
+
+    scale: str
+
+    def __call__(self, record: Record) -> Facts:
         height, width = record.need_frames()([0]).shape[1:3]
-        sizes.append((width, height))
-        scales.append(_scale(record, pixels[-1], scale, torso))
-    pixels, sizes = np.stack(pixels), np.array(sizes, np.float64)
-    return pixels / sizes[:, None], pixels, sizes, np.array(scales)
+        facts = {"joints": np.float32(joints_of(record)[0]), "size": np.int32((width, height))}
+        match self.scale:
+            case "annotated":
+                facts["scale"] = np.float32(scale_of(record))
+            case "head":
+                facts["head"] = np.float32(head_of(record))
+        return facts
 
 
-def _scale(
-    record: Record, joints: Float[np.ndarray, "k 2"], scale: str, torso: tuple[int, ...]
-) -> float:
+def poses(
+    facts: Mapping[str, np.ndarray], scale: str, torso: tuple[int, ...]
+) -> tuple[Float[np.ndarray, "n k 2"], Float[np.ndarray, "n 2"], Float[np.ndarray, "n"]]:
+    """Joints in pixels, sizes of the images (x, y), and what distances are measured in."""
+    joints, sizes = np.float64(facts["joints"]), np.float64(facts["size"])
     match scale:
+        case "annotated":
+            return joints, sizes, np.float64(facts["scale"])
+        case "head":
+            return joints, sizes, head_size(np.float64(facts["head"]))
         case "body":
-            return float(body_size(joints[None])[0])
-        case "torso":
-            return float(np.linalg.norm(np.subtract(*joints[list(torso)])))
-    name = {"annotated": "scale", "head": "head"}[scale]
-    if name not in record.extra:
-        raise MediaError(f"{record.name}: has no extra['{name}'], which scale='{scale}' is")
-    found = record.extra[name]
-    numbers = np.array(found.split() if isinstance(found, str) else found, np.float64)
-    return float(head_size(numbers.reshape(1, 4))[0] if name == "head" else numbers.item())
+            return joints, sizes, body_size(joints)
+    first, second = torso
+    return joints, sizes, np.linalg.norm(joints[:, first] - joints[:, second], axis=-1)
 
 
 def filled(shares: Float[np.ndarray, "n k 2"]) -> tuple[np.ndarray, Float[np.ndarray, "k 2"]]:

@@ -14,8 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from ssl_jax.config import ConfigError
 from ssl_jax.data.record import Source
-from ssl_jax.solvers.probe import class_ranks, classes_of, finite_rows, unit
+from ssl_jax.evaluator import Read
+from ssl_jax.solvers.probe import class_ranks, classes_of, rows_of, unit
 
 # Similarities held at once, 64 MiB, and blocks of them that are worked through in one go: memory
 # that is taken anew for every block costs as much as sorting it.
@@ -63,7 +65,7 @@ def _highest(
     """The k highest of a query's products with the gallery, less each row's number; their rows."""
     count = len(gallery)
     if not 1 <= k <= count:
-        raise ValueError(f"{k} neighbours asked of {count} records; choose a smaller k")
+        raise ConfigError(f"{k} neighbours asked of {count} records; choose a smaller k")
     width = math.isqrt(count // k)  # two lists of about sqrt(count k): maxima, then candidates
     extra = -count % width
     if extra:
@@ -91,7 +93,8 @@ def nearest(
 ) -> tuple[Float[np.ndarray, "m k"], Int[np.ndarray, "m k"]]:
     """Cosine similarities and row numbers of each query's k nearest, nearest first.
 
-    Ties go to the earlier row. ValueError if the gallery has fewer than k rows, or on NaN.
+    Ties go to the earlier row. ConfigError if the gallery has fewer than k rows; FloatingPointError
+    on NaN.
     """
     _check(queries, gallery)
     return _highest(unit(queries), unit(gallery), None, k)
@@ -116,7 +119,7 @@ def nearest_by_distance(
 def _check(*parts: Float[np.ndarray, "_ d"]) -> None:
     for rows in parts:
         if not np.isfinite(rows).all():
-            raise ValueError("features are NaN or infinite: nothing is near to them")
+            raise FloatingPointError("features are NaN or infinite: nothing is near to them")
 
 
 def votes(
@@ -143,36 +146,26 @@ class Knn:
 
     Attributes:
       train, test: labelled sources.
-      layers: names; () is all of them, and 'input' is the raw input.
-      clips: clips of a record whose features are averaged.
-      pool: 'max' or 'avg', how large maps are made smaller.
+      read: what is read of every record.
       k: neighbours; the papers use 200 for many labels, DINO 20.
       temperature: of the votes.
-      every: steps between runs during training; 0 is only at the end.
     """
 
     train: Source
     test: Source
-    stream: str = "vision"
-    layers: tuple[str, ...] = ()
-    clips: int = 1
-    pool: str = "max"
+    read: Read = Read()
     k: int = 20
     temperature: float = 0.07
     every: int = 0
 
     def run(self, frozen) -> Iterator[tuple[str, float]]:
-        """`frozen`: a trained network, `ssl_jax.frozen.Frozen`. ValueError without labels."""
+        """ConfigError without labels."""
         if self.temperature <= 0:
-            raise ValueError(f"temperature={self.temperature}: must be above 0")
-        train, test = (
-            frozen.features(source, self.stream, self.layers, self.clips, self.pool)
-            for source in (self.train, self.test)
-        )
+            raise ConfigError(f"temperature={self.temperature}: must be above 0")
+        train, test = (self.read.features(frozen, source) for source in (self.train, self.test))
         classes, labels, truth = classes_of(train, test)
-        for layer, values in train.layers.items():
-            gallery = finite_rows(f"train, layer {layer}", values, train.indices)
-            queries = finite_rows(f"test, layer {layer}", test.layers[layer], test.indices)
+        for layer in train.layers:
+            gallery, queries = rows_of(train, test, layer)
             similarity, rows = nearest(queries, gallery, self.k)
             share = votes(similarity, labels[rows], len(classes), self.temperature)
             ranks = class_ranks(share, truth)

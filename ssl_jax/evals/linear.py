@@ -14,7 +14,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ssl_jax.config import ConfigError
 from ssl_jax.data.record import Source
+from ssl_jax.evaluator import Read
 from ssl_jax.solvers import logistic, sgd
 from ssl_jax.solvers.probe import check, class_ranks, classes_of, drawn, probe, results, rows_of
 
@@ -25,9 +27,8 @@ class Linear:
 
     Attributes:
       train, test: labelled sources.
-      layers: names; () is all of them, and 'input' is the raw input.
-      clips: clips of a record whose features are averaged.
-      pool: 'max' or 'avg', how large maps are made smaller; a protocol brings its own.
+      read: what is read of every record.
+        A protocol of SGD brings its own `pool`.
       protocol: 'exact', logistic regression on standardised features; or 'fair', 'rotnet',
         'zhang', 'kolesnikov', 'simclr': `sgd.PROTOCOLS`.
       l2: strengths to choose from, relative to the mean loss; the whole grid is fitted at once.
@@ -35,16 +36,12 @@ class Linear:
       folds: of the cross-validation that chooses; 1 holds out a fifth of train once.
       labels_per_class: 0 takes all of train; else few labels, a balanced draw.
       draws: of few labels, seeded by seed, seed + 1, ...
-      every: steps between runs during training; 0 is only at the end.
       settings: what the protocol stands for.
     """
 
     train: Source
     test: Source
-    stream: str = "vision"
-    layers: tuple[str, ...] = ()
-    clips: int = 1
-    pool: str = "max"
+    read: Read = Read()
     protocol: str = "exact"
     l2: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
     folds: int = 5
@@ -59,17 +56,16 @@ class Linear:
             return
         if self.protocol not in sgd.PROTOCOLS:
             known = ", ".join(("exact", *sgd.PROTOCOLS))
-            raise ValueError(f"protocol={self.protocol!r}: must be one of {known}")
+            raise ConfigError(f"protocol={self.protocol!r}: must be one of {known}")
         object.__setattr__(self, "settings", str(sgd.PROTOCOLS[self.protocol]))
 
     def run(self, frozen) -> Iterator[tuple[str, float]]:
-        """`frozen`: a trained network, `ssl_jax.frozen.Frozen`. ValueError without labels."""
+        """ConfigError without labels."""
         exact = self.protocol == "exact"
-        pool = self.pool if exact else sgd.PROTOCOLS[self.protocol].pool
-        train, test = (
-            frozen.features(source, self.stream, self.layers, self.clips, pool)
-            for source in (self.train, self.test)
-        )
+        read = self.read
+        if not exact:
+            read = dataclasses.replace(read, pool=sgd.PROTOCOLS[self.protocol].pool)
+        train, test = (read.features(frozen, source) for source in (self.train, self.test))
         if not exact:
             yield from self._by_sgd(train, test, frozen.mesh)
             return

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Float, Int
 
+from ssl_jax.config import ConfigError
+from ssl_jax.data.annotations import labels_fact, presence
 from ssl_jax.data.record import Source
 from ssl_jax.evals import ridge
-from ssl_jax.evals.multi_labels import presence
 from ssl_jax.evals.svm import choose_costs, normalised
+from ssl_jax.evaluator import Read
 from ssl_jax.scores.average_precision import TIES, mean_average_precision
 from ssl_jax.solvers import logistic, squared_hinge
 from ssl_jax.solvers.probe import (
@@ -18,7 +20,6 @@ from ssl_jax.solvers.probe import (
     class_ranks,
     classes_of,
     few_labels,
-    finite_rows,
     held_folds,
     results,
     rows_of,
@@ -45,9 +46,7 @@ class LowShot:
 
     Attributes:
       train, test: labelled sources; features are standardised by all of train.
-      layers: names; () is all of them.
-      clips: clips of a record whose features are averaged.
-      pool: how large maps are made smaller.
+      read: what is read of every record.
       shots: labels of a class.
       draws: seeded by seed, seed + 1, ...
       classifier: 'logistic', 'ridge' or 'nearest', the one neighbour (Euclidean) with a label.
@@ -55,15 +54,11 @@ class LowShot:
         `CLASSIFIERS`. With one label a class there is nothing to choose on, and the middle one is
         taken.
       folds: of the choice, at most as many as a class has labels.
-      every: steps between runs during training; 0 is only at the end.
     """
 
     train: Source
     test: Source
-    stream: str = "vision"
-    layers: tuple[str, ...] = ()
-    clips: int = 1
-    pool: str = "max"
+    read: Read = Read()
     shots: tuple[int, ...] = (10,)
     draws: int = 20
     classifier: str = "logistic"
@@ -73,17 +68,16 @@ class LowShot:
     every: int = 0
 
     def run(self, frozen) -> Iterator[tuple[str, float]]:
-        """`frozen`: a trained network. ValueError without labels, or with fewer than `shots`."""
+        """ConfigError without labels, or with fewer than `shots`."""
         if self.classifier not in CLASSIFIERS:
             known = ", ".join(CLASSIFIERS)
-            raise ValueError(f"classifier={self.classifier!r}: must be one of {known}")
+            raise ConfigError(f"classifier={self.classifier!r}: must be one of {known}")
         if self.draws < 1 or not self.shots or min(self.shots) < 1:
-            raise ValueError(f"draws={self.draws}, shots={self.shots}: at least one of each")
-        names = ("input", *(n for n in self.layers if n != "input")) if self.layers else ()
-        train, test = (
-            frozen.features(source, self.stream, names, self.clips, self.pool)
-            for source in (self.train, self.test)
-        )
+            raise ConfigError(f"draws={self.draws}, shots={self.shots}: at least one of each")
+        read = self.read
+        if read.layers:
+            read = dataclasses.replace(read, layers=tuple(dict.fromkeys(("input", *read.layers))))
+        train, test = (read.features(frozen, source) for source in (self.train, self.test))
         classes, labels, truth = classes_of(train, test)
         for layer in train.layers:
             x, new = standardise(*rows_of(train, test, layer))
@@ -128,7 +122,7 @@ def few_of_each(shown: Int[np.ndarray, "n k"], shots: int, seed: int) -> Int[np.
     The published sampling for VOC07, but seeded. 1 and 0 for these, -1 for records that the class
     does not use. Records that show a class only difficultly (0 in `shown`) are not drawn.
 
-    Raises ValueError if a class has too few.
+    Raises ConfigError if a class has too few.
     """
     rng = np.random.default_rng(seed)
     classes = shown.shape[1]
@@ -137,7 +131,7 @@ def few_of_each(shown: Int[np.ndarray, "n k"], shots: int, seed: int) -> Int[np.
         for sign, count, value in ((1, shots, 1), (-1, shots * (classes - 1), 0)):
             rows = np.flatnonzero(shown[:, k] == sign)
             if len(rows) < count:
-                raise ValueError(
+                raise ConfigError(
                     f"shots={shots}: {count} records that {'show' if sign == 1 else 'lack'} class "
                     f"{k} are needed, there are {len(rows)}"
                 )
@@ -162,10 +156,7 @@ class VocLowShot:
 
     train: Source
     test: Source
-    stream: str = "vision"
-    layers: tuple[str, ...] = ()
-    clips: int = 1
-    pool: str = "windows"
+    read: Read = Read(pool="windows")
     classes: int = 0
     shots: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 96)
     samples: int = 5
@@ -179,18 +170,17 @@ class VocLowShot:
     every: int = 0
 
     def run(self, frozen) -> Iterator[tuple[str, float]]:
-        """`frozen`: a trained network, `ssl_jax.frozen.Frozen`. ValueError for too few records."""
+        """ConfigError for too few records."""
         if self.samples < 1:
-            raise ValueError(f"samples={self.samples}: at least one is needed")
+            raise ConfigError(f"samples={self.samples}: at least one is needed")
         train, test = (
-            frozen.features(source, self.stream, self.layers, self.clips, self.pool)
+            self.read.features(frozen, source, facts=labels_fact)
             for source in (self.train, self.test)
         )
-        shown = presence(self.train, train.indices, self.classes)
-        truth = presence(self.test, test.indices, shown.shape[1])
-        for layer, values in train.layers.items():
-            x = finite_rows(f"train, layer {layer}", values, train.indices)
-            new = finite_rows(f"test, layer {layer}", test.layers[layer], test.indices)
+        shown = presence(train.facts, self.classes)
+        truth = presence(test.facts, shown.shape[1])
+        for layer in train.layers:
+            x, new = rows_of(train, test, layer)
             x, new = normalised(self.normalise, x, new)
             for shots in self.shots:
                 found = [

@@ -6,8 +6,11 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
+from ssl_jax.config import ConfigError
+from ssl_jax.data.annotations import fingerprint_fact
 from ssl_jax.data.record import Record, Source
 from ssl_jax.drawing.pages import Tile, as_picture, page
+from ssl_jax.evaluator import Read
 from ssl_jax.solvers.probe import finite_rows, unit
 
 
@@ -26,42 +29,39 @@ class Nearest:
     Attributes:
       source: queries, and without `gallery` also the records among which neighbours are looked for.
       gallery: another source for the neighbours, say the training set.
-      layers: names; () is all of them, and 'input' is the raw input.
+      read: what is read of every record. Drawn is one input, as for `clips=1`.
       queries: so many records of `source`, spread evenly over it.
       neighbours: of each.
       other_groups: no neighbours of the query's `extra['group']`.
-      pool: 'max' or 'avg', how large maps are made smaller.
       tile: side of a picture in pixels.
-      every: steps between runs during training; 0 is only at the end.
     """
 
     source: Source
     gallery: Source | None = None
-    stream: str = "vision"
-    layers: tuple[str, ...] = ()
+    read: Read = Read()
     queries: int = 10
     neighbours: int = 8
     other_groups: bool = False
-    pool: str = "max"
     tile: int = 96
     every: int = 0
 
     def run(self, frozen) -> Iterator[tuple[str, float | np.ndarray]]:
-        """`frozen`: a trained network, `ssl_jax.frozen.Frozen`."""
+        """ConfigError if nothing is asked for."""
         if min(self.queries, self.neighbours) < 1:
-            raise ValueError(
+            raise ConfigError(
                 f"queries={self.queries}, neighbours={self.neighbours}: at least one is needed"
             )
         gallery = self.source if self.gallery is None else self.gallery
         asked, found = (
-            frozen.features(source, self.stream, self.layers, 1, self.pool)
+            self.read.features(frozen, source, facts=fingerprint_fact)
             for source in (self.source, gallery)
         )
         count = min(self.queries, len(asked.indices))
         chosen = np.arange(count) * len(asked.indices) // count
         allowed = np.ones((count, len(found.indices)), bool)
         if self.gallery is None:
-            allowed[np.arange(count), chosen] = False
+            names = asked.facts["fingerprint"]
+            allowed &= names[chosen][:, None] != names
         if self.other_groups:
             allowed &= asked.groups[chosen][:, None] != found.groups
         labelled = (asked.labels[chosen] >= 0).all() and (found.labels >= 0).all()
@@ -73,37 +73,21 @@ class Nearest:
                 record = self.source[int(asked.indices[chosen[query]])]
                 name = record.name if len(record.name) <= 16 else f"..{record.name[-14:]}"
                 tiles = [Tile(self._picture(frozen, record), name)]
-                for place, other in self._nearest(cosine, allowed[query], gallery, found, record):
+                for place in nearest_first(cosine, allowed[query])[: self.neighbours]:
                     right = found.labels[place] == record.label
                     same.append(right)
                     frame = ("green" if right else "red") if labelled else ""
-                    text = f"{cosine[place]:.3f}"
-                    tiles.append(Tile(self._picture(frozen, other), text, frame))
+                    other = self._picture(frozen, gallery[int(found.indices[place])])
+                    tiles.append(Tile(other, f"{cosine[place]:.3f}", frame))
                 rows.append(tiles)
             yield layer, page(rows, self.tile)
             if labelled and same:
                 yield f"{layer}/same class", float(np.mean(same))
 
-    def _nearest(
-        self,
-        cosine: Float[np.ndarray, "n"],
-        allowed: Bool[np.ndarray, "n"],
-        gallery: Source,
-        found,
-        query: Record,
-    ) -> list[tuple[int, Record]]:
-        """Places and records of the nearest, nearest first; fewer if there are no more."""
-        result: list[tuple[int, Record]] = []
-        for place in nearest_first(cosine, allowed).tolist():
-            if len(result) == self.neighbours:
-                break
-            record = gallery[int(found.indices[place])]
-            if self.gallery is not None or record.name != query.name:
-                result.append((place, record))
-        return result
-
     def _picture(self, frozen, record: Record) -> UInt8[np.ndarray, "h w 3"]:
-        return as_picture(frozen.method.clips(record, self.stream, 1)[0])
+        times = frozen.method.times(record, self.read.stream, 1)
+        clips = frozen.method.clips(record, self.read.stream, times)
+        return as_picture(next(iter(clips.values()))[0])
 
 
 def nearest_first(

@@ -16,6 +16,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
+from ssl_jax.config import ConfigError
 from ssl_jax.data.record import Source
 from ssl_jax.models.heads import ConvHead, MLPHead
 from ssl_jax.solvers.probe import check, class_ranks, classes_of, drawn, results, rows_of
@@ -44,10 +45,9 @@ class Nonlinear:
       learning_rate, momentum, weight_decay: of Nesterov's SGD; biases decay too.
       labels_per_class: 0 takes all of train; else few labels, a balanced draw.
       draws: of few labels, seeded by seed, seed + 1, ...
-      every: steps between runs during training; 0 is only at the end.
 
     Raises:
-      ValueError: an unknown head.
+      ConfigError: an unknown head.
     """
 
     train: Source
@@ -69,10 +69,10 @@ class Nonlinear:
 
     def __post_init__(self):
         if self.head not in DROPS:
-            raise ValueError(f"head={self.head!r} must be one of {', '.join(DROPS)}")
+            raise ConfigError(f"head={self.head!r} must be one of {', '.join(DROPS)}")
 
     def run(self, frozen) -> Iterator[tuple[str, float]]:
-        """`frozen`: a trained network, `ssl_jax.frozen.Frozen`. ValueError for 'conv' on no map."""
+        """ConfigError for 'conv' on no map."""
         check((self.weight_decay,), self.draws)
         train, test = (
             frozen.features(source, self.stream, self.layers, pool="whole")
@@ -93,10 +93,11 @@ class Nonlinear:
 
     def _shape(self, frozen, layer: str) -> tuple[int, ...]:
         """Of what the head sees of one record."""
-        raw = frozen.method.clips(self.test[0], self.stream, 1)
-        shape = frozen.encode(self.stream, raw)[layer].shape[1:]
+        inputs, _ = frozen.inputs(self.test, self.stream, limit=1)
+        one = {name: values[:, 0] for name, values in inputs.items()}
+        shape = frozen.maps(self.stream, one, (layer,))[layer].shape[1:]
         if self.head == "conv" and len(shape) != 3:
-            raise ValueError(f"layer {layer} is no map but of shape {shape}; take head='mlp'")
+            raise ConfigError(f"layer {layer} is no map but of shape {shape}; take head='mlp'")
         return shape if self.head == "conv" else (int(np.prod(shape)),)
 
     def answers(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
+from ssl_jax.config import ConfigError
 from ssl_jax.data.record import Record, Source
 from ssl_jax.data.record_batches import record_batches
 
@@ -23,7 +24,6 @@ class Pretext:
       source: held-out records.
       batch_size: rows at once; chance of contrastive methods depends on it.
       seed: of the puzzles.
-      every: steps between runs during training; 0 is only at the end.
     """
 
     source: Source
@@ -32,9 +32,9 @@ class Pretext:
     every: int = 0
 
     def run(self, frozen) -> Iterator[tuple[str, float]]:
-        """`frozen`: a trained network, `ssl_jax.frozen.Frozen`."""
+        """ConfigError if the records do not fill a batch."""
         if len(self.source) < self.batch_size:
-            raise ValueError(
+            raise ConfigError(
                 f"pretext: {len(self.source)} records do not fill a batch of {self.batch_size}; "
                 "lower its batch_size"
             )
@@ -51,7 +51,7 @@ class Pretext:
             if valid == self.batch_size:
                 results.append(frozen.puzzle(batch, jax.random.fold_in(key, number)))
         if not results:
-            raise ValueError(
+            raise ConfigError(
                 f"pretext: too few of {len(self.source)} records could be read to fill a batch of "
                 f"{self.batch_size}; lower its batch_size"
             )

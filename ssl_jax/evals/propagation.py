@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from ssl_jax.config import ConfigError
 from ssl_jax.data.annotations import joints_of, masks_of
 from ssl_jax.data.image import resize
 from ssl_jax.data.record import MediaError, Record, Source
@@ -41,7 +42,6 @@ class MaskPropagation:
       context, radius, top, temperature, first_everywhere: see `label_propagation.propagate`; radius
         in cells of the map.
       films: at most so many, the first ones; 0: all.
-      every: steps between runs during training; 0 is only at the end.
     """
 
     source: Source
@@ -58,7 +58,7 @@ class MaskPropagation:
     every: int = 0
 
     def run(self, frozen) -> Iterator[tuple[str, float | np.ndarray]]:
-        """`frozen`: a trained network, `ssl_jax.frozen.Frozen`. MediaError names a bad film."""
+        """MediaError names a bad film."""
         found: dict[str, list[np.ndarray]] = {}
         shown = None
         for record in _films(self.source, self.films):
@@ -118,7 +118,6 @@ class JointPropagation:
       thresholds: of PCK.
       context, radius, top, temperature, first_everywhere: see `label_propagation.propagate`.
       films: at most so many, the first ones; 0: all.
-      every: steps between runs during training; 0 is only at the end.
     """
 
     source: Source
@@ -137,7 +136,7 @@ class JointPropagation:
     every: int = 0
 
     def run(self, frozen) -> Iterator[tuple[str, float]]:
-        """`frozen`: a trained network, `ssl_jax.frozen.Frozen`. MediaError names a bad film."""
+        """MediaError names a bad film."""
         found: dict[str, list[np.ndarray]] = {}
         sizes = []
         for record in _films(self.source, self.films):
@@ -175,22 +174,21 @@ def dense_features(
     """(layer, its maps of all frames) in turn, then ('input', patches of pixels).
 
     Networks of pictures see the frames one by one, those of films the whole film at once; a layer
-    of theirs must keep as many maps as there are frames. ValueError for layers without maps.
+    of theirs must keep as many maps as there are frames. ConfigError for layers without maps.
     """
     if not layers:
-        raise ValueError("layers: name those whose maps labels shall follow")
+        raise ConfigError("layers: name those whose maps labels shall follow")
     resized = resize(frames, size)
-    example = frozen.method.clips(record, stream, 1)[0]
-    if example.ndim not in (3, 4) or example.shape[-1] != 3:
-        raise ValueError(
-            f"{stream} takes inputs of shape {example.shape}: neither pictures nor films"
-        )
-    films = example.ndim == 4
+    times = frozen.method.times(record, stream, 1)
+    shapes = [v.shape[1:] for v in frozen.method.clips(record, stream, times).values()]
+    if len(shapes) > 1 or len(shapes[0]) not in (3, 4) or shapes[0][-1] != 3:
+        raise ConfigError(f"{stream} takes inputs of shape {shapes}: neither images nor videos")
+    videos = len(shapes[0]) == 4
     for number, layer in enumerate(layers):
-        maps = frozen.maps(stream, resized[None] if films else resized, (layer,))[layer]
-        maps = maps[0] if films else maps
+        maps = frozen.maps(stream, resized[None] if videos else resized, (layer,))[layer]
+        maps = maps[0] if videos else maps
         if maps.ndim != 4 or len(maps) != len(frames):
-            raise ValueError(
+            raise ConfigError(
                 f"layer '{layer}' has shape {maps.shape} for {len(frames)} frames, not a map each; "
                 "choose an earlier one"
             )
@@ -226,7 +224,7 @@ def peaks(maps: Float[np.ndarray, "t h w k"], strongest: int) -> Float[np.ndarra
 def _films(source: Source, most: int) -> Iterator[Record]:
     count = min(most, len(source)) if most else len(source)
     if not count:
-        raise ValueError(f"the source {source} is empty")
+        raise ConfigError(f"the source {source} is empty")
     return (source[number] for number in range(count))
 
 

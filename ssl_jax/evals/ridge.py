@@ -15,6 +15,7 @@ import functools
 from collections.abc import Iterator
 
 from ssl_jax.data.record import Source
+from ssl_jax.evaluator import Read
 from ssl_jax.solvers.probe import probe
 from ssl_jax.solvers.ridge import fit
 
@@ -23,16 +24,14 @@ from ssl_jax.solvers.ridge import fit
 class Ridge:
     """Accuracy of the ridge probe per layer; see `probe.probe` for the names of the results.
 
-    Fields as in `linear.Linear`, but that `l2` is relative to the sum over records, as in the paper
-    (whose grid is 64 to 1024), and is chosen on a fifth held out once: each fold costs as much.
+    Fields as in `linear.Linear`, except that `l2` is relative to the sum over records, as in the
+    paper (whose grid is 64 to 1024), and is chosen on a fifth held out once: each fold costs as
+    much.
     """
 
     train: Source
     test: Source
-    stream: str = "vision"
-    layers: tuple[str, ...] = ()
-    clips: int = 1
-    pool: str = "max"
+    read: Read = Read()
     l2: tuple[float, ...] = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0)
     folds: int = 1
     labels_per_class: int = 0
@@ -41,11 +40,8 @@ class Ridge:
     every: int = 0
 
     def run(self, frozen) -> Iterator[tuple[str, float]]:
-        """`frozen`: a trained network, `ssl_jax.frozen.Frozen`. ValueError without labels."""
-        train, test = (
-            frozen.features(source, self.stream, self.layers, self.clips, self.pool)
-            for source in (self.train, self.test)
-        )
+        """ConfigError without labels."""
+        train, test = (self.read.features(frozen, source) for source in (self.train, self.test))
         few = self.labels_per_class, self.draws, self.seed
         fit_on_mesh = functools.partial(fit, mesh=frozen.mesh)
         yield from probe(train, test, fit_on_mesh, self.l2, *few, self.folds)

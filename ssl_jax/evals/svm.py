@@ -7,11 +7,13 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from ssl_jax.data.record import MediaError, Source
-from ssl_jax.evals.multi_labels import presence
+from ssl_jax.config import ConfigError
+from ssl_jax.data.annotations import FoldFact, labels_fact, presence
+from ssl_jax.data.record import Source
+from ssl_jax.evaluator import Read
 from ssl_jax.scores.average_precision import KINDS, TIES, average_precision, mean_average_precision
 from ssl_jax.solvers import squared_hinge
-from ssl_jax.solvers.probe import classes_of, finite_rows, held_folds, standardise
+from ssl_jax.solvers.probe import classes_of, finite_rows, held_folds, rows_of, standardise
 
 NORMALISATIONS = ("length", "standard", "none")
 
@@ -21,7 +23,7 @@ def normalised(
 ) -> list[Float[np.ndarray, "_ d"]]:
     """Rows as the machines see them: of length one, standardised by `train`, or as they are."""
     if how not in NORMALISATIONS:
-        raise ValueError(f"normalise={how!r}: must be one of {NORMALISATIONS}")
+        raise ConfigError(f"normalise={how!r}: must be one of {NORMALISATIONS}")
     if how == "standard":
         return standardise(train, *others)
     if how == "none":
@@ -78,15 +80,13 @@ class VocSvm:
     """Mean average precision of a machine a class, on records that may show several.
 
     The recipe of Goyal et al. 2019 (Scaling and Benchmarking) for VOC07: rows of length one, C by
-    cross-validation for each class, positives weigh twice. Labels are as `multi_labels` has them.
+    cross-validation for each class, positives weigh twice. Labels are those of `data.annotations`.
     Yields 'conv3', the mean over classes in the test set, for the first of `kinds`, and
     'conv3/eleven', 'conv3/step' for others; 'chance' is the share of positives, mean over classes.
 
     Attributes:
       train, test: sources; a 'difficult' class of a test record does not count.
-      layers: names; () is all of them, and 'input' is the raw input.
-      clips: clips of a record whose features are averaged.
-      pool: how large maps are made smaller.
+      read: what is read of every record.
       classes: how many; 0 for those that occur in train.
       costs: C's to choose from, by average precision without an envelope.
       folds: of the choice.
@@ -95,15 +95,11 @@ class VocSvm:
       difficult: what such a class of a training record is: 'negative', as in the published code, or
         'left_out'.
       kinds, ties: as of `average_precision`.
-      every: steps between runs during training; 0 is only at the end.
     """
 
     train: Source
     test: Source
-    stream: str = "vision"
-    layers: tuple[str, ...] = ()
-    clips: int = 1
-    pool: str = "windows"
+    read: Read = Read(pool="windows")
     classes: int = 0
     costs: tuple[float, ...] = (0.01, 0.1, 1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 50.0, 100.0, 1000.0)
     folds: int = 3
@@ -116,24 +112,23 @@ class VocSvm:
     every: int = 0
 
     def run(self, frozen) -> Iterator[tuple[str, float]]:
-        """`frozen`: a trained network. ValueError for a class without records to learn or test."""
+        """ConfigError for a class without records to learn or test."""
         if self.difficult not in ("negative", "left_out"):
-            raise ValueError(f"difficult={self.difficult!r}: must be negative or left_out")
+            raise ConfigError(f"difficult={self.difficult!r}: must be negative or left_out")
         train, test = (
-            frozen.features(source, self.stream, self.layers, self.clips, self.pool)
+            self.read.features(frozen, source, facts=labels_fact)
             for source in (self.train, self.test)
         )
-        shown = presence(self.train, train.indices, self.classes)
-        truth = presence(self.test, test.indices, shown.shape[1])
+        shown = presence(train.facts, self.classes)
+        truth = presence(test.facts, shown.shape[1])
         if self.difficult == "negative":
             shown = np.where(shown == 0, -1, shown)
         fit = functools.partial(
             squared_hinge.fit, positive_weight=self.positive_weight, mesh=frozen.mesh
         )
         held = np.stack([held_folds(column, self.folds, self.seed) for column in shown.T], axis=-1)
-        for layer, values in train.layers.items():
-            x = finite_rows(f"train, layer {layer}", values, train.indices)
-            new = finite_rows(f"test, layer {layer}", test.layers[layer], test.indices)
+        for layer in train.layers:
+            x, new = rows_of(train, test, layer)
             x, new = normalised(self.normalise, x, new)
             costs = choose_costs(x, shown, held, fit, self.costs)
             scores = answers_with(x, shown, new, fit, costs)
@@ -156,21 +151,15 @@ class Svm:
       test: another; or None, and the folds that the set comes with, say ESC-50's five
         (`record.extra[fold_key]`), are held out in turn. Never draw them at random: windows of one
         recording would lie on both sides.
-      layers: names; () is all of them, and 'input' is the raw input.
-      clips: windows of a record.
-      pool: how large maps are made smaller.
+      read: what is read of every record; by default ten clips of audio, each a row.
       costs: C's to choose from, by accuracy within the training records.
       folds: of the choice where the set has none of its own.
       normalise: 'standard' (by the training rows), 'length' or 'none'.
-      every: steps between runs during training; 0 is only at the end.
     """
 
     train: Source
     test: Source | None = None
-    stream: str = "audio"
-    layers: tuple[str, ...] = ()
-    clips: int = 10
-    pool: str = "max"
+    read: Read = Read(stream="audio", clips=10)
     fold_key: str = "fold"
     costs: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
     folds: int = 3
@@ -179,13 +168,15 @@ class Svm:
     every: int = 0
 
     def run(self, frozen) -> Iterator[tuple[str, float]]:
-        """`frozen`: a trained network, `ssl_jax.frozen.Frozen`. ValueError without labels."""
-        settings = self.stream, self.layers, self.clips, self.pool, False
-        train = frozen.features(self.train, *settings)
-        test = train if self.test is None else frozen.features(self.test, *settings)
+        """ConfigError without labels."""
+        facts = FoldFact(self.fold_key) if self.test is None else None
+        train = self.read.features(frozen, self.train, False, facts)
+        test = train if self.test is None else self.read.features(frozen, self.test, False)
         classes, labels, truth = classes_of(train, test)
         if self.test is None:
-            own = official_folds(self.train, train.indices, self.fold_key)
+            own = train.facts["fold"]
+            if len(np.unique(own)) < 2:
+                raise ConfigError(f"all records are of fold {own[0]}: give a test source")
             parts = [(own != fold, own == fold) for fold in np.unique(own)]
         else:
             own = None
@@ -213,7 +204,7 @@ class Svm:
 def windows_of(
     name: str, features, layer: str, rows: Bool[np.ndarray, "n"]
 ) -> Float[np.ndarray, "m w d"]:
-    """The windows of the chosen records. ValueError naming a record that is not finite."""
+    """The windows of the chosen records. FloatingPointError naming a record that is not finite."""
     values = features.layers[layer][rows]
     flat = finite_rows(f"{name}, layer {layer}", values, features.indices[rows])
     return flat.reshape(*values.shape[:2], -1)
@@ -241,23 +232,3 @@ def _decisions(x, labels, new, held, knobs: Svm, classes: int, fit) -> Float[np.
             hits += [np.sum(summed(one, windows).argmax(axis=1) == own) for one in answers]
         best = knobs.costs[hits.argmax()]  # of equals the first
     return summed(answers_with(x, shown, new, fit, np.full(classes, best)), windows)
-
-
-def official_folds(source: Source, indices: Int[np.ndarray, "n"], key: str) -> Int[np.ndarray, "n"]:
-    """The fold of each of these records.
-
-    MediaError for a record without; ValueError if there is but one fold.
-    """
-    found = []
-    for i in indices:
-        record = source[int(i)]
-        try:
-            found.append(int(record.extra[key]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise MediaError(
-                f"{record.name}: has no fold (a whole number in extra[{key!r}]); give a test source"
-            ) from error
-    folds = np.array(found)
-    if len(np.unique(folds)) < 2:
-        raise ValueError(f"all records are of fold {folds[0]}: give a test source")
-    return folds

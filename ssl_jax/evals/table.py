@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 import jax
 import numpy as np
 
-from ssl_jax.evaluator import Evaluator
+from ssl_jax.evaluator import Evaluator, Read
 from ssl_jax.frozen import Frozen
 
 
@@ -55,15 +55,7 @@ class Table:
             seconds[name.split("/")[0]] += now - begin
             begin = now
         fresh = dict(run_evaluators(frozen.random_init(), evaluators))
-        settings = {
-            name: ", ".join(
-                f"{f.name}={getattr(evaluator, f.name)}"
-                for f in dataclasses.fields(evaluator)
-                if isinstance(getattr(evaluator, f.name), bool | int | float | str | tuple)
-                and f.name != "every"
-            )
-            for name, evaluator in evaluators.items()
-        }
+        settings = {name: ", ".join(_settings(one)) for name, one in evaluators.items()}
         pictures = {k: v for k, v in trained.items() if isinstance(v, np.ndarray)}
         return Table(
             {k: float(v) for k, v in trained.items() if k not in pictures},
@@ -142,6 +134,16 @@ class Table:
             for name, settings in self.settings.items()
         ]
         return "\n".join([*lines, "", *notes])
+
+
+def _settings(knobs: object, group: str = "") -> Iterator[str]:
+    """'k=20', 'read.clips=10': every number, text and tuple of a dataclass and of its groups."""
+    for field in dataclasses.fields(knobs):
+        value = getattr(knobs, field.name)
+        if isinstance(value, Read):
+            yield from _settings(value, f"{field.name}.")
+        elif isinstance(value, bool | int | float | str | tuple) and field.name != "every":
+            yield f"{group}{field.name}={value}"
 
 
 def _others(numbers: Mapping, evaluators: Mapping) -> dict:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Bool, Float
 
+from ssl_jax.config import ConfigError
 from ssl_jax.data.record import Record, Source
 from ssl_jax.scores.retrieval import (
     QUERIES,
@@ -82,7 +83,6 @@ class TextVideoRetrieval:
       similarity: 'dot' or 'cosine'.
       ks: places for recall.
       ties: see `retrieval`.
-      every: steps between runs during training; 0 is only at the end.
     """
 
     test: Source
@@ -97,12 +97,12 @@ class TextVideoRetrieval:
     every: int = 0
 
     def run(self, frozen) -> Iterator[tuple[str, float]]:
-        """`frozen`: a trained network, `ssl_jax.frozen.Frozen`. ValueError without captions."""
+        """ConfigError without captions."""
         if self.similarity not in ("dot", "cosine"):
-            raise ValueError(f"similarity={self.similarity!r}: must be dot or cosine")
+            raise ConfigError(f"similarity={self.similarity!r}: must be dot or cosine")
         sentences = CaptionSource(self.test, self.captions)
         if not len(sentences):
-            raise ValueError("test: no film has a caption")
+            raise ConfigError("test: no film has a caption")
         texts = frozen.features(sentences, self.text, (self.layer,))
         films = frozen.features(self.test, self.video, (self.layer,), self.clips)
         queries, gallery = (
@@ -110,7 +110,7 @@ class TextVideoRetrieval:
             for name, x in ((self.text, texts), (self.video, films))
         )
         if queries.shape[1] != gallery.shape[1]:
-            raise ValueError(
+            raise ConfigError(
                 f"layer '{self.layer}' has {queries.shape[1]} features in {self.text} and "
                 f"{gallery.shape[1]} in {self.video}: they share no space"
             )

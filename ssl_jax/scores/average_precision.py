@@ -3,6 +3,8 @@
 import numpy as np
 from jaxtyping import Bool, Float, Int, Real
 
+from ssl_jax.config import ConfigError
+
 KINDS = ("area", "eleven", "step")
 TIES = ("grouped", "index", "reversed", "optimistic", "pessimistic")
 
@@ -24,12 +26,12 @@ def average_precision(
         'reversed', the later first (VISSL); 'optimistic' and 'pessimistic', positives first or
         last.
 
-    Raises ValueError without a positive, or for a score that is NaN.
+    Raises ValueError without a positive or for a NaN score, ConfigError for another kind or ties.
     """
     if kind not in KINDS:
-        raise ValueError(f"average precision: kind is one of {KINDS}, not {kind!r}")
+        raise ConfigError(f"average precision: kind is one of {KINDS}, not {kind!r}")
     if ties not in TIES:
-        raise ValueError(f"average precision: ties is one of {TIES}, not {ties!r}")
+        raise ConfigError(f"average precision: ties is one of {TIES}, not {ties!r}")
     target = np.asarray(target).astype(bool)
     if np.isnan(score).any():
         raise ValueError(
@@ -71,13 +73,13 @@ def mean_average_precision(
       presence: 1 where a record shows a class, -1 where not, 0 where it does not count (VOC's
         'difficult').
 
-    Raises ValueError naming a class without a positive.
+    Raises ConfigError naming a class without a positive.
     """
     values = []
     for number, (column, score) in enumerate(zip(presence.T, scores.T, strict=True)):
         counts = column != 0
         if not (column == 1).any():
-            raise ValueError(
+            raise ConfigError(
                 f"class {number}: none of {counts.sum()} records shows it, so its average "
                 "precision is undefined; test on records of every class"
             )

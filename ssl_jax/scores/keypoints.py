@@ -8,6 +8,8 @@ as in the Matlab toolkits of MPII and FLIC; other codes write '<'.
 import numpy as np
 from jaxtyping import Bool, Float
 
+from ssl_jax.config import ConfigError
+
 MPII_THRESHOLDS = np.arange(51) / 100
 PLAIN_THRESHOLDS = np.arange(20) / 20
 
@@ -36,7 +38,7 @@ def pck(
       over: 'joints': the mean over kinds of joint of each one's share, or 'all': every annotated
         joint counts the same.
 
-    ValueError if nothing is annotated, or a scale of an annotated person is not positive.
+    ConfigError if nothing is annotated, or a scale of an annotated person is not positive.
     """
     known = _annotated(distances, scale)
     near = known & (distances <= threshold * scale[:, None] * (1 + 1e-12))
@@ -84,8 +86,8 @@ def body_size(joints: Float[np.ndarray, "n k 2"]) -> Float[np.ndarray, "n"]:
 def _annotated(distances: np.ndarray, scale: np.ndarray) -> Bool[np.ndarray, "n k"]:
     known = ~np.isnan(distances)
     if not known.any():
-        raise ValueError("no joint is annotated: nothing can be scored")
+        raise ConfigError("no joint is annotated: nothing can be scored")
     wrong = np.flatnonzero(known.any(axis=1) & ~(scale > 0))
     if wrong.size:
-        raise ValueError(f"the scale of person {wrong[0]} is {scale[wrong[0]]}: must be above 0")
+        raise ConfigError(f"the scale of person {wrong[0]} is {scale[wrong[0]]}: must be above 0")
     return known

@@ -9,6 +9,7 @@ of the gallery).
 import numpy as np
 from jaxtyping import Bool, Float, Int, Real
 
+from ssl_jax.config import ConfigError
 from ssl_jax.solvers.probe import unit
 
 QUERIES = 1024  # ranked at once, which bounds the matrix of similarities
@@ -42,7 +43,7 @@ def first_ranks(
     also if a query has no right item.
     """
     if ties not in ("optimistic", "pessimistic", "mean", "index"):
-        raise ValueError(f"ties={ties!r}: must be optimistic, pessimistic, mean or index")
+        raise ConfigError(f"ties={ties!r}: must be optimistic, pessimistic, mean or index")
     if not len(similarity):
         raise ValueError("there are no queries to rank answers for")
     if np.isnan(similarity).any():
@@ -110,7 +111,7 @@ def ndcg(
     say), give it relevance 0 and similarity -inf.
     """
     if ties not in ("mean", "index"):
-        raise ValueError(f"ties={ties!r}: must be mean or index")
+        raise ConfigError(f"ties={ties!r}: must be mean or index")
     if np.isnan(similarity).any():
         raise ValueError("similarities hold NaN: such a query has no order")
     gains = _gains(relevance, gain)
@@ -132,7 +133,7 @@ def ndcg_by_chance(
 
 def _gains(relevance: np.ndarray, gain: str) -> np.ndarray:
     if gain not in ("linear", "exponential"):
-        raise ValueError(f"gain={gain!r}: must be linear or exponential")
+        raise ConfigError(f"gain={gain!r}: must be linear or exponential")
     if not (relevance >= 0).all():
         raise ValueError("relevance must not be negative or NaN: shift it")
     gains = relevance.astype(np.float64)

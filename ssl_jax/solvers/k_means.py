@@ -9,6 +9,7 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from ssl_jax.config import ConfigError
 from ssl_jax.devices.sharding import put_same
 
 EXACT = lax.Precision.HIGHEST
@@ -38,15 +39,16 @@ def k_means(
       Each row's cluster, the centres, and the sum of the rows' squared distances to them.
 
     Raises:
-      ValueError: more clusters than rows, rows that are not finite, or no restarts.
+      ConfigError: more clusters than rows, or no restarts.
+      FloatingPointError: rows that are not finite.
     """
     n = len(x)
     if not 1 <= clusters <= n:
-        raise ValueError(f"k_means: {n} rows do not make {clusters} clusters")
+        raise ConfigError(f"k_means: {n} rows do not make {clusters} clusters")
     if restarts < 1 or iterations < 1:
-        raise ValueError(f"k_means: restarts={restarts}, iterations={iterations}: at least one")
+        raise ConfigError(f"k_means: restarts={restarts}, iterations={iterations}: at least one")
     if not np.isfinite(x).all():
-        raise ValueError("k_means: rows are NaN or infinite")
+        raise FloatingPointError("k_means: rows are NaN or infinite")
     # Near the origin the squares lose least to rounding; the scale keeps them from overflowing.
     origin = x.mean(axis=0, dtype=np.float64).astype(np.float32)
     scale = max(float(np.abs(x - origin).max()), float(np.finfo(np.float32).tiny))

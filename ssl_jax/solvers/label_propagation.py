@@ -13,6 +13,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from ssl_jax.config import ConfigError
+
 
 def propagate(
     features: Float[np.ndarray, "t h w c"],
@@ -36,12 +38,13 @@ def propagate(
       first_everywhere: the radius does not hold for the first frame (as in CRW).
 
     Raises:
-      ValueError: features that are not finite, or knobs below what makes sense.
+      ConfigError: knobs below what makes sense.
+      FloatingPointError: features that are not finite.
     """
     if not np.isfinite(features).all():
-        raise ValueError("features are NaN or infinite; has training diverged?")
+        raise FloatingPointError("features are NaN or infinite; has training diverged?")
     if min(context, radius) < 0 or top < 1 or not temperature > 0:
-        raise ValueError(
+        raise ConfigError(
             f"context={context} and radius={radius} must be at least 0, top={top} at least 1, "
             f"temperature={temperature} above 0"
         )

@@ -19,6 +19,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
+from ssl_jax.config import ConfigError
 from ssl_jax.solvers import newton
 
 
@@ -55,10 +56,10 @@ def fit(
 ) -> tuple[Float[np.ndarray, "f g d k"], Float[np.ndarray, "f g k"]]:
     """Weights and biases for every choice of rows in `use` and every strength, all at once.
 
-    Large problems have their rows split over the mesh. ValueError for an impossible strength.
+    Large problems have their rows split over the mesh. ConfigError for an impossible strength.
     """
     if not all(np.isfinite(one) and one >= 0 for one in l2):
-        raise ValueError(f"l2={l2}: strengths must be finite and at least 0")
+        raise ConfigError(f"l2={l2}: strengths must be finite and at least 0")
     target = (y == np.arange(classes)[:, None])[None]
     share = use / use.sum(axis=1, keepdims=True)
     weight, bias = newton.minimise(

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from ssl_jax.config import ConfigError
+
 # Fits a linear classifier for every choice of rows and every strength:
 # (x "n d", y "n", use "f n", strengths, classes) -> (weight "f g d k", bias "f g k").
 Fit = Callable[
@@ -21,28 +23,28 @@ Fit = Callable[
 def classes_of(train, test) -> tuple[np.ndarray, Int[np.ndarray, "n"], Int[np.ndarray, "m"]]:
     """The classes of the training set, and both sets' labels as numbers of these classes.
 
-    A class that the training set lacks becomes -1. ValueError if a record has no label.
+    A class that the training set lacks becomes -1. ConfigError if a record has no label.
     """
     for name, features in (("train", train), ("test", test)):
         missing = np.flatnonzero(features.labels < 0)
         if missing.size:
-            raise ValueError(
+            raise ConfigError(
                 f"{name}: {missing.size} of {len(features.labels)} records have no label, first "
                 f"record {features.indices[missing[0]]}; this evaluator needs a labelled source"
             )
     classes, own = np.unique(train.labels, return_inverse=True)
     if len(classes) < 2:
-        raise ValueError("train: all records have the same label; a probe needs two classes")
+        raise ConfigError("train: all records have the same label; a probe needs two classes")
     place = np.searchsorted(classes, test.labels).clip(max=len(classes) - 1)
     return classes, own, np.where(classes[place] == test.labels, place, -1)
 
 
 def finite_rows(name: str, values: np.ndarray, indices: np.ndarray) -> Float[np.ndarray, "n d"]:
-    """`values` flattened to one row a record. ValueError naming the first that is not finite."""
+    """`values` flattened to one row a record. FloatingPointError naming the first that is not finite."""
     rows = np.asarray(values, np.float32).reshape(len(values), -1)
     bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
     if bad.size:
-        raise ValueError(
+        raise FloatingPointError(
             f"{name}: features of {bad.size} of {len(rows)} records are NaN or infinite, first "
             f"record {indices[bad[0]]}; has training diverged?"
         )
@@ -81,7 +83,7 @@ def few_labels(labels: Int[np.ndarray, "n"], per_class: int, seed: int) -> Int[n
     for name in np.unique(labels):
         rows = np.flatnonzero(labels == name)
         if len(rows) < per_class:
-            raise ValueError(
+            raise ConfigError(
                 f"{per_class} labels a class are asked for, "
                 f"but class {name} has only {len(rows)} records"
             )
@@ -104,18 +106,18 @@ def held_folds(labels: Int[np.ndarray, "n"], folds: int, seed: int) -> Bool[np.n
     """Marks of the rows that each fold of a cross-validation holds out.
 
     Every class is dealt evenly and at random, so that a row is held out once; but the only row of
-    its class never is. One fold is a single split, `held_out`. ValueError for more folds than rows,
+    its class never is. One fold is a single split, `held_out`. ConfigError for more folds than rows,
     or if every row is the only one of its class.
     """
     if folds < 1:
-        raise ValueError(f"folds={folds}: at least one is needed (a fifth held out once)")
+        raise ConfigError(f"folds={folds}: at least one is needed (a fifth held out once)")
     if folds > len(labels):
-        raise ValueError(
+        raise ConfigError(
             f"folds={folds}, but there are only {len(labels)} labelled records: choose fewer folds"
         )
     names, counts = np.unique(labels, return_counts=True)
     if counts.max() == 1:
-        raise ValueError(
+        raise ConfigError(
             "one record a class leaves none to choose l2 on: give a single l2, or more labels"
         )
     if folds == 1:
@@ -176,11 +178,11 @@ def scores_of(
 
 
 def check(l2: tuple[float, ...], draws: int) -> None:
-    """ValueError for knobs that leave nothing to do."""
+    """ConfigError for knobs that leave nothing to do."""
     if not l2:
-        raise ValueError("l2 is empty: give at least one strength")
+        raise ConfigError("l2 is empty: give at least one strength")
     if draws < 1:
-        raise ValueError(f"draws={draws}: at least one draw is needed")
+        raise ConfigError(f"draws={draws}: at least one draw is needed")
 
 
 def probe(
@@ -218,7 +220,7 @@ def probe(
 
 
 def rows_of(train, test, layer: str) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "m d"]]:
-    """A layer's training and test rows. ValueError naming the first that is not finite."""
+    """A layer's training and test rows. FloatingPointError naming the first that is not finite."""
     x = finite_rows(f"train, layer {layer}", train.layers[layer], train.indices)
     return x, finite_rows(f"test, layer {layer}", test.layers[layer], test.indices)
 

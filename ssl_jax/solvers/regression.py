@@ -6,6 +6,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from ssl_jax.config import ConfigError
 from ssl_jax.evals import ridge
 
 
@@ -21,7 +22,7 @@ def regress(
 
     The strength is the one whose predictions for a random fifth of the pairs have the smallest
     `error(predicted, true)`, the larger of equals; then all pairs are fitted. Features come
-    standardised. ValueError of fewer than five pairs, unless a single strength is given.
+    standardised. ConfigError of fewer than five pairs, unless a single strength is given.
     """
 
     def fit(x, y, new, l2):
@@ -31,12 +32,12 @@ def regress(
         return [new @ w + b for w, b in zip(weights[0], biases[0], strict=True)]
 
     if not l2:
-        raise ValueError("l2 is empty: give at least one strength")
+        raise ConfigError("l2 is empty: give at least one strength")
     y = np.asarray(y, np.float32)
     best = max(l2)
     if len(l2) > 1:
         if len(x) < 5:
-            raise ValueError(f"train has {len(x)} pairs, too few to choose l2: give a single one")
+            raise ConfigError(f"train has {len(x)} pairs, too few to choose l2: give a single one")
         held = np.zeros(len(x), bool)
         held[np.random.default_rng(seed).permutation(len(x))[: len(x) // 5]] = True
         grid = fit(x[~held], y[~held], x[held], l2)

@@ -6,6 +6,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
+from ssl_jax.config import ConfigError
 from ssl_jax.solvers.newton import put_whole, split_rows
 
 
@@ -52,10 +53,10 @@ def fit(
     """`solve` with targets -1 and +1 for `classes` classes.
 
     With more rows than features the rows are split over the mesh, and products summed over it.
-    ValueError for an impossible strength.
+    ConfigError for an impossible strength.
     """
     if not all(np.isfinite(one) and one >= 0 for one in l2):
-        raise ValueError(f"l2={l2}: strengths must be finite and at least 0")
+        raise ConfigError(f"l2={l2}: strengths must be finite and at least 0")
     mesh = mesh if len(x) >= x.shape[1] else None
     target = 2 * np.eye(classes, dtype=x.dtype)[y] - 1
     rows, target, use = (split_rows(part, mesh) for part in (x, target, use.T.astype(x.dtype)))

@@ -14,6 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
+from ssl_jax.config import ConfigError
 from ssl_jax.solvers import newton
 
 # Problems at once: with rows, so many scores (a quarter of a gigabyte), several times.
@@ -57,18 +58,18 @@ def fit(
       positive_weight: of the rows that show the class; others have 1.
       tolerance: as of `newton.minimise`, of the objective over C and the number of rows.
 
-    Raises ValueError for an impossible cost, or a class without a positive or a negative to learn
+    Raises ConfigError for an impossible cost, or a class without a positive or a negative to learn
     from.
     """
     if not costs.size or not (np.isfinite(costs) & (costs > 0)).all():
-        raise ValueError(f"costs={tuple(costs[:, 0].tolist())}: at least one, finite and above 0")
+        raise ConfigError(f"costs={tuple(costs[:, 0].tolist())}: at least one, finite and above 0")
     (n, d), k = x.shape, presence.shape[1]
     use = use[..., None] if use.ndim == 2 else use
     taught = np.where(use, presence, 0)
     for sign, name in ((1, "shows"), (-1, "lacks")):
         without = np.argwhere(~(taught == sign).any(axis=1))
         if len(without):
-            raise ValueError(
+            raise ConfigError(
                 f"class {without[0, 1]}: no training record {name} it (in part {without[0, 0]} of "
                 f"{len(use)}); choose fewer folds, or records of every class"
             )
