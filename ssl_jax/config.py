@@ -2,7 +2,7 @@
 
 call(Optimizer, learning_rate=0.1)   records the call as a ConfigDict, all defaults written out
 build(config)                        makes the object
-load('configs/quickstart.py:tiny')   runs a config file's get_config('tiny')
+load('quickstart.py:tiny')           runs a config file's get_config('tiny')
 """
 
 import dataclasses
@@ -12,11 +12,11 @@ import importlib.util
 import inspect
 import json
 import os
-from collections.abc import Callable, Iterable
+import typing
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
-
 
 # Fields of every Linen module beside its own, which are no knobs.
 LINEN = ("parent", "name")
@@ -76,7 +76,10 @@ def _typed(target: Callable, name: str, annotation: Any, value: Any) -> Any:
 
 
 def build(config: Any) -> Any:
-    """Makes the object that `call` recorded, and those inside it. Plain values pass through."""
+    """Makes the object that `call` recorded, and those inside it. Plain values pass through.
+
+    Raises ConfigError for a ValueError of the constructor: a knob that cannot work.
+    """
     if isinstance(config, ConfigDict):
         fields = {name: build(value) for name, value in config.items() if name != "call"}
         if "call" not in config:
@@ -86,20 +89,26 @@ def build(config: Any) -> Any:
             target = getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError) as error:
             raise ConfigError(f"config asks for {config.call}: {error}") from error
-        return target(**fields)
+        try:
+            return target(**fields)
+        except (ValueError, FileNotFoundError) as error:  # a knob that cannot work
+            if type(error) not in (ValueError, FileNotFoundError):
+                raise  # it says so itself: ConfigError, MediaError
+            raise ConfigError(f"{name}: {error}") from error
     if isinstance(config, list | tuple):
         return tuple(build(value) for value in config)
     return config
 
 
-def load(path: str) -> ConfigDict:
-    """The config of `FILE` or `FILE:variant`. Raises ConfigError if there is none."""
-    path, _, variant = path.partition(":")
-    if not os.path.isfile(path):
-        raise ConfigError(f"no config file {path}")
-    if not path.endswith(".py"):
-        raise ConfigError(f"{path} is no config file: it should be Python (.py) with a get_config")
-    spec = importlib.util.spec_from_file_location("ssl_jax_config", path)
+def load(name: str) -> ConfigDict:
+    """The config of `FILE` or `FILE:variant`.
+
+    FILE is a path, or the name of a config that comes with the package, such as
+    'image/simclr_cifar10.py'. A file of that path in the working folder comes first. Raises
+    ConfigError if there is none.
+    """
+    path, _, variant = name.partition(":")
+    spec = importlib.util.spec_from_file_location("ssl_jax_config", find(path))
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     if not hasattr(module, "get_config"):
@@ -107,11 +116,44 @@ def load(path: str) -> ConfigDict:
     return module.get_config(variant)
 
 
-def variant_of(variant: str, known: tuple[str, ...]) -> str:
-    """`variant` if a config file knows it ('' always is known); otherwise ConfigError."""
-    if variant and variant not in known:
+def find(path: str) -> str:
+    """Where the config file is; see `load`."""
+    if not path.endswith(".py"):
+        raise ConfigError(f"{path} is no config file: it should be Python (.py) with a get_config")
+    folder = installed()
+    inside = path.removeprefix("configs/")
+    for place in (path, os.path.join(folder, inside)):
+        if os.path.isfile(place):
+            return place
+    known = [
+        os.path.relpath(os.path.join(where, file), folder).replace(os.sep, "/")
+        for where, _, files in os.walk(folder)
+        for file in files
+        if file.endswith(".py") and file != "__init__.py"
+    ]
+    names = difflib.get_close_matches(inside, known, n=1, cutoff=0.5)
+    hint = f"; did you mean '{names[0]}'?" if names else ""
+    raise ConfigError(f"no config file {path}, here or among those of the package{hint}")
+
+
+def installed() -> str:
+    """The folder of the configs that come with the package."""
+    package = os.path.dirname(os.path.abspath(__file__))
+    inside = os.path.join(package, "configs")  # a wheel; a checkout has them beside the package
+    return inside if os.path.isdir(inside) else os.path.join(os.path.dirname(package), "configs")
+
+
+def choose(variant: str, paper: Callable[[], ConfigDict], *others: Callable) -> ConfigDict:
+    """The config of a variant: that of `paper` for '', of another by the function's name.
+
+    `paper` goes by its own name too. Raises ConfigError for an unknown variant.
+    """
+    known = {make.__name__: make for make in (paper, *others)}
+    if not variant:
+        return paper()
+    if variant not in known:
         raise ConfigError(f"unknown variant ':{variant}'; there is {', '.join(known)}")
-    return variant
+    return known[variant]()
 
 
 def override(config: ConfigDict, path: str, value: Any) -> None:
@@ -129,9 +171,25 @@ def override(config: ConfigDict, path: str, value: Any) -> None:
         if depth < len(parents):
             node = node[name]
     try:
-        node[last] = value
+        if isinstance(value, Mapping) and _takes_mappings(node, last):
+            with node.ignore_type():
+                value = ConfigDict(value)
+                node[last] = value
+        else:
+            node[last] = value
     except TypeError as error:
         raise ConfigError(f"config.{path}: {error}".replace("\n", " ")) from error
+
+
+def _takes_mappings(node: ConfigDict, name: str) -> bool:
+    """Whether a knob that holds something else, such as text, may also be a mapping."""
+    module, _, target = node.call.partition(":")
+    annotation = (
+        inspect.signature(getattr(importlib.import_module(module), target))
+        .parameters[name]
+        .annotation
+    )
+    return any(typing.get_origin(one) is Mapping for one in typing.get_args(annotation))
 
 
 def save(config: ConfigDict, path: str | os.PathLike) -> None:

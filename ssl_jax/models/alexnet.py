@@ -25,6 +25,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from ssl_jax.config import ConfigError
 from ssl_jax.ops.pooling import max_pool
 
 CONVS = ("conv1", "conv2", "conv3", "conv4", "conv5")
@@ -61,7 +62,7 @@ class AlexNet(nn.Module):
       dtype: of the computation.
 
     Raises:
-      ValueError: a name that no layer has, an unknown `weight_init`, fc7 without fc6, or an input
+      ConfigError: a name that no layer has, an unknown `weight_init`, fc7 without fc6, or an input
         too small to pool.
     """
 
@@ -106,11 +107,11 @@ class AlexNet(nn.Module):
     def _check(self):
         unknown = set(self.normed + self.one_biases) - set(CONVS + FCS)
         if unknown:
-            raise ValueError(f"AlexNet: no layer is called {sorted(unknown)}; {CONVS + FCS} are")
+            raise ConfigError(f"AlexNet: no layer is called {sorted(unknown)}; {CONVS + FCS} are")
         if self.fc7 and not self.fc6:
-            raise ValueError("AlexNet: fc7 needs fc6; set fc7=0 as well")
+            raise ConfigError("AlexNet: fc7 needs fc6; set fc7=0 as well")
         if self.weight_init not in ("lecun", "he", "caffe"):
-            raise ValueError(
+            raise ConfigError(
                 f"AlexNet: weight_init is 'lecun', 'he' or 'caffe', not {self.weight_init!r}"
             )
 

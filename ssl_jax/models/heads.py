@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ssl_jax.config import ConfigError
 from ssl_jax.models.conv_bn_relu import conv_bn_relu
 
 
@@ -110,7 +111,7 @@ class PairwiseOrderHead(nn.Module):
       dtype: of the computation.
 
     Raises:
-      ValueError: an unknown `pair_order`, or fewer than two items.
+      ConfigError: an unknown `pair_order`, or fewer than two items.
     """
 
     classes: int
@@ -124,7 +125,7 @@ class PairwiseOrderHead(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b n d"], train: bool) -> Float[Array, "b k"]:
         if x.shape[1] < 2:
-            raise ValueError(f"PairwiseOrderHead: needs at least 2 items, not {x.shape[1]}")
+            raise ConfigError(f"PairwiseOrderHead: needs at least 2 items, not {x.shape[1]}")
         first, second = zip(*ordered_pairs(x.shape[1], self.pair_order), strict=True)
         x = jnp.concatenate([x[:, first, :], x[:, second, :]], axis=-1)
         x = nn.Dense(self.hidden, dtype=self.dtype, name="pair")(x)
@@ -145,14 +146,14 @@ def ordered_pairs(count: int, order: str) -> list[tuple[int, int]]:
     """All pairs i < j of `count` items, in 'lexicographic' order or by 'distance' j - i.
 
     Raises:
-      ValueError: another order.
+      ConfigError: another order.
     """
     pairs = list(itertools.combinations(range(count), 2))
     if order == "lexicographic":
         return pairs
     if order == "distance":
         return sorted(pairs, key=lambda pair: pair[1] - pair[0])
-    raise ValueError(f"pair_order is 'lexicographic' or 'distance', not {order!r}")
+    raise ConfigError(f"pair_order is 'lexicographic' or 'distance', not {order!r}")
 
 
 class Classifier(nn.Module):

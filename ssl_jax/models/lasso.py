@@ -3,6 +3,8 @@
 import flax.linen as nn
 from jaxtyping import Array, Float
 
+from ssl_jax.config import ConfigError
+
 
 class Lasso(nn.Module):
     """A trunk, and on it a learnt weighted sum of some of its layers (Doersch & Zisserman 2017).
@@ -24,7 +26,7 @@ class Lasso(nn.Module):
       dtype: of the computation, the trunk's too.
 
     Raises:
-      ValueError: layers that the trunk does not have, or of different shapes.
+      ConfigError: layers that the trunk does not have, or of different shapes.
     """
 
     trunk: nn.Module
@@ -52,7 +54,7 @@ class Lasso(nn.Module):
         missing = [name for name in self.units if name not in layers]
         if missing or len({layers[name].shape for name in self.units}) > 1:
             there = ", ".join(f"{name} {layer.shape[1:]}" for name, layer in layers.items())
-            raise ValueError(f"Lasso: units must be layers of one shape; the trunk has {there}")
+            raise ConfigError(f"Lasso: units must be layers of one shape; the trunk has {there}")
         weights = self.unit_weights.astype(self.dtype)
         units = [
             norm(layers[name], use_running_average=not train)

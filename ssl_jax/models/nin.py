@@ -3,6 +3,7 @@
 import flax.linen as nn
 from jaxtyping import Array, Float
 
+from ssl_jax.config import ConfigError
 from ssl_jax.models.conv_bn_relu import conv_bn_relu
 from ssl_jax.ops.pooling import avg_pool, global_avg_pool, max_pool
 
@@ -24,7 +25,7 @@ class NIN(nn.Module):
       dtype: of the computation.
 
     Raises:
-      ValueError: fewer than 3 blocks.
+      ConfigError: fewer than 3 blocks.
     """
 
     blocks: int = 4
@@ -37,7 +38,7 @@ class NIN(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> dict[str, Array]:
         if self.blocks < 3:
-            raise ValueError(f"NIN: needs at least 3 blocks, not {self.blocks}")
+            raise ConfigError(f"NIN: needs at least 3 blocks, not {self.blocks}")
         layers = {}
         conv = nn.remat(NIN._conv, static_argnums=(2, 3, 4, 5, 6)) if self.remat else NIN._conv
         for number in range(1, self.blocks + 1):

@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 from jaxtyping import Array, Float
 
+from ssl_jax.config import ConfigError
 from ssl_jax.ops.pooling import global_avg_pool, max_pool
 
 # depth: blocks of the four stages, and whether blocks are bottlenecks (1x1, 3x3, 1x1).
@@ -38,7 +39,7 @@ class ResNet(nn.Module):
       dtype: of the computation.
 
     Raises:
-      ValueError: an unknown depth or stem.
+      ConfigError: an unknown depth or stem.
     """
 
     depth: int = 50
@@ -54,9 +55,9 @@ class ResNet(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> dict[str, Array]:
         if self.depth not in DEPTHS:
-            raise ValueError(f"ResNet: depth is one of {tuple(DEPTHS)}, not {self.depth}")
+            raise ConfigError(f"ResNet: depth is one of {tuple(DEPTHS)}, not {self.depth}")
         if self.stem not in ("imagenet", "cifar"):
-            raise ValueError(f"ResNet: stem is 'imagenet' or 'cifar', not {self.stem!r}")
+            raise ConfigError(f"ResNet: stem is 'imagenet' or 'cifar', not {self.stem!r}")
         blocks, bottleneck = DEPTHS[self.depth]
         size, stride = (7, 2) if self.stem == "imagenet" else (3, 1)
         channels = max(1, round(64 * self.width))

@@ -13,6 +13,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from ssl_jax.config import ConfigError
 from ssl_jax.objectives.classification import classification
 from ssl_jax.ops.colour import resize_corners, unit_rgb_to_lab
 
@@ -81,10 +82,10 @@ def rebalancing(prior: Float[Array, "k"], uniform: float = 0.5) -> Float[Array, 
     that the prior has never seen gets the largest weight, which is finite.
 
     Raises:
-      ValueError: `uniform` outside of (0, 1].
+      ConfigError: `uniform` outside of (0, 1].
     """
     if not 0 < uniform <= 1:
-        raise ValueError(f"rebalancing: uniform={uniform} must be above 0 and at most 1")
+        raise ConfigError(f"rebalancing: uniform={uniform} must be above 0 and at most 1")
     weights = 1 / ((1 - uniform) * prior + uniform / len(prior))
     return weights / jnp.sum(prior * weights)
 

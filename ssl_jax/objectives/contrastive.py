@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from ssl_jax.config import ConfigError
+
 Metrics = dict[str, Float[Array, ""]]
 
 # Finite, because infinities make NaN of 0 * inf; exp of it is 0 all the same.
@@ -62,7 +64,7 @@ def info_nce(
       The loss, and {'accuracy': share of queries whose own key is the most similar}.
 
     Raises:
-      ValueError: chunk does not divide n.
+      ConfigError: chunk does not divide n.
     """
     if cosine:
         queries, keys = unit(queries), unit(keys)
@@ -103,7 +105,7 @@ def nt_xent(
       among the second views}, as the authors report it.
 
     Raises:
-      ValueError: chunk does not divide n.
+      ConfigError: chunk does not divide n.
     """
     z1, z2 = unit(z1), unit(z2)
     scaled1, scaled2 = z1 / temperature, z2 / temperature
@@ -147,7 +149,7 @@ def mil_nce(
       The loss, and {'accuracy': share of videos whose most similar caption is one of their own}.
 
     Raises:
-      ValueError: chunk does not divide n.
+      ConfigError: chunk does not divide n.
     """
     if cosine:
         videos, captions = unit(videos), unit(captions)
@@ -174,12 +176,12 @@ def log_sums(
       and its similarity, both without gradient.
 
     Raises:
-      ValueError: chunk does not divide n.
+      ConfigError: chunk does not divide n.
     """
     rows = len(queries)
     if chunk and rows > chunk:
         if chunk < 0 or rows % chunk:
-            raise ValueError(f"chunk={chunk} must divide the {rows} rows of the batch (0: off)")
+            raise ConfigError(f"chunk={chunk} must divide the {rows} rows of the batch (0: off)")
         logs, most, similarity = _chunked_log_sums(queries, keys, chunk, others_only)
     else:
         itself = jnp.eye(rows, dtype=bool) if others_only else None

@@ -2,6 +2,8 @@
 
 import itertools
 
+from ssl_jax.config import ConfigError
+
 # OPN (Lee et al., ICCV 2017), the authors' table: entry c lists which frame, counted from 0 in true
 # order, is shown first, second, third and fourth in class c. An order and its reverse are one
 # class, so these 12 stand for all 24; they are the orders that show frame 0 before frame 3.
@@ -26,13 +28,13 @@ def class_up_to_reversal(order: tuple[int, ...]) -> int:
     """OPN's class of four frames shown in this order, forwards or backwards.
 
     Raises:
-      ValueError: not an order of the frames 0 to 3.
+      ConfigError: not an order of the frames 0 to 3.
     """
     order = tuple(order)
     for candidate in (order, order[::-1]):
         if candidate in ORDERS_UP_TO_REVERSAL:
             return ORDERS_UP_TO_REVERSAL.index(candidate)
-    raise ValueError(f"{order} is not an order of the frames 0, 1, 2, 3")
+    raise ConfigError(f"{order} is not an order of the frames 0, 1, 2, 3")
 
 
 def permutations(count: int) -> tuple[tuple[int, ...], ...]:

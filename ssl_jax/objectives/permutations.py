@@ -11,6 +11,8 @@ import os
 import numpy as np
 from jaxtyping import Int, Int8
 
+from ssl_jax.config import ConfigError
+
 RULES = ("min", "mean")
 
 
@@ -25,17 +27,17 @@ def greedy_permutations(items: int, count: int, rule: str = "min") -> Int8[np.nd
     seconds: distances are whole numbers, so no rounding decides.
 
     Raises:
-      ValueError: unknown rule, more permutations than there are, or too many items to list all.
+      ConfigError: unknown rule, more permutations than there are, or too many items to list all.
     """
     if rule not in RULES:
-        raise ValueError(f"the rule of a permutation set is one of {RULES}, not {rule!r}")
+        raise ConfigError(f"the rule of a permutation set is one of {RULES}, not {rule!r}")
     if not 2 <= items <= 9:
-        raise ValueError(
+        raise ConfigError(
             f"permutations of {items} tiles cannot all be listed: take 2 to 9 tiles or a file"
         )
     every = np.array(list(itertools.permutations(range(items))), np.int8)
     if not 1 <= count <= len(every):
-        raise ValueError(f"{items} tiles have {len(every)} permutations, {count} were asked for")
+        raise ConfigError(f"{items} tiles have {len(every)} permutations, {count} were asked for")
     columns = np.ascontiguousarray(every.T)  # much faster to compare along
     nearest = np.full(len(every), items, np.int8)
     total = np.zeros(len(every), np.int32)
@@ -65,11 +67,11 @@ def read_permutations(path: str) -> Int8[np.ndarray, "n items"]:
     the authors of Jigsaw and Jigsaw++ gave theirs.
 
     Raises:
-      ValueError: no such file, or a row that is no permutation, or one that stands there twice.
+      ConfigError: no such file, or a row that is no permutation, or one that stands there twice.
     """
     ending = os.path.splitext(path)[1]
     if not os.path.isfile(path):
-        raise ValueError(f"there is no file of permutations {path!r}")
+        raise ConfigError(f"there is no file of permutations {path!r}")
     try:
         if ending == ".npy":
             table = np.load(path, allow_pickle=False)
@@ -81,18 +83,18 @@ def read_permutations(path: str) -> Int8[np.ndarray, "n items"]:
             values = np.fromfile(path, "<i4")
             table = values[2:].reshape(values[0], values[1])
         else:
-            raise ValueError("it should end in .npy, .txt or .bin")
+            raise ConfigError("it should end in .npy, .txt or .bin")
         if table.ndim != 2 or not table.size or not np.issubdtype(table.dtype, np.integer):
-            raise ValueError("it holds no table of whole numbers, one permutation a row")
+            raise ConfigError("it holds no table of whole numbers, one permutation a row")
         table = table - (1 if table.min() == 1 else 0)
         wrong = np.any(np.sort(table, axis=1) != np.arange(table.shape[1]), axis=1)
         if wrong.any():
             number = int(np.argmax(wrong))
-            raise ValueError(f"row {number}, {table[number].tolist()}, is no permutation")
+            raise ConfigError(f"row {number}, {table[number].tolist()}, is no permutation")
         if len(np.unique(table, axis=0)) < len(table):
-            raise ValueError("a permutation stands there twice")
+            raise ConfigError("a permutation stands there twice")
     except (ValueError, IndexError) as error:
-        raise ValueError(f"{path}: cannot be read as permutations: {error}") from error
+        raise ConfigError(f"{path}: cannot be read as permutations: {error}") from error
     return table.astype(np.int8)
 
 

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from ssl_jax.config import ConfigError
 from ssl_jax.objectives.contrastive import products, unit
 
 MINING = ("semihard", "hard")
@@ -33,10 +34,10 @@ def triplet(
       another label, 'violations': share of pairs with a loss above 0}.
 
     Raises:
-      ValueError: unknown `mining`.
+      ConfigError: unknown `mining`.
     """
     if mining not in MINING:
-        raise ValueError(f"triplet: mining is one of {', '.join(MINING)}, not {mining!r}")
+        raise ConfigError(f"triplet: mining is one of {', '.join(MINING)}, not {mining!r}")
     z = unit(embeddings)
     distances = 1 - products(z, z)
     same = labels[:, None] == labels[None, :]

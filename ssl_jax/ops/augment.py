@@ -14,6 +14,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Key, Num
 
+from ssl_jax.config import ConfigError
+
 # Weights of red, green and blue in the grey picture (ITU-R 601).
 LUMA = (0.2989, 0.587, 0.114)
 
@@ -79,11 +81,11 @@ def random_crop(
         leaves no border that a network could see.
 
     Raises:
-      ValueError: the square is larger than the padded picture, or the padding than the picture.
+      ConfigError: the square is larger than the padded picture, or the padding than the picture.
     """
     h, w = images.shape[-3:-1]
     if padding >= min(h, w):
-        raise ValueError(f"random_crop: a picture of {h}x{w} cannot be mirrored by {padding}")
+        raise ConfigError(f"random_crop: a picture of {h}x{w} cannot be mirrored by {padding}")
     if padding:
         still = [(0, 0)] * (images.ndim - 3)
         sides = [*still, (padding, padding), (padding, padding), (0, 0)]
@@ -101,7 +103,7 @@ def spatial_jitter(
     is left out. It hides how far things at rest are from one another in time.
 
     Raises:
-      ValueError: the square is larger than the frames.
+      ConfigError: the square is larger than the frames.
     """
     key_corner, key_shift = jax.random.split(key)
     b, t, h, w, _ = clips.shape
@@ -329,7 +331,7 @@ def _corners(key, images, size: int, who: str) -> Int[Array, "b 2"]:
     """For each example the upper left corner (y, x) of a random square."""
     h, w = images.shape[-3:-1]
     if size > min(h, w):
-        raise ValueError(f"{who}: a square of {size} does not fit {h}x{w} pixels; lower the crop")
+        raise ConfigError(f"{who}: a square of {size} does not fit {h}x{w} pixels; lower the crop")
     room = jnp.array([h - size + 1, w - size + 1])
     return jax.random.randint(key, (len(images), 2), 0, room)
 

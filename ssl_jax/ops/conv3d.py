@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from ssl_jax.config import ConfigError
+
 IMPLS = ("auto", "native", "fold")
 
 
@@ -32,14 +34,14 @@ def conv3d(
         CPU, native elsewhere.
 
     Raises:
-      ValueError: unknown `impl` or `padding`, or a kernel larger than the padded clip.
+      ConfigError: unknown `impl`, or a kernel larger than the padded clip.
     """
     if impl not in IMPLS:
-        raise ValueError(f"conv3d: impl is one of {IMPLS}, not {impl!r}")
+        raise ConfigError(f"conv3d: impl is one of {IMPLS}, not {impl!r}")
     pads = _pads(x.shape[1:4], kernel.shape[:3], strides, padding)
     for axis, size, pad, tap in zip("thw", x.shape[1:4], pads, kernel.shape[:3], strict=True):
         if size + sum(pad) < tap:
-            raise ValueError(
+            raise ConfigError(
                 f"conv3d: kernel {kernel.shape[:3]} is larger than axis {axis} of the clip: "
                 f"{size} + padding {pad}; give longer or larger clips, or more padding"
             )

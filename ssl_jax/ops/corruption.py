@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from ssl_jax.config import ConfigError
+
 CORRUPTIONS = ("none", "masking", "gaussian", "salt_pepper")
 
 
@@ -76,10 +78,10 @@ def corrupt(
         by 0 or 1, either as likely.
 
     Raises:
-      ValueError: another kind.
+      ConfigError: another kind.
     """
     if kind not in CORRUPTIONS:
-        raise ValueError(f"corruption is one of {', '.join(CORRUPTIONS)}, not {kind!r}")
+        raise ConfigError(f"corruption is one of {', '.join(CORRUPTIONS)}, not {kind!r}")
     if kind == "none":
         return images
     if kind == "gaussian":

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, Num
 
+from ssl_jax.config import ConfigError
 from ssl_jax.ops.augment import random_crop
 
 # The axis along which a lens's aberration is seen: green against magenta.
@@ -36,12 +37,12 @@ def random_tiles(
         axes, still within the cell (the authors' released code leaves it by as many).
 
     Raises:
-      ValueError: pictures that are not square, or tiles with their shift larger than a cell.
+      ConfigError: pictures that are not square, or tiles with their shift larger than a cell.
     """
     b, h, w, c = images.shape
     cell, reach = h // grid, size + channel_shift
     if h != w or reach > cell:
-        raise ValueError(
+        raise ConfigError(
             f"random_tiles: tiles of {size} with channels moved by {channel_shift} do not fit the "
             f"{grid}x{grid} cells of {cell} of pictures of {h}x{w}; take smaller tiles"
         )
@@ -99,7 +100,7 @@ def pixelate(
     key_side, key_chosen = jax.random.split(key)
     shape, h = patches.shape[:-3], patches.shape[-3]
     if not 1 <= coarsest <= h:
-        raise ValueError(f"pixelate: coarsest={coarsest} must be from 1 to the patch's {h}")
+        raise ConfigError(f"pixelate: coarsest={coarsest} must be from 1 to the patch's {h}")
     pixels = jax.random.uniform(key_side, shape, minval=coarsest**2, maxval=h**2)
     sides = jnp.sqrt(pixels).astype(jnp.int32)
     chosen = jax.random.bernoulli(key_chosen, probability, (*shape, 1, 1, 1))

@@ -13,6 +13,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from ssl_jax.config import ConfigError
+
 IMPLS = ("auto", "native", "axes")
 
 
@@ -39,7 +41,7 @@ def max_pool(
         10-27 times faster, and equal), or 'auto': axes on CPU, native elsewhere.
 
     Raises:
-      ValueError: unknown `impl`, or a window larger than the padded input.
+      ConfigError: unknown `impl`, or a window larger than the padded input.
     """
     window, strides, _, pads = _geometry(x.shape[1:-1], window, strides, padding, ceil)
     if _native(impl):
@@ -116,11 +118,11 @@ def adaptive_pool(
       how: 'avg' or 'max'.
 
     Raises:
-      ValueError: `how` is neither.
+      ConfigError: `how` is neither.
     """
     reductions = {"avg": jnp.mean, "max": jnp.max}
     if how not in reductions:
-        raise ValueError(f"adaptive_pool: how is 'avg' or 'max', not {how!r}")
+        raise ConfigError(f"adaptive_pool: how is 'avg' or 'max', not {how!r}")
     for axis in (1, 2):
         size = x.shape[axis]
         cells = [
@@ -143,7 +145,7 @@ def reduced_side(channels: int, target: int = 9000) -> int:
 
 def _native(impl: str) -> bool:
     if impl not in IMPLS:
-        raise ValueError(f"pooling: impl is one of {IMPLS}, not {impl!r}")
+        raise ConfigError(f"pooling: impl is one of {IMPLS}, not {impl!r}")
     return impl == "native" or (impl == "auto" and jax.default_backend() != "cpu")
 
 
@@ -166,7 +168,7 @@ def _geometry(sizes, window, strides, padding, ceil) -> tuple[tuple, tuple, tupl
     for size, k, stride, (low, high) in zip(sizes, window, strides, padding, strict=True):
         room = size + low + high - k
         if room < 0 and not (ceil and room > -stride):
-            raise ValueError(
+            raise ConfigError(
                 f"pooling: window {k} does not fit {size} cells with padding {low} + {high}; "
                 "use a larger input"
             )

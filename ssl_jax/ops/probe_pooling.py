@@ -3,6 +3,7 @@
 import jax
 from jaxtyping import Array, Float
 
+from ssl_jax.config import ConfigError
 from ssl_jax.ops.pooling import adaptive_pool, avg_pool, global_avg_pool, reduced_side
 
 POOLS = ("max", "avg", "windows", "resize", "global", "whole")
@@ -17,10 +18,10 @@ def reduce_map(x: Float[Array, "b h w c"], how: str) -> Float[Array, "b h2 w2 c"
         1); 'resize', bilinear (Zhang et al. 2016); 'global', the mean over all, small maps' too;
         'whole', not at all, whatever the size.
 
-    Raises ValueError for another.
+    Raises ConfigError for another.
     """
     if how not in POOLS:
-        raise ValueError(f"pool={how!r}: must be one of {POOLS}")
+        raise ConfigError(f"pool={how!r}: must be one of {POOLS}")
     batch, height, width, channels = x.shape
     if how == "global":
         return global_avg_pool(x)[:, None, None]

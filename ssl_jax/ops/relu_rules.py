@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core
 
+from ssl_jax.config import ConfigError
+
 RULES = ("plain", "guided", "deconvnet", "open")
 # What is only a bracket around other operations, and may be opened.
 BRACKETS = ("jit", "pjit", "closed_call", "core_call", "checkpoint", "remat", "remat2")
@@ -24,10 +26,10 @@ BRACKETS = ("jit", "pjit", "closed_call", "core_call", "checkpoint", "remat", "r
 def with_relu_rule(function: Callable, rule: str) -> Callable:
     """`function` of one array, to be differentiated once in reverse with a rule for its ReLUs.
 
-    ReLUs inside of loops (`scan`, `while`) keep their derivative. ValueError for an unknown rule.
+    ReLUs inside of loops (`scan`, `while`) keep their derivative. ConfigError for an unknown rule.
     """
     if rule not in RULES:
-        raise ValueError(f"rule={rule!r}: must be one of {', '.join(RULES)}")
+        raise ConfigError(f"rule={rule!r}: must be one of {', '.join(RULES)}")
 
     def changed(x):
         closed, shape = jax.make_jaxpr(function, return_shape=True)(x)

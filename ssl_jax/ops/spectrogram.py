@@ -7,6 +7,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Float32
 
+from ssl_jax.config import ConfigError
+
 MEL_SCALES = ("htk", "slaney")
 
 
@@ -33,7 +35,7 @@ def log_spectrogram(
       floor: smaller magnitudes count as this one, so that silence has a logarithm.
 
     Raises:
-      ValueError: the transform is shorter than the window, or the wave too short for a frame.
+      ConfigError: the transform is shorter than the window, or the wave too short for a frame.
     """
     return jnp.log(jnp.maximum(magnitudes(wave, window, hop, fft, pad_end), floor))
 
@@ -68,11 +70,11 @@ def magnitudes(
 ) -> Float[Array, "*b t f"]:
     """Magnitudes of the short-time Fourier transform, in float32; see `log_spectrogram`."""
     if fft < window:
-        raise ValueError(f"spectrogram: fft={fft} is shorter than window={window}; raise fft")
+        raise ConfigError(f"spectrogram: fft={fft} is shorter than window={window}; raise fft")
     samples = wave.shape[-1]
     count = -(-samples // hop) if pad_end else (samples - window) // hop + 1
     if count < 1:
-        raise ValueError(
+        raise ConfigError(
             f"spectrogram: a wave of {samples} samples holds no window of {window}; use a longer "
             "wave or pad_end"
         )
@@ -99,13 +101,13 @@ def mel_matrix(
         'slaney': linear below 1 kHz, triangles straight in Hz, of area 1 (librosa's).
 
     Raises:
-      ValueError: an unknown scale, limits that are out of order or above half the sample rate, or
+      ConfigError: an unknown scale, limits that are out of order or above half the sample rate, or
         bands so narrow that no bin falls into them: their features would be constant.
     """
     if scale not in MEL_SCALES:
-        raise ValueError(f"mel scale is one of {MEL_SCALES}, not {scale!r}")
+        raise ConfigError(f"mel scale is one of {MEL_SCALES}, not {scale!r}")
     if not 0 <= low < high <= sample_rate / 2:
-        raise ValueError(f"mel bands: 0 <= low={low:g} < high={high:g} <= {sample_rate / 2:g} Hz")
+        raise ConfigError(f"mel bands: 0 <= low={low:g} < high={high:g} <= {sample_rate / 2:g} Hz")
     edges = np.linspace(to_mel(low, scale), to_mel(high, scale), mels + 2)
     bins = np.linspace(0, sample_rate / 2, fft // 2 + 1)[:, None]
     if scale == "htk":
@@ -118,7 +120,7 @@ def mel_matrix(
     matrix = np.maximum(0, np.minimum(rising, falling))
     empty = np.flatnonzero(matrix.max(0) == 0)
     if len(empty):
-        raise ValueError(
+        raise ConfigError(
             f"mel bands {empty.tolist()} of {mels} hold no bin of an fft of {fft} at {sample_rate} "
             "Hz and would be constant; raise fft or low, or lower the number of bands"
         )

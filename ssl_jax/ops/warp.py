@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from ssl_jax.config import ConfigError
 from ssl_jax.ops.pooling import avg_pool
 
 # The last is the mean of 2 x 2 pixels.
@@ -87,10 +88,10 @@ def random_halving(
     recognise how pictures are made smaller.
 
     Raises:
-      ValueError: an odd side.
+      ConfigError: an odd side.
     """
     if images.shape[1] % 2 or images.shape[2] % 2:
-        raise ValueError(f"random_halving: sides must be even, not {images.shape[1:3]}")
+        raise ConfigError(f"random_halving: sides must be even, not {images.shape[1:3]}")
     choices = [lambda x, name=name: halved(x, name) for name in FILTERS]
     return jax.lax.switch(jax.random.randint(key, (), 0, len(FILTERS)), choices, images)
 
