@@ -1,4 +1,4 @@
-"""ssl_jax: self-supervised learning of images, video, sound and text in JAX and Flax."""
+"""ssl_jax: self-supervised learning from images, video, audio and text in JAX and Flax."""
 
 import importlib
 from typing import Any
@@ -8,14 +8,18 @@ from ssl_jax.devices.cpu_convolutions import use_all_cores
 use_all_cores()  # before JAX starts
 
 # Imported on first use, so that processes that only read data never load jax.
-# (`evaluate` is not among them: it would hide behind the module of its name.)
 _HOMES = {
-    "Method": "ssl_jax.method",
-    "Record": "ssl_jax.data.record",
-    "fit": "ssl_jax.train",
-    "load": "ssl_jax.frozen",
-    "puzzle_picture": "ssl_jax.puzzles",
-    "show": "ssl_jax.puzzles",
+    "Evaluator": "ssl_jax.evaluator:Evaluator",
+    "Frozen": "ssl_jax.frozen:Frozen",
+    "Method": "ssl_jax.method:Method",
+    "Record": "ssl_jax.data.record:Record",
+    "Source": "ssl_jax.data.record:Source",
+    "call": "ssl_jax.config:call",
+    "evaluate_run": "ssl_jax.evaluate:evaluate",  # `evaluate` is the module of the command
+    "fit": "ssl_jax.train:fit",
+    "load": "ssl_jax.frozen:load",
+    "load_config": "ssl_jax.config:load",
+    "show": "ssl_jax.puzzles:show",
 }
 __all__ = list(_HOMES)
 
@@ -23,6 +27,7 @@ __all__ = list(_HOMES)
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'ssl_jax' has no attribute '{name}'")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
+    module, _, inside = _HOMES[name].partition(":")
+    value = getattr(importlib.import_module(module), inside)
     globals()[name] = value
     return value

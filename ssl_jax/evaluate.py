@@ -17,7 +17,7 @@ from ssl_jax.training.checkpoint import saved_variables
 
 
 def evaluate(
-    config: ConfigDict,
+    config: ConfigDict | str,
     workdir: str | os.PathLike,
     only: tuple[str, ...] = (),
     random_init: bool = False,
@@ -26,6 +26,7 @@ def evaluate(
     """Runs the config's evaluators on a checkpoint of `workdir`; prints and saves a table.
 
     Args:
+      config: or its name, such as "image/simclr_cifar10.py:tiny".
       only: names of evaluators; () for all.
       random_init: evaluate the method before training (no checkpoint is read, none need exist).
       step: which checkpoint; None for the newest.
@@ -33,6 +34,7 @@ def evaluate(
     Returns all numbers by name. Raises ConfigError for an unknown evaluator or missing checkpoint.
     """
     workdir = os.fspath(workdir)
+    config = configs.load(config) if isinstance(config, str) else config
     unknown = [name for name in only if name not in config.evaluators]
     if unknown:
         near = difflib.get_close_matches(unknown[0], list(config.evaluators), n=1)

@@ -35,8 +35,10 @@ from ssl_jax.training.step_numbers import StepNumbers
 from ssl_jax.training.stop import Interrupted, Stop
 
 
-def fit(config: ConfigDict, workdir: str | os.PathLike) -> TrainState:
+def fit(config: ConfigDict | str, workdir: str | os.PathLike) -> TrainState:
     """Trains what the config says and returns the final state.
+
+    The config may be given by name, such as "image/simclr_cifar10.py:tiny" (see `load_config`).
 
     Below `workdir` it writes config.json, checkpoints/, metrics.jsonl, tensorboard/, pictures/ and
     the final table. Called again, it resumes where it stopped, bit for bit.
@@ -50,6 +52,7 @@ def fit(config: ConfigDict, workdir: str | os.PathLike) -> TrainState:
       SaveError: the last state could not be saved (the disk is full).
     """
     workdir = os.fspath(workdir)
+    config = configs.load(config) if isinstance(config, str) else config
     experiment: Experiment = configs.build(config)
     mesh = experiment.sharding.mesh()
     check_batch_size(experiment.batch_size, mesh)
