@@ -5,6 +5,7 @@ import math
 import os
 import tempfile
 
+import jax
 import numpy as np
 from jaxtyping import Float32, Int64, Shaped
 
@@ -88,3 +89,29 @@ def _in_file(shape: tuple[int, ...], dtype: np.dtype) -> np.memmap:
         if hasattr(os, "posix_fallocate"):  # not on macOS
             os.posix_fallocate(file.fileno(), 0, size)
         return np.memmap(file, dtype, "w+", shape=shape)
+
+
+def local_rows(x: jax.Array) -> np.ndarray:
+    """This host's rows of an array whose rows are split over all devices."""
+    shards = sorted(x.addressable_shards, key=lambda s: s.index[0].start or 0)
+    return np.concatenate([np.asarray(s.data) for s in shards])
+
+
+def of_all_hosts(rows: dict[str, np.ndarray], most: int, memory: int) -> Gathered:
+    """Every host's rows, of possibly different number, on every host; some at a time."""
+    from jax.experimental import multihost_utils
+
+    own = len(next(iter(rows.values())))
+    counts = multihost_utils.process_allgather(np.array([own])).ravel()
+    gathered = Gathered(most, memory)
+    for start in range(0, int(counts.max()), BLOCK):
+        here = np.clip(counts - start, 0, BLOCK)
+        part = {k: v[start : start + BLOCK] for k, v in rows.items()}
+        filled = {  # what fills up is dropped below; a host may have nothing of its own to repeat
+            k: np.pad(v, [(0, here.max() - len(v))] + [(0, 0)] * (v.ndim - 1))
+            for k, v in part.items()
+        }
+        every = multihost_utils.process_allgather(filled)
+        for host, count in enumerate(here):
+            gathered.add({k: v[host, :count].astype(rows[k].dtype) for k, v in every.items()})
+    return gathered

@@ -19,9 +19,10 @@ from ssl_jax.data.record import Record, Source
 from ssl_jax.data.record_batches import record_batches
 from ssl_jax.devices.sharding import Sharding, by_rows, put_batch, put_same, replicated, run_once
 from ssl_jax.experiment import Experiment
-from ssl_jax.features import BLOCK, Features, Gathered
+from ssl_jax.features import Features, Gathered, local_rows, of_all_hosts
 from ssl_jax.method import Example, Method, run_collection, scaled
-from ssl_jax.ops.probe_pooling import reduce_map
+from ssl_jax.models.layers import nan_where_unfit
+from ssl_jax.ops.probe_pooling import reduced_rows
 from ssl_jax.solvers.k_means import k_means
 from ssl_jax.training.checkpoint import saved_variables
 from ssl_jax.training.start import save_trunk
@@ -128,7 +129,7 @@ class Frozen:
         if (stream, layers) not in self._compiled:
 
             def some(variables, x):
-                with nn.intercept_methods(_nan_where_unfit):
+                with nn.intercept_methods(nan_where_unfit):
                     out = _encode(self.method, stream, "", variables, x)
                 _check_layers(layers, out, stream)
                 return {name: out[name] for name in layers}
@@ -296,13 +297,13 @@ class Frozen:
             out = encode(self.variables, put_batch(self.mesh, flat))
             _check_layers(layers, out, stream)
             names = layers or tuple(out)
-            local = {name: _local_rows(out[name]) for name in names}
+            local = {name: local_rows(out[name]) for name in names}
             local = {k: v.reshape(rows, clips, -1)[:valid] for k, v in local.items()}
             local = {k: v.mean(1) for k, v in local.items()} if average else local
             local = {f"layer {k}": v.astype(np.float32) for k, v in local.items()}
             gathered.add(local | {k: v[:valid] for k, v in batch.items()})
         if processes > 1:
-            gathered = _all_hosts(gathered.arrays(), len(source), self.memory)
+            gathered = of_all_hosts(gathered.arrays(), len(source), self.memory)
         whole = gathered.sorted_by("index")
         return Features(
             layers={name: whole[f"layer {name}"] for name in names},
@@ -377,60 +378,11 @@ def _encode(method: Method, stream: str, pool: str, variables: dict, inputs: dic
     layers = {**own, **method.encode(variables, stream, inputs)}
     if not pool:
         return layers
-    reduced = {name: _reduced(x, pool) for name, x in layers.items()}
+    reduced = {name: reduced_rows(x, pool) for name, x in layers.items()}
     if len(names) > 1:  # one raw baseline
         parts = [reduced.pop(name) for name in own]
         reduced = {"input": jnp.concatenate(parts, axis=1), **reduced}
     return reduced
-
-
-def _nan_where_unfit(call: Callable, args: tuple, kwargs: dict, context):
-    """In place of a dense layer whose weights are for another number of inputs: NaN."""
-    module = context.module
-    if isinstance(module, nn.Dense) and context.method_name == "__call__":
-        x, kernel = args[0], module.get_variable("params", "kernel")
-        if kernel.shape[0] != x.shape[-1]:
-            return jnp.full((*x.shape[:-1], kernel.shape[1]), jnp.nan, x.dtype)
-    return call(*args, **kwargs)
-
-
-def _reduced(x: jax.Array, pool: str) -> jax.Array:
-    """(n, ..., h, w, c) -> (n, at most about 9000); time is averaged, small arrays stay whole."""
-    if x.ndim == 1:  # a number a row, such as a true length
-        x = x[:, None]
-    if x.ndim == 5:
-        x = x.mean(1)
-    if x.ndim == 3:  # a spectrogram: one channel
-        x = x[..., None]
-    if x.ndim == 4:
-        x = reduce_map(x, pool)
-    return x.reshape(len(x), -1)
-
-
-def _local_rows(x: jax.Array) -> np.ndarray:
-    """This host's rows of an array whose rows are split over all devices."""
-    shards = sorted(x.addressable_shards, key=lambda s: s.index[0].start or 0)
-    return np.concatenate([np.asarray(s.data) for s in shards])
-
-
-def _all_hosts(rows: dict[str, np.ndarray], most: int, memory: int) -> Gathered:
-    """Every host's rows, of possibly different number, on every host; some at a time."""
-    from jax.experimental import multihost_utils
-
-    own = len(next(iter(rows.values())))
-    counts = multihost_utils.process_allgather(np.array([own])).ravel()
-    gathered = Gathered(most, memory)
-    for start in range(0, int(counts.max()), BLOCK):
-        here = np.clip(counts - start, 0, BLOCK)
-        part = {k: v[start : start + BLOCK] for k, v in rows.items()}
-        filled = {  # what fills up is dropped below; a host may have nothing of its own to repeat
-            k: np.pad(v, [(0, here.max() - len(v))] + [(0, 0)] * (v.ndim - 1))
-            for k, v in part.items()
-        }
-        every = multihost_utils.process_allgather(filled)
-        for host, count in enumerate(here):
-            gathered.add({k: v[host, :count].astype(rows[k].dtype) for k, v in every.items()})
-    return gathered
 
 
 def load(workdir: str | os.PathLike, step: int | None = None) -> Frozen:

@@ -11,7 +11,7 @@ import pytest
 from ssl_jax import config as configs
 from ssl_jax.data.record import Record
 from ssl_jax.data.sources.synthetic import SyntheticSource
-from ssl_jax.frozen import _reduced
+from ssl_jax.ops.probe_pooling import reduced_rows
 from ssl_jax.methods.image.rotation import Rotation
 from ssl_jax.methods.image.simclr import SimCLR
 from ssl_jax.models.nin import NIN
@@ -49,7 +49,7 @@ def test_rotnets_alexnet_gives_its_probe_the_published_sizes():
     def features():
         variables = method.net.vision.init(KEY, method.prepare("vision", raw), train=False)
         layers = method.net.vision.apply(variables, method.prepare("vision", raw), train=False)
-        return layers, {name: _reduced(x, "max") for name, x in layers.items()}
+        return layers, {name: reduced_rows(x, "max") for name, x in layers.items()}
 
     layers, probed = jax.eval_shape(features)
     sides = [layers[f"conv{i}"].shape[1:3] for i in range(1, 6)]

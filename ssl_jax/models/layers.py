@@ -1,5 +1,7 @@
 """Layers that several trunks are made of."""
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import lax
@@ -79,3 +81,13 @@ class Conv3D(nn.Module):
             bias = self.param("bias", nn.initializers.zeros, (self.features,))
             out = out + bias.astype(self.dtype)
         return out
+
+
+def nan_where_unfit(call: Callable, args: tuple, kwargs: dict, context):
+    """In place of a dense layer whose weights are for another number of inputs: NaN."""
+    module = context.module
+    if isinstance(module, nn.Dense) and context.method_name == "__call__":
+        x, kernel = args[0], module.get_variable("params", "kernel")
+        if kernel.shape[0] != x.shape[-1]:
+            return jnp.full((*x.shape[:-1], kernel.shape[1]), jnp.nan, x.dtype)
+    return call(*args, **kwargs)

@@ -36,3 +36,16 @@ def reduce_map(x: Float[Array, "b h w c"], how: str) -> Float[Array, "b h2 w2 c"
         window = tuple(n - (side - 1) * stride for n, stride in zip(sizes, strides, strict=True))
         return avg_pool(x, window, strides)
     return adaptive_pool(x, side, how)
+
+
+def reduced_rows(x: jax.Array, pool: str) -> jax.Array:
+    """(n, ..., h, w, c) -> (n, at most about 9000); time is averaged, small arrays stay whole."""
+    if x.ndim == 1:  # a number a row, such as a true length
+        x = x[:, None]
+    if x.ndim == 5:
+        x = x.mean(1)
+    if x.ndim == 3:  # a spectrogram: one channel
+        x = x[..., None]
+    if x.ndim == 4:
+        x = reduce_map(x, pool)
+    return x.reshape(len(x), -1)
