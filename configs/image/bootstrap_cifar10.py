@@ -11,7 +11,7 @@ Variants: `:fashion` trains a narrow network on Fashion-MNIST in minutes on a CP
 files in data/fashion_mnist; `:tiny` is four steps on synthetic data.
 """
 
-from ssl_jax.config import call, variant_of
+from ssl_jax.config import call, choose
 from ssl_jax.data.sources.idx import IdxSource
 from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.data.sources.tfds import TfdsSource
@@ -29,8 +29,7 @@ from ssl_jax.training.schedules import Cosine
 
 def get_config(variant: str = ""):
     """solo-learn's run, or a variant's."""
-    variant_of(variant, ("fashion", "tiny"))
-    return {"": cifar10, "fashion": fashion, "tiny": tiny}[variant]()
+    return choose(variant, cifar10, fashion, tiny)
 
 
 def cifar10():
