@@ -26,6 +26,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from ssl_jax.config import ConfigError
+from ssl_jax.models.layers import GroupedConv
 from ssl_jax.ops.pooling import max_pool
 
 CONVS = ("conv1", "conv2", "conv3", "conv4", "conv5")
