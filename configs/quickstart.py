@@ -12,7 +12,7 @@ Ours, three seeds: embedding 0.885 ± 0.025, at random initialisation 0.234 ± 0
 pairs shuffled 0.350 ± 0.040. README.md has every layer, and what a feature made by hand reaches.
 """
 
-from ssl_jax.config import call, variant_of
+from ssl_jax.config import call, choose
 from ssl_jax.data.sources.arcade import ArcadeSource
 from ssl_jax.evals.ridge import Ridge
 from ssl_jax.evaluator import Read
@@ -32,8 +32,14 @@ LAYERS = ("input", "conv1_2", "conv2_2", "conv3_2", "conv4_2", "pool", "embeddin
 
 def get_config(variant: str = ""):
     """The README's run; `:tiny` is four steps on two games."""
-    variant_of(variant, ("tiny",))
-    tiny = variant == "tiny"
+    return choose(variant, arcade, tiny)
+
+
+def tiny():
+    return arcade(tiny=True)
+
+
+def arcade(tiny: bool = False):
     games = GAMES[:2] if tiny else GAMES
     films = call(
         ArcadeSource,

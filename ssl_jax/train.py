@@ -60,8 +60,8 @@ def fit(config: ConfigDict | str, workdir: str | os.PathLike) -> TrainState:
         rows = experiment.batch_size // experiment.micro_batches
         check_batch_size(rows, mesh, "batch_size / micro_batches")
     for name, evaluator in experiment.evaluators.items():
-        size = getattr(evaluator, "batch_size", mesh.size)  # most evaluators have none
-        check_batch_size(size, mesh, f"evaluators.{name}.batch_size")
+        if "batch_size" in vars(evaluator):
+            check_batch_size(evaluator.batch_size, mesh, f"evaluators.{name}.batch_size")
     open_workdir(workdir)
     check_agreement(config, workdir)
     profile = Profile(workdir, experiment.profile)

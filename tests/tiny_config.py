@@ -2,9 +2,11 @@
 
 import tiny
 
-from ssl_jax.config import variant_of
+from ssl_jax.config import choose
 
 
 def get_config(variant: str = ""):
-    variant_of(variant, ("tiny",))
-    return tiny.experiment(evaluators={"ridge": tiny.ridge()})
+    def small():
+        return tiny.experiment(evaluators={"ridge": tiny.ridge()})
+
+    return choose(variant, small)

@@ -16,7 +16,7 @@ pairs are told apart 0.889 ± 0.002 of the time, control with shuffled sounds 0.
 labels each: embedding 0.884 ± 0.054, at random initialisation 0.464 ± 0.030, spectrogram 0.421.
 """
 
-from ssl_jax.config import call, variant_of
+from ssl_jax.config import call, choose
 from ssl_jax.data.sources.arcade import ArcadeSource
 from ssl_jax.data.sources.folder import FolderSource
 from ssl_jax.data.sources.synthetic import SyntheticSource
@@ -35,8 +35,7 @@ from ssl_jax.training.schedules import Cosine, Step
 
 def get_config(variant: str = ""):
     """The paper's run, or a variant's."""
-    variant_of(variant, ("arcade", "tiny"))
-    return {"": audioset, "arcade": arcade, "tiny": tiny}[variant]()
+    return choose(variant, audioset, arcade, tiny)
 
 
 def audioset():

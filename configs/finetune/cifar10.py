@@ -18,7 +18,7 @@ minutes each on two busy CPU cores): 0.725 ± 0.011 from one rotation trunk (its
 scratch 0.694 ± 0.009.
 """
 
-from ssl_jax.config import call, variant_of
+from ssl_jax.config import call, choose
 from ssl_jax.data.sources.idx import IdxSource
 from ssl_jax.data.sources.synthetic import SHAPES, SyntheticSource
 from ssl_jax.data.sources.tfds import TfdsSource
@@ -36,8 +36,7 @@ CIFAR = {"mean": (0.4914, 0.4824, 0.4467), "std": (0.2471, 0.2435, 0.2616)}
 
 def get_config(variant: str = ""):
     """All of CIFAR-10, or a variant."""
-    variant_of(variant, ("fashion", "tiny"))
-    return {"": cifar10, "fashion": fashion, "tiny": tiny}[variant]()
+    return choose(variant, cifar10, fashion, tiny)
 
 
 def finetune(size: int, padding: int, classes: int, trunk):

@@ -10,7 +10,7 @@ square. The schedule is ours. Ours: not measured.
 Variant: `:tiny` is four steps on synthetic data.
 """
 
-from ssl_jax.config import call, variant_of
+from ssl_jax.config import call, choose
 from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.data.sources.tfds import TfdsSource
 from ssl_jax.evals.finetuned import Pose
@@ -25,8 +25,7 @@ from ssl_jax.training.schedules import Cosine
 
 def get_config(variant: str = ""):
     """All of FLIC, or a variant."""
-    variant_of(variant, ("tiny",))
-    return {"": flic, "tiny": tiny}[variant]()
+    return choose(variant, flic, tiny)
 
 
 def flic():

@@ -22,7 +22,7 @@ frames of ten crops each (paper, frames: 58.7 %; its colour jitter turns hues fu
 `:tiny` is four steps on synthetic data.
 """
 
-from ssl_jax.config import call, variant_of
+from ssl_jax.config import call, choose
 from ssl_jax.data.sources.folder import FolderSource
 from ssl_jax.data.sources.synthetic import SHAPES, SyntheticSource
 from ssl_jax.evals.finetuned import Classification
@@ -39,14 +39,31 @@ ONE_BLOCK = (1, 1, 1, 1)
 
 def get_config(variant: str = ""):
     """Fold 1 of UCF101 with clips, or a variant."""
-    known = ("split2", "split3", "hmdb51", "frames", "differences", "tiny")
-    variant_of(variant, known)
-    if variant == "tiny":
-        return tiny()
-    if variant in ("frames", "differences"):
-        return stream(variant)
-    fold = {"split2": 2, "split3": 3}.get(variant, 1)
-    return clips("hmdb51" if variant == "hmdb51" else "ucf101", fold)
+    return choose(variant, split1, split2, split3, hmdb51, frames, differences, tiny)
+
+
+def split1():
+    return clips("ucf101", 1)
+
+
+def split2():
+    return clips("ucf101", 2)
+
+
+def split3():
+    return clips("ucf101", 3)
+
+
+def hmdb51():
+    return clips("hmdb51", 1)
+
+
+def frames():
+    return stream("frames")
+
+
+def differences():
+    return stream("differences")
 
 
 def films(name: str, fold: int):

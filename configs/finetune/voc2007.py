@@ -14,7 +14,7 @@ at a tenth of the last layer's rate: --config.optimizer.rates="(('vision', 0.1),
 Variant: `:tiny` is four steps on synthetic data, of one label each.
 """
 
-from ssl_jax.config import call, variant_of
+from ssl_jax.config import call, choose
 from ssl_jax.data.sources.synthetic import SHAPES, SyntheticSource
 from ssl_jax.data.sources.tfds import TfdsSource
 from ssl_jax.evals.finetuned import SeveralClasses
@@ -39,8 +39,7 @@ ROTNET = {
 
 def get_config(variant: str = ""):
     """All of VOC 2007, or a variant."""
-    variant_of(variant, ("tiny",))
-    return {"": voc2007, "tiny": tiny}[variant]()
+    return choose(variant, voc2007, tiny)
 
 
 def voc2007():

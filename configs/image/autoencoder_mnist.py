@@ -20,7 +20,7 @@ the same at random initialisation: the code learns, and no layer beats raw pixel
     code   0.661 ± 0.003 (0.617 ± 0.006)
 """
 
-from ssl_jax.config import call, variant_of
+from ssl_jax.config import call, choose
 from ssl_jax.data.sources.idx import IdxSource
 from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.data.sources.tfds import TfdsSource
@@ -36,9 +36,7 @@ from ssl_jax.training.schedules import Cosine, Step
 
 def get_config(variant: str = ""):
     """Caffe's example, or a variant."""
-    variant_of(variant, ("denoising", "fashion", "tiny"))
-    runs = {"": mnist, "denoising": denoising, "fashion": fashion, "tiny": tiny}
-    return runs[variant]()
+    return choose(variant, mnist, denoising, fashion, tiny)
 
 
 def mnist():

@@ -21,7 +21,7 @@ one CPU core). Ten labels a class, against the same at random initialisation (ra
     block3 0.711 ± 0.013 (0.685 ± 0.021)    pool   0.664 ± 0.012 (0.575 ± 0.025)
 """
 
-from ssl_jax.config import call, variant_of
+from ssl_jax.config import call, choose
 from ssl_jax.data.sources.idx import IdxSource
 from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.data.sources.tfds import TfdsSource
@@ -39,8 +39,7 @@ from ssl_jax.training.schedules import Cosine, Step
 
 def get_config(variant: str = ""):
     """The paper's run, or a variant's."""
-    variant_of(variant, ("fashion", "tiny"))
-    return {"": imagenet, "fashion": fashion, "tiny": tiny}[variant]()
+    return choose(variant, imagenet, fashion, tiny)
 
 
 def imagenet():

@@ -24,7 +24,7 @@ plain sight, the probe says little):
     conv5_3 0.965 ± 0.033 (0.887 ± 0.018)    conv7_3 0.960 ± 0.022 (0.889 ± 0.021)
 """
 
-from ssl_jax.config import call, variant_of
+from ssl_jax.config import call, choose
 from ssl_jax.data.sources.arcade import ArcadeSource
 from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.data.sources.tfds import TfdsSource
@@ -41,8 +41,7 @@ from ssl_jax.training.schedules import Cosine, Step
 
 def get_config(variant: str = ""):
     """The paper's run, or a variant's."""
-    variant_of(variant, ("vgg", "arcade", "tiny"))
-    return {"": imagenet, "vgg": vgg, "arcade": arcade, "tiny": tiny}[variant]()
+    return choose(variant, imagenet, vgg, arcade, tiny)
 
 
 def imagenet():

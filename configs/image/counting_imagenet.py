@@ -21,7 +21,7 @@ probe gains nothing over random initialisation. Ten labels a class (raw pixels 0
     fc    0.648 ± 0.015 (0.658 ± 0.009)
 """
 
-from ssl_jax.config import call, variant_of
+from ssl_jax.config import call, choose
 from ssl_jax.data.sources.idx import IdxSource
 from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.data.sources.tfds import TfdsSource
@@ -39,8 +39,7 @@ from ssl_jax.training.schedules import Cosine, Step
 
 def get_config(variant: str = ""):
     """The paper's run, or a variant's."""
-    variant_of(variant, ("fashion", "tiny"))
-    return {"": imagenet, "fashion": fashion, "tiny": tiny}[variant]()
+    return choose(variant, imagenet, fashion, tiny)
 
 
 def imagenet():

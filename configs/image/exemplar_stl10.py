@@ -20,7 +20,7 @@ initialisation (raw pixels 0.705):
     conv3 0.727 ± 0.002 (0.711 ± 0.007)    fc    0.697 ± 0.009 (0.694 ± 0.009)
 """
 
-from ssl_jax.config import call, variant_of
+from ssl_jax.config import call, choose
 from ssl_jax.data.sources.idx import IdxSource
 from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.data.sources.tfds import TfdsSource
@@ -36,8 +36,7 @@ from ssl_jax.training.schedules import Cosine, Step
 
 def get_config(variant: str = ""):
     """The paper's run, or a variant's."""
-    variant_of(variant, ("fashion", "tiny"))
-    return {"": stl10, "fashion": fashion, "tiny": tiny}[variant]()
+    return choose(variant, stl10, fashion, tiny)
 
 
 def stl10():

@@ -26,7 +26,7 @@ with shuffled targets 0.324 ± 0.001. Ten labels a class, against the same at ra
 2.150 ± 0.000, control with shuffled targets 0.607 ± 0.007.
 """
 
-from ssl_jax.config import call, variant_of
+from ssl_jax.config import call, choose
 from ssl_jax.data.sources.arcade import ArcadeSource
 from ssl_jax.data.sources.idx import IdxSource
 from ssl_jax.data.sources.synthetic import SyntheticSource
@@ -50,9 +50,7 @@ GAMES = (
 
 def get_config(variant: str = ""):
     """The authors' inpainting run, or a variant's."""
-    variant_of(variant, ("features", "arcade", "fashion", "tiny"))
-    runs = {"": inpainting, "features": features, "arcade": arcade, "fashion": fashion}
-    return {**runs, "tiny": tiny}[variant]()
+    return choose(variant, inpainting, features, arcade, fashion, tiny)
 
 
 def inpainting():

@@ -17,7 +17,7 @@ the permutation among 100 is told 0.919 ± 0.009 of the time, control with shuff
     block3 0.719 ± 0.010 (0.706 ± 0.026)    pool   0.636 ± 0.015 (0.619 ± 0.016)
 """
 
-from ssl_jax.config import call, variant_of
+from ssl_jax.config import call, choose
 from ssl_jax.data.sources.idx import IdxSource
 from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.data.sources.tfds import TfdsSource
@@ -35,8 +35,7 @@ from ssl_jax.training.schedules import Cosine, Step
 
 def get_config(variant: str = ""):
     """The paper's run, or a variant's."""
-    variant_of(variant, ("fashion", "tiny"))
-    return {"": imagenet, "fashion": fashion, "tiny": tiny}[variant]()
+    return choose(variant, imagenet, fashion, tiny)
 
 
 def imagenet():

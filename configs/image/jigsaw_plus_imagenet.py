@@ -19,7 +19,7 @@ with shuffled targets 0.041 ± 0.003. Ten labels a class, against the same at ra
     block3 0.710 ± 0.010 (0.706 ± 0.026)    pool   0.644 ± 0.005 (0.619 ± 0.016)
 """
 
-from ssl_jax.config import call, variant_of
+from ssl_jax.config import call, choose
 from ssl_jax.data.sources.idx import IdxSource
 from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.data.sources.tfds import TfdsSource
@@ -37,8 +37,7 @@ from ssl_jax.training.schedules import Cosine, Step
 
 def get_config(variant: str = ""):
     """The paper's run, or a variant's."""
-    variant_of(variant, ("fashion", "tiny"))
-    return {"": imagenet, "fashion": fashion, "tiny": tiny}[variant]()
+    return choose(variant, imagenet, fashion, tiny)
 
 
 def imagenet():

@@ -16,7 +16,7 @@ initialisation (raw pixels 0.705): stem 0.713 ± 0.003 (0.688 ± 0.001), stage3 
 (0.638 ± 0.010), pool 0.499 ± 0.012 (0.276 ± 0.014).
 """
 
-from ssl_jax.config import call, variant_of
+from ssl_jax.config import call, choose
 from ssl_jax.data.sources.idx import IdxSource
 from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.data.sources.tfds import TfdsSource
@@ -34,8 +34,7 @@ from ssl_jax.training.schedules import Cosine
 
 def get_config(variant: str = ""):
     """The full-size run, or a variant's."""
-    variant_of(variant, ("fashion", "tiny"))
-    return {"": cifar10, "fashion": fashion, "tiny": tiny}[variant]()
+    return choose(variant, cifar10, fashion, tiny)
 
 
 def tasks(width: float, size: int, hidden: int, embedding: int):

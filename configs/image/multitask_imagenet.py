@@ -15,7 +15,7 @@ The heads, rates and the strength of the lasso are ours: the paper's are not all
 Variant: `:tiny` is four steps on synthetic data.
 """
 
-from ssl_jax.config import call, variant_of
+from ssl_jax.config import call, choose
 from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.data.sources.tfds import TfdsSource
 from ssl_jax.evals.linear import Linear
@@ -35,8 +35,7 @@ from ssl_jax.training.schedules import Cosine
 
 def get_config(variant: str = ""):
     """The full-size run, or a variant's."""
-    variant_of(variant, ("tiny",))
-    return {"": imagenet, "tiny": tiny}[variant]()
+    return choose(variant, imagenet, tiny)
 
 
 def trunk(units: tuple[int, ...], width: float = 1.0):

@@ -18,7 +18,7 @@ the side is told 0.635 ± 0.005 of the time, chance 0.125, control with shuffled
     block3 0.732 ± 0.005 (0.707 ± 0.022)    pool   0.663 ± 0.003 (0.629 ± 0.014)
 """
 
-from ssl_jax.config import call, variant_of
+from ssl_jax.config import call, choose
 from ssl_jax.data.sources.idx import IdxSource
 from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.data.sources.tfds import TfdsSource
@@ -36,8 +36,7 @@ from ssl_jax.training.schedules import Cosine
 
 def get_config(variant: str = ""):
     """The paper's run, or a variant's."""
-    variant_of(variant, ("fashion", "tiny"))
-    return {"": imagenet, "fashion": fashion, "tiny": tiny}[variant]()
+    return choose(variant, imagenet, fashion, tiny)
 
 
 def imagenet():

@@ -21,7 +21,7 @@ chance 0.25. Ten labels a class, against the same at random initialisation (raw 
 Three convolutions on block2, ten labels a class (`conv`): 0.700 ± 0.006 (0.657 ± 0.006).
 """
 
-from ssl_jax.config import call, variant_of
+from ssl_jax.config import call, choose
 from ssl_jax.data.sources.idx import IdxSource
 from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.data.sources.tfds import TfdsSource
@@ -38,8 +38,7 @@ from ssl_jax.training.schedules import Cosine, Step
 
 def get_config(variant: str = ""):
     """The paper's run, or a variant's."""
-    variant_of(variant, ("fashion", "tiny"))
-    return {"": cifar10, "fashion": fashion, "tiny": tiny}[variant]()
+    return choose(variant, cifar10, fashion, tiny)
 
 
 def cifar10():

@@ -10,7 +10,7 @@ measured. (Those are of classifiers on all labels; here a twentieth of the train
 Variant: `:tiny` is four steps on synthetic data.
 """
 
-from ssl_jax.config import call, variant_of
+from ssl_jax.config import call, choose
 from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.data.sources.tfds import TfdsSource
 from ssl_jax.evals.linear import Linear
@@ -37,8 +37,7 @@ ROTNET = {
 
 def get_config(variant: str = ""):
     """The authors' run, or a variant's."""
-    variant_of(variant, ("tiny",))
-    return {"": imagenet, "tiny": tiny}[variant]()
+    return choose(variant, imagenet, tiny)
 
 
 def imagenet():

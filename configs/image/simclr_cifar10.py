@@ -19,7 +19,7 @@ against the same at random initialisation (raw pixels 0.705):
     stage4 0.674 ± 0.015 (0.585 ± 0.009)    pool   0.580 ± 0.028 (0.309 ± 0.019)
 """
 
-from ssl_jax.config import call, variant_of
+from ssl_jax.config import call, choose
 from ssl_jax.data.sources.idx import IdxSource
 from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.data.sources.tfds import TfdsSource
@@ -41,8 +41,7 @@ from ssl_jax.training.schedules import Cosine
 
 def get_config(variant: str = ""):
     """The authors' run, or a variant's."""
-    variant_of(variant, ("fashion", "tiny"))
-    return {"": cifar10, "fashion": fashion, "tiny": tiny}[variant]()
+    return choose(variant, cifar10, fashion, tiny)
 
 
 def cifar10():

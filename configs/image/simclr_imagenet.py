@@ -16,7 +16,7 @@ Semi-Supervised Learners"): a head of three layers, of which the first is kept (
 data.
 """
 
-from ssl_jax.config import call, variant_of
+from ssl_jax.config import call, choose
 from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.data.sources.tfds import TfdsSource
 from ssl_jax.evals.knn import Knn
@@ -33,8 +33,7 @@ from ssl_jax.training.schedules import Cosine
 
 def get_config(variant: str = ""):
     """The paper's run, or a variant's."""
-    variant_of(variant, ("v2", "tiny"))
-    return {"": imagenet, "v2": second, "tiny": tiny}[variant]()
+    return choose(variant, imagenet, second, tiny)
 
 
 ROWS = 4096

@@ -26,7 +26,7 @@ differ in plain sight, the probe says little):
     conv3 0.995 ± 0.000 (0.984 ± 0.009)    conv5 0.995 ± 0.000 (0.949 ± 0.010)
 """
 
-from ssl_jax.config import call, variant_of
+from ssl_jax.config import call, choose
 from ssl_jax.data.sources.arcade import ArcadeSource
 from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.data.sources.tfds import TfdsSource
@@ -42,8 +42,7 @@ from ssl_jax.training.schedules import Cosine, Step
 
 def get_config(variant: str = ""):
     """The paper's run, or a variant's."""
-    variant_of(variant, ("arcade", "tiny"))
-    return {"": imagenet, "arcade": arcade, "tiny": tiny}[variant]()
+    return choose(variant, imagenet, arcade, tiny)
 
 
 def imagenet():

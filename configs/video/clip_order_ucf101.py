@@ -15,7 +15,7 @@ end of a round, where the screen is emptied or stands still. Of six other games,
 plays, nothing was learnt in 300 steps (one seed: 0.146): no moment there looks earlier than others.
 """
 
-from ssl_jax.config import call, variant_of
+from ssl_jax.config import call, choose
 from ssl_jax.data.sources.arcade import ArcadeSource
 from ssl_jax.data.sources.folder import FolderSource
 from ssl_jax.data.sources.synthetic import SyntheticSource
@@ -35,14 +35,19 @@ ONE_BLOCK = (1, 1, 1, 1)
 
 def get_config(variant: str = ""):
     """The paper's run, or a variant's."""
-    variant_of(variant, ("c3d", "r3d", "arcade", "tiny"))
-    if variant == "arcade":
-        return arcade()
-    if variant == "tiny":
-        return tiny()
-    split = call(ResNet3D, layers=ONE_BLOCK, split=True, split_shortcut=True)
-    whole = call(ResNet3D, layers=ONE_BLOCK)
-    return ucf101({"": split, "c3d": call(C3D), "r3d": whole}[variant])
+    return choose(variant, r2plus1d, c3d, r3d, arcade, tiny)
+
+
+def r2plus1d():
+    return ucf101(call(ResNet3D, layers=ONE_BLOCK, split=True, split_shortcut=True))
+
+
+def c3d():
+    return ucf101(call(C3D))
+
+
+def r3d():
+    return ucf101(call(ResNet3D, layers=ONE_BLOCK))
 
 
 def ucf101(trunk):

@@ -17,7 +17,7 @@ the game that is recognised: among films of one game R@10 is at chance (one seed
 0.006 (random 0.968 ± 0.033), fc6, shaped by the loss, 0.905 ± 0.044 (0.939 ± 0.026).
 """
 
-from ssl_jax.config import call, variant_of
+from ssl_jax.config import call, choose
 from ssl_jax.data.sources.arcade import ArcadeSource
 from ssl_jax.data.sources.folder import FolderSource
 from ssl_jax.data.sources.synthetic import SyntheticSource
@@ -36,8 +36,7 @@ from ssl_jax.training.schedules import Cosine, Step
 
 def get_config(variant: str = ""):
     """The paper's run, or a variant's."""
-    variant_of(variant, ("arcade", "tiny"))
-    return {"": ucf101, "arcade": arcade, "tiny": tiny}[variant]()
+    return choose(variant, ucf101, arcade, tiny)
 
 
 def trunk(**changes):

@@ -16,7 +16,7 @@ than at random initialisation (one seed: conv1 0.368 ± 0.079 against 0.353 ± 0
 the cut at the middle of the screen shows little of it.
 """
 
-from ssl_jax.config import call, variant_of
+from ssl_jax.config import call, choose
 from ssl_jax.data.sources.arcade import ArcadeSource
 from ssl_jax.data.sources.folder import FolderSource
 from ssl_jax.data.sources.synthetic import SyntheticSource
@@ -36,8 +36,7 @@ from ssl_jax.training.schedules import Cosine, Step
 
 def get_config(variant: str = ""):
     """The paper's run, or a variant's."""
-    variant_of(variant, ("arcade", "tiny"))
-    return {"": ucf101, "arcade": arcade, "tiny": tiny}[variant]()
+    return choose(variant, ucf101, arcade, tiny)
 
 
 def trunk(**changes):

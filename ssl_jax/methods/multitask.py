@@ -154,7 +154,7 @@ class Multitask(Method):
             own = frozen.of_method(task, self.of_task(frozen.variables, name))
             new = task.refresh(own, source, jax.random.fold_in(key, i))
             state = self._with_task(state, new.state, name)
-            params |= self._with_task({}, {"params": new.params}, name).get("params", {})
+            params |= self._with_task({}, {"params": new.params}, name)["params"]
         return Refreshed(state, params)
 
     def times(self, record: Record, stream: str, count: int) -> Sequence[float]:
