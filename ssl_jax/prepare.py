@@ -26,6 +26,7 @@ import threading
 
 from ssl_jax.data import paths, shards
 from ssl_jax.data.media import Limits
+from ssl_jax.data.shard_format import FORMAT
 from ssl_jax.data.sources.folder import FolderSource
 
 FILES_A_SHARD = 64  # if no number of shards is asked for
@@ -151,7 +152,7 @@ def _content(reports: list[dict], source: FolderSource, options: shards.Options)
         splits.update(report["records_by_split"])
     counts = ("records", "records_with_audio", "frames", "seconds")
     return {
-        "format": shards.FORMAT,
+        "format": FORMAT,
         "options": dataclasses.asdict(options),
         "label_names": source.label_names,
         "files": len({item.path for item in source.items}),

@@ -291,7 +291,7 @@ def test_no_frames_and_no_sound(folder, tmp_path):
     sound = FolderSource(str(tmp_path))[0]
     with pytest.raises(MediaError, match=r"film\.mp4: has 0 frames, 1 are needed"):
         sound.need_frames()
-    with pytest.raises(MediaError, match=r"silent\.mp4: has no sound"):
+    with pytest.raises(MediaError, match=r"silent\.mp4: has no audio"):
         FolderSource(str(folder))[
             source_number(FolderSource(str(folder)), "silent.mp4")
         ].need_audio()

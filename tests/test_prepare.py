@@ -1,5 +1,6 @@
 """Shards of real films: what is in them, that it fits the films, that a run can be killed."""
 
+import dataclasses
 import json
 import os
 import pickle
@@ -18,7 +19,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ssl_jax import prepare
-from ssl_jax.data import flac, image, motion, sampling, shards, shots
+from ssl_jax.data import flac, image, sampling, shards, shots
+from ssl_jax.data.flow import flow_from_bytes, flow_of, flow_to_bytes
 from ssl_jax.data.record import Caption, MediaError
 from ssl_jax.data.sources.array_record import ArrayRecordSource
 from ssl_jax.data.sources.folder import FolderSource
@@ -193,22 +195,29 @@ def test_motion_and_flow(whole):
     assert energy.shape == (69,)
     np.testing.assert_allclose(energy, sampling.frame_motion(frames), atol=0.5)
     assert energy.argmax() == 29  # the cut
-    flow = record.extra["flow"]([10, 68, 7, 8])
+    numbers = [10, 68, 7, 8]
+    flow = flow_of(record, numbers)
     assert flow.shape == (4, 48, 80, 2)
+    assert np.array_equal(flow, record.extra["flow"](numbers))
     middle = np.median(flow[:, 8:-8, 16:-16].reshape(4, -1, 2), axis=1)
     np.testing.assert_allclose(middle, [[-1, 0]] * 4, atol=0.4)  # the window moves to the right
-    np.testing.assert_allclose(flow[0], motion.optical_flow(frames[[10, 11]])[0], atol=1)
+    computed = flow_of(dataclasses.replace(record, extra={}), numbers)
+    step = 2 * record.extra["flow_bound"] / 255
+    assert np.median(np.abs(flow - computed)) <= step
+    np.testing.assert_allclose(flow, computed, atol=1)
     assert record.extra["flow_motion"].shape == (69,)
     with pytest.raises(MediaError, match="flow 69 was asked for, it has 69"):
         record.extra["flow"]([69])
+    with pytest.raises(MediaError, match="has 70 frames, 71 are needed"):
+        flow_of(record, [69])
 
 
 def test_flow_as_bytes():
-    levels = motion.flow_to_bytes(np.array([0.0, 1, -1, 20, 30, -20, -25]), 20.0)
+    levels = flow_to_bytes(np.array([0.0, 1, -1, 20, 30, -20, -25]), 20.0)
     assert levels.tolist() == [128, 134, 121, 255, 255, 0, 0]
-    assert motion.flow_from_bytes(np.array([128], np.uint8), 20.0)[0] == 0
+    assert flow_from_bytes(np.array([128], np.uint8), 20.0)[0] == 0
     values = np.linspace(-5, 5, 101)
-    back = motion.flow_from_bytes(motion.flow_to_bytes(values, 5.0), 5.0)
+    back = flow_from_bytes(flow_to_bytes(values, 5.0), 5.0)
     np.testing.assert_allclose(back, values, atol=10 / 255)
 
 

@@ -101,10 +101,12 @@ class TrainDataset:
         # One generator, reset for each row: making one takes longer than copying a small image.
         bits = np.random.SFC64(0)
         rng = np.random.Generator(bits)
+        row = {"state": None}
+        fresh = {"bit_generator": "SFC64", "state": row, "has_uint32": 0, "uinteger": 0}
         source, views = self.source, self.views
         examples, failed = [], []
-        for index, row_words in zip(order, words.reshape(-1, 4)[own], strict=True):
-            bits.state = _sfc64_state(row_words)
+        for index, row["state"] in zip(order, words.reshape(-1, 4)[own], strict=True):
+            bits.state = fresh
             record = None
             try:  # as `made` does; one more call per row would be felt
                 record = source[index]
@@ -129,10 +131,6 @@ class TrainDataset:
             except MediaError as error:
                 failed.append(str(error))
         raise MediaError(f"{failed[-1]} ({ATTEMPTS + 1} records in a row failed)")
-
-
-def _sfc64_state(words: np.ndarray) -> dict:
-    return {"bit_generator": "SFC64", "state": {"state": words}, "has_uint32": 0, "uinteger": 0}
 
 
 def train_dataset(

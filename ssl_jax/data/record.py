@@ -1,4 +1,4 @@
-"""What a source yields: one film, picture or sound, of which nothing is decoded yet."""
+"""What a source yields: one video, image or audio file, of which nothing is decoded yet."""
 
 import dataclasses
 import math
@@ -23,23 +23,24 @@ class Caption:
     language: str = "en"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(eq=False)  # not frozen: that takes three times as long to make
 class Record:
-    """One film, picture (a film of one frame) or sound. Reading a field decodes nothing.
+    """One video, image (a video of one frame) or audio track. Reading a field decodes nothing.
 
     Attributes:
-      name: what a person calls it: a path, or a set's name and number. Errors name it.
+      name: what a person calls it: a path, or a data set's name and number. Errors name it.
       index: its place in its source.
-      num_frames: 0 for a sound without pictures.
-      fps: mean frames per second; 1 for a picture.
+      num_frames: 0 for audio without frames.
+      fps: mean frames per second; 1 for an image.
       times: when each frame appears, in seconds, ascending; None: frame k at k / fps.
-      frames: decodes the asked frames, in the asked order, repeats allowed.
+      frames: decodes the frames of these numbers, in this order, repeats allowed.
       audio: decodes the mono wave from one second to another, `round((to - from) * sample_rate)`
-        samples; None if there is no sound track. Times share their zero with `frames`.
-      sample_rate: of `audio`, in Hz; 0 without sound.
+        samples; None if there is no audio. Times share their zero with `frames`.
+      sample_rate: of `audio`, in Hz; 0 without audio.
       duration: seconds.
+      captions: texts, each with the seconds that it belongs to.
       label: class number, -1 if there is none.
-      extra: masks, boxes, split, ... whatever a source knows beyond.
+      extra: masks, boxes, split, ... whatever else a source knows; `annotations` reads it.
     """
 
     name: str
@@ -55,38 +56,6 @@ class Record:
     label: int = -1
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
-    def __init__(
-        self,
-        name: str,
-        index: int,
-        num_frames: int,
-        fps: float,
-        times: np.ndarray | None = None,
-        frames: Callable | None = None,
-        audio: Callable | None = None,
-        sample_rate: int = 0,
-        duration: float = 0.0,
-        captions: tuple[Caption, ...] = (),
-        label: int = -1,
-        extra: Mapping[str, Any] | None = None,
-    ):
-        # What dataclasses would write for a frozen class sets each field by a call of its own: it
-        # takes three times as long, more than copying a small picture does.
-        self.__dict__.update(
-            name=name,
-            index=index,
-            num_frames=num_frames,
-            fps=fps,
-            times=times,
-            frames=frames,
-            audio=audio,
-            sample_rate=sample_rate,
-            duration=duration,
-            captions=captions,
-            label=label,
-            extra={} if extra is None else extra,
-        )
-
     def frame_at(self, seconds: float) -> int:
         """The frame that is seen at a time; the first before it, the last after the end."""
         if self.times is None:
@@ -96,7 +65,7 @@ class Record:
         return min(max(number, 0), self.num_frames - 1)
 
     def time_of(self, number: int) -> float:
-        """When a frame appears, in seconds; `frame_at` is the way back."""
+        """When a frame appears, in seconds; the inverse of `frame_at`."""
         return number / self.fps if self.times is None else float(self.times[number])
 
     def need_frames(self, count: int = 1) -> Callable[[Sequence[int] | np.ndarray], np.ndarray]:
@@ -106,14 +75,22 @@ class Record:
         return self.frames
 
     def need_audio(self, seconds: float = 0.0) -> Callable[[float, float], np.ndarray]:
-        """`audio`, or MediaError if there is no sound or it is shorter than `seconds`."""
+        """`audio`, or MediaError if there is none or it is shorter than `seconds`."""
         if self.audio is None:
-            raise MediaError(f"{self.name}: has no sound")
+            raise MediaError(f"{self.name}: has no audio")
         if self.duration < seconds:
             raise MediaError(
-                f"{self.name}: lasts {self.duration:.2f} s, sound of {seconds:.2f} s is needed"
+                f"{self.name}: lasts {self.duration:.2f} s, {seconds:.2f} s of audio are needed"
             )
         return self.audio
+
+    def need_captions(self, count: int = 1) -> tuple[Caption, ...]:
+        """`captions`, or MediaError if there are fewer than `count`."""
+        if not self.captions:
+            raise MediaError(f"{self.name}: has no captions")
+        if len(self.captions) < count:
+            raise MediaError(f"{self.name}: has {len(self.captions)} captions, {count} are needed")
+        return self.captions
 
 
 @runtime_checkable

@@ -1,15 +1,6 @@
-"""Shards: films, sounds and pictures laid down so that any frame and any second is at hand at once.
+"""Writes shards: videos, audio and images stored so that any frame and second is quick to read.
 
-A shard is an ArrayRecord file. For every film (or part of one that the manifest lists) it holds,
-one after another and each an entry of its own:
-  1. blocks of FRAMES frames, each frame a JPEG; with flow, after each a block of flow that leads
-     to these frames, each frame's a grey JPEG, u above v (the film's first frame has none);
-  2. blocks of one second of sound, 16-bit PCM or the same as FLAC, reaching MARGIN seconds beyond
-     the pictures;
-  3. for every shot of it a header: what `Record` says of it and where its blocks begin.
-The last entry of a shard is its index: the headers' places and what is needed to choose among them.
-
-An entry is a list of byte strings (`pack`). The same films give the same bytes on every machine.
+`shard_format` says what a shard holds. The same videos give the same bytes on every machine.
 """
 
 import dataclasses
@@ -18,21 +9,19 @@ import itertools
 import json
 import math
 import os
-import struct
 from collections.abc import Iterator
 
 import numpy as np
 from jaxtyping import UInt8
 
-from ssl_jax.data import decode, flac, image, motion, paths, shots
+from ssl_jax.data import decode, flac, image, paths, shots
+from ssl_jax.data.flow import SMALLEST, flow_magnitude, flow_to_bytes, optical_flow
 from ssl_jax.data.media import Limits
 from ssl_jax.data.record import Caption, MediaError
 from ssl_jax.data.sampling import frame_motion
+from ssl_jax.data.shard_format import FORMAT, FRAMES, MARGIN, pack
 from ssl_jax.data.sources import folder
 
-FORMAT = 3
-FRAMES = 8  # in a block: a clip of 16 touches three of them, a single frame drags few along
-MARGIN = 2.0  # seconds of sound kept before and after the pictures, for windows around a frame
 FLOW_QUALITY = 95  # of its JPEGs: their error is then about one of the 255 levels
 AUDIO = ("pcm", "flac")
 
@@ -81,21 +70,6 @@ class Job:
     options: Options
     limits: Limits
     file: str
-
-
-def pack(parts: list[bytes]) -> bytes:
-    """The number of parts, their lengths (uint32, little endian), the parts."""
-    return struct.pack(f"<{len(parts) + 1}I", len(parts), *map(len, parts)) + b"".join(parts)
-
-
-def unpack(data: bytes) -> list[bytes]:
-    """What `pack` was given. ValueError if it cannot be."""
-    if len(data) < 4 or len(data) < 4 + 4 * (count := struct.unpack_from("<I", data)[0]):
-        raise ValueError("an entry is cut off")
-    ends = 4 + 4 * count + np.cumsum([0, *struct.unpack_from(f"<{count}I", data, 4)])
-    if ends[-1] != len(data):
-        raise ValueError(f"an entry has {len(data)} bytes, its head says {ends[-1]}")
-    return [data[a:b] for a, b in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)]
 
 
 # One shard ---------------------------------------------------------------------------------------
@@ -305,11 +279,11 @@ def _write_frames(shard: _Shard, film: _Film, options: Options) -> tuple[dict, l
         lines.append(shots.brightest_lines(frames))
         moves.append(frame_motion(pairs))
         if options.flow:
-            if min(frames.shape[1:3]) < 16:
+            if min(frames.shape[1:3]) < SMALLEST:
                 raise MediaError(f"{film.media.path}: frames are too small for optical flow")
-            flow = motion.optical_flow(pairs)
-            flow_moves.append(motion.flow_magnitude(flow))
-            levels = motion.flow_to_bytes(flow, options.flow_bound)
+            flow = optical_flow(pairs)
+            flow_moves.append(flow_magnitude(flow))
+            levels = flow_to_bytes(flow, options.flow_bound)
             parts = [np.concatenate([f[..., 0], f[..., 1]]) for f in levels]
             flows = [_jpeg(part, [cv2.IMWRITE_JPEG_QUALITY, FLOW_QUALITY]) for part in parts]
             shard.write([b""] * (len(frames) - len(flows)) + flows)

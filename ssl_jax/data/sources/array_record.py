@@ -10,9 +10,11 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from ssl_jax.data import flac, motion, paths, shards
+from ssl_jax.data import flac, paths
+from ssl_jax.data.flow import flow_from_bytes
 from ssl_jax.data.media import errors_name
 from ssl_jax.data.record import Caption, MediaError, Record
+from ssl_jax.data.shard_format import FORMAT, FRAMES, MARGIN, unpack
 
 KINDS = ("video", "image", "audio")
 
@@ -34,7 +36,7 @@ class ArrayRecordSource:
       flow: where flow was prepared, a function like `frames` of float32 (n, h, w, 2): number k is
         the motion from frame k to k + 1 in pixels (u to the right, v down), there are t - 1;
       flow_bound: what flow was cut to, in pixels; 2 flow_bound / 255 is its finest step;
-      flow_motion: float32 (t - 1), `motion.flow_magnitude` of it.
+      flow_motion: float32 (t - 1), `flow.flow_magnitude` of it.
 
     Attributes:
       paths: the prepared folders, of this machine or gs://bucket/folder (with gcsfs installed).
@@ -142,7 +144,7 @@ class _Stored:
             if picture is None:
                 raise MediaError(f"{self.name}: flow {number} cannot be decoded")
             target[...] = picture.reshape(2, height, width).transpose(1, 2, 0)
-        return motion.flow_from_bytes(levels, self.info["flow_bound"])
+        return flow_from_bytes(levels, self.info["flow_bound"])
 
     def audio(self, start: float | int, stop: float | int) -> Float32[np.ndarray, "s"]:
         rate, samples = self.info["sample_rate"], self.info["samples"]
@@ -151,7 +153,7 @@ class _Stored:
         if not 0 <= begin <= begin + count <= samples:
             raise MediaError(
                 f"{self.name}: sound from {start:.2f} s to {stop:.2f} s was asked for, it lasts "
-                f"{self.info['duration']:.2f} s and {shards.MARGIN:.0f} s are kept around the film"
+                f"{self.info['duration']:.2f} s and {MARGIN:.0f} s are kept around the film"
             )
         first, last = begin // rate, -(-(begin + count) // rate)
         entries = range(first, last)
@@ -180,7 +182,7 @@ class _Stored:
         kinds = 2 if self.info["flow_bound"] else 1  # blocks of flow lie between those of frames
         blocks = collections.defaultdict(set)
         for number in numbers:
-            block, place = divmod(self.info["first_frame"] + number, shards.FRAMES)
+            block, place = divmod(self.info["first_frame"] + number, FRAMES)
             blocks[block].add((number, place))
         entries = [self.info["first_block"] + kinds * block + flow for block in blocks]
         parts = self.shard.read(entries)
@@ -201,7 +203,7 @@ class _Shard:
 
     def read(self, entries: Sequence[int]) -> list[list[bytes]]:
         try:
-            return [shards.unpack(self.reader[self.first + entry]) for entry in entries]
+            return [unpack(self.reader[self.first + entry]) for entry in entries]
         except (ValueError, RuntimeError, IndexError, OSError) as error:
             reason = (str(error).splitlines() or [""])[0]
             raise MediaError(f"{self.file}: is damaged ({reason}); prepare it anew") from error
@@ -234,7 +236,7 @@ def _open(folders: tuple[str, ...]) -> _Opened:
             shard = _Shard(file, reader, first)
             first += count
             index = json.loads(shard.read([count - 1])[0][0])
-            if index.pop("format") != shards.FORMAT:
+            if index.pop("format") != FORMAT:
                 raise ValueError(f"{file}: was made by another version; prepare it anew")
             for row in zip(*index.values(), strict=True):
                 line = dict(zip(index, row, strict=True))
