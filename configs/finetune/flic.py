@@ -1,17 +1,22 @@
 """Fine-tuning on FLIC: where are a person's joints? Coordinates by regression, as in DeepPose.
 
-    python -m ssl_jax.train --config=configs/finetune/flic.py --workdir=runs/flic
+    python -m ssl_jax.train --config=finetune/flic.py --workdir=runs/flic \
+        --config.init_from=runs/opn
 
-Without --config.init_from=runs/opn, a run of configs/video/order_prediction_ucf101.py, it trains
-from scratch. Data: TFDS `flic`, prepared as array_record. Cost: 40,000 steps of 64 pictures, not
-measured. The papers cut out the person first; here the network sees whole pictures, stretched to a
-square. The schedule is ours. Ours: not measured.
+runs/opn is a run of video/order_prediction_ucf101.py; without init_from it trains from scratch.
+
+Data: TFDS `flic`, prepared as array_record.
+Cost: 40,000 steps of 64 images, not measured. The schedule is ours.
+Differs from the papers: they crop the person first; here the network sees whole images, stretched
+to a square.
 
 Variant: `:tiny` is four steps on synthetic data.
+
+Ours: not measured.
 """
 
+from ssl_jax import presets
 from ssl_jax.config import call, choose
-from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.data.sources.tfds import TfdsSource
 from ssl_jax.evals.finetuned import Pose
 from ssl_jax.experiment import Experiment
@@ -73,25 +78,17 @@ def flic():
 
 
 def tiny():
-    train = call(SyntheticSource, size=24, frames=1, height=24, width=32)
-    test = call(SyntheticSource, size=16, frames=1, height=24, width=32, seed=1)
-    return call(
-        Experiment,
-        source=train,
-        method=call(
-            Finetune,
-            task=call(Joints, joints=2),
-            vision=call(NIN, blocks=3, width=0.05),
-            height=16,
-            width=16,
-            crop=16,
-            flip=0.0,
-            pool="flat",
-            layer="block3",
-        ),
-        optimizer=call(Optimizer, name="sgd", learning_rate=0.01),
-        steps=4,
-        batch_size=8,
-        eval_batch_size=8,
-        evaluators={"test": call(Pose, test=test, scale="torso", torso=(0, 1))},
+    train, test = presets.synthetic(24, 32)
+    method = call(
+        Finetune,
+        task=call(Joints, joints=2),
+        vision=call(NIN, blocks=3, width=0.05),
+        height=16,
+        width=16,
+        crop=16,
+        flip=0.0,
+        pool="flat",
+        layer="block3",
     )
+    evaluators = {"test": call(Pose, test=test, scale="torso", torso=(0, 1))}
+    return presets.tiny(method, (train, test), evaluators=evaluators)

@@ -1,30 +1,35 @@
 """Fine-tuning on UCF101 or HMDB51 from the lists they come with: which of 101 (51) actions?
 
-    python -m ssl_jax.train --config=configs/finetune/ucf101.py --workdir=runs/ucf101
+    python -m ssl_jax.train --config=finetune/ucf101.py --workdir=runs/ucf101 \
+        --config.init_from=runs/clip_order
 
-Without --config.init_from=runs/clip_order, a run of configs/video/clip_order_ucf101.py, it trains
-from scratch. Data: the films in data/ucf101/UCF-101 and the lists beside them in
-data/ucf101/ucfTrainTestlist, both as distributed. Cost: 150 epochs, not measured. Report the three
-folds and their mean.
+runs/clip_order is a run of video/clip_order_ucf101.py; without init_from it trains from scratch.
+Report the three folds and their mean.
 
-Paper (clip order, R(2+1)D): UCF101 72.4 %, HMDB51 30.9 %, means over folds. It holds 800 training
-films out (HMDB51: 400), some of the same people as others that train, and keeps the best epoch;
-here all films train and the last step counts. Ours: not measured.
+Data: the videos in data/ucf101/UCF-101 and the lists beside them in data/ucf101/ucfTrainTestlist,
+both as distributed.
+Cost: 150 epochs, not measured.
+Paper (clip order, R(2+1)D): UCF101 72.4 %, HMDB51 30.9 %, means over folds.
+Differs from the paper: it holds out 800 training videos (HMDB51: 400), some of the same people as
+others that it trains on, and keeps the best epoch; here all videos train and the last step counts.
 
 Variants: `:split2`, `:split3` are the other folds; `:hmdb51` is fold 1 of HMDB51 (data/hmdb51/films
 and data/hmdb51/lists; its other folds by --config.source.fold=2 and
 --config.evaluators.test.test.fold=2). `:frames` and `:differences` are the two streams of Cross and
-Learn, from the convolutions of a run of configs/video/cross_and_learn_ucf101.py, tested on 25
-frames of ten crops each (paper, frames: 58.7 %; its colour jitter turns hues further); then
+Learn, from the convolutions of a run of video/cross_and_learn_ucf101.py, tested on 25 frames of ten
+crops each (paper, frames: 58.7 %; its colour jitter shifts hues further); then
 
     python -m ssl_jax.fuse runs/frames runs/differences
 
 `:tiny` is four steps on synthetic data.
+
+Ours: not measured.
 """
 
+from ssl_jax import presets
 from ssl_jax.config import call, choose
 from ssl_jax.data.sources.folder import FolderSource
-from ssl_jax.data.sources.synthetic import SHAPES, SyntheticSource
+from ssl_jax.data.sources.synthetic import SHAPES
 from ssl_jax.evals.finetuned import Classification
 from ssl_jax.experiment import Experiment
 from ssl_jax.methods.finetune import Finetune
@@ -66,8 +71,8 @@ def differences():
     return stream("differences")
 
 
-def films(name: str, fold: int):
-    """Training and test source, the number of classes and of training films."""
+def videos(name: str, fold: int):
+    """Training and test source, the number of classes and of training videos."""
     data = {
         "ucf101": {"path": "data/ucf101/UCF-101", "lists": "../ucfTrainTestlist"},
         "hmdb51": {"path": "data/hmdb51/films", "lists": "../lists"},
@@ -81,7 +86,7 @@ def films(name: str, fold: int):
 
 
 def clips(name: str, fold: int):
-    train, test, classes, count = films(name, fold)
+    train, test, classes, count = videos(name, fold)
     return call(
         Experiment,
         source=train,
@@ -103,8 +108,8 @@ def clips(name: str, fold: int):
 
 
 def stream(variant: str):
-    """One of two streams: CaffeNet's convolutions, with dense layers drawn anew."""
-    train, test, classes, count = films("ucf101", 1)
+    """One of two streams: CaffeNet's convolutions with new dense layers."""
+    train, test, classes, count = videos("ucf101", 1)
     trunk = call(
         AlexNet,
         normed=CONVS,
@@ -148,27 +153,21 @@ def stream(variant: str):
 
 
 def tiny():
-    train = call(SyntheticSource, size=24, frames=8, height=24, width=32)
-    test = call(SyntheticSource, size=16, frames=8, height=24, width=32, seed=1)
-    return call(
-        Experiment,
-        source=train,
-        method=call(
-            Finetune,
-            task=call(OneLabel, classes=len(SHAPES)),
-            vision=call(ResNet3D, layers=ONE_BLOCK, split=True, width=0.0625),
-            frames=4,
-            height=18,
-            width=24,
-            crop=16,
-            hidden=(8,),
-            dropout=0.1,
-        ),
-        optimizer=call(
-            Optimizer, name="sgd", learning_rate=0.01, rates=(("vision", 0.1),), weight_decay=5e-4
-        ),
-        steps=4,
-        batch_size=8,
-        eval_batch_size=8,
+    train, test = presets.synthetic(24, 32, frames=8)
+    method = call(
+        Finetune,
+        task=call(OneLabel, classes=len(SHAPES)),
+        vision=call(ResNet3D, layers=ONE_BLOCK, split=True, width=0.0625),
+        frames=4,
+        height=18,
+        width=24,
+        crop=16,
+        hidden=(8,),
+        dropout=0.1,
+    )
+    return presets.tiny(
+        method,
+        (train, test),
+        optimizer=call(Optimizer, name="sgd", learning_rate=0.01, rates=(("vision", 0.1),)),
         evaluators={"test": call(Classification, test=test, clips=3)},
     )
