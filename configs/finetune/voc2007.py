@@ -1,21 +1,26 @@
-"""Fine-tuning a rotation trunk on VOC 2007: which of 20 classes does a picture show?
+"""Fine-tuning a rotation trunk on VOC 2007: which of 20 classes does an image show?
 
-    python -m ssl_jax.train --config=configs/finetune/voc2007.py --workdir=runs/voc2007
+    python -m ssl_jax.train --config=finetune/voc2007.py --workdir=runs/voc2007 \
+        --config.init_from=runs/rotation
 
-Without --config.init_from=runs/rotation, a run of configs/image/rotation_imagenet.py, it trains
-from scratch. Data: TFDS `voc/2007`, prepared as array_record; trained on train and validation.
-Cost: 80,000 steps of 16 pictures, not measured. Classes that are shown only badly are negatives in
-training and do not count in the test. Papers report the average precision at eleven recalls
-(`test/sigmoid/eleven`) or the area (`test/sigmoid`). Ours: not measured.
-
+runs/rotation is a run of image/rotation_imagenet.py; without init_from it trains from scratch.
 Only the last layer: --config.optimizer.freeze="('vision',)" --config.method.still=True. The trunk
 at a tenth of the last layer's rate: --config.optimizer.rates="(('vision', 0.1),)".
 
-Variant: `:tiny` is four steps on synthetic data, of one label each.
+Data: TFDS `voc/2007`, prepared as array_record; trained on train and validation. Classes that are
+only shown as difficult are negatives in training and do not count in the test.
+Cost: 80,000 steps of 16 images, not measured.
+Papers report the average precision at eleven recalls (`test/sigmoid/eleven`) or the area under the
+curve (`test/sigmoid`).
+
+Variant: `:tiny` is four steps on synthetic data, with one label each.
+
+Ours: not measured.
 """
 
+from ssl_jax import presets
 from ssl_jax.config import call, choose
-from ssl_jax.data.sources.synthetic import SHAPES, SyntheticSource
+from ssl_jax.data.sources.synthetic import SHAPES
 from ssl_jax.data.sources.tfds import TfdsSource
 from ssl_jax.evals.finetuned import SeveralClasses
 from ssl_jax.experiment import Experiment
@@ -74,26 +79,17 @@ def voc2007():
 
 
 def tiny():
-    train = call(SyntheticSource, size=24, frames=1, height=40, width=40)
-    test = call(SyntheticSource, size=24, frames=1, height=40, width=40, seed=1)
-    narrow = call(AlexNet, **ROTNET, conv1_stride=1, width=0.05, fc6=256, fc7=256)
-    return call(
-        Experiment,
-        source=train,
-        method=call(
-            Finetune,
-            task=call(SeveralLabels, classes=len(SHAPES)),
-            vision=narrow,
-            height=44,
-            width=44,
-            crop=40,
-            area=(0.5, 1.0),
-            crops=10,
-            dropout=0.1,
-        ),
-        optimizer=call(Optimizer, name="sgd", learning_rate=0.01),
-        steps=4,
-        batch_size=8,
-        eval_batch_size=8,
-        evaluators={"test": call(SeveralClasses, test=test, clips=10)},
+    train, test = presets.synthetic(40)
+    method = call(
+        Finetune,
+        task=call(SeveralLabels, classes=len(SHAPES)),
+        vision=call(AlexNet, **ROTNET, conv1_stride=1, width=0.05, fc6=256, fc7=256),
+        height=44,
+        width=44,
+        crop=40,
+        area=(0.5, 1.0),
+        crops=10,
+        dropout=0.1,
     )
+    evaluators = {"test": call(SeveralClasses, test=test, clips=10)}
+    return presets.tiny(method, (train, test), evaluators=evaluators)
