@@ -1,17 +1,17 @@
 """Benchmarks: python -m ssl_jax.benchmark [--only=input,...]
 
-Each compares this library with others, or with a plain loop that does the same, in one run and by
-turns, so the ratios hold on a busy machine too.
+Each compares this library with others, or with a plain loop that does the same, in one process and
+in turns, so that the ratios hold on a busy machine too.
 """
 
-import argparse
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from ssl_jax.benchmarks.augment import Augment
 from ssl_jax.benchmarks.evals import Evals
 from ssl_jax.benchmarks.input import Input
+from ssl_jax.command import arguments_of, enter, parser_of
+from ssl_jax.config import ConfigError
 
 
 @runtime_checkable
@@ -35,21 +35,19 @@ def table(rows: list[tuple[str, float]]) -> str:
     return "\n".join(f"{name.ljust(width)}  {value:12,.3f}" for name, value in rows)
 
 
-def main(argv: list[str], benchmarks: Mapping[str, Benchmark] = BENCHMARKS) -> int:
-    """Runs the benchmarks that `argv` asks for; the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m ssl_jax.benchmark")
+def main(argv: Sequence[str], benchmarks: Mapping[str, Benchmark] = BENCHMARKS) -> None:
+    """Runs the benchmarks that the command line names and prints their tables."""
     known = ",".join(benchmarks)
-    parser.add_argument("--only", default=known, help=f"some of {known}, by commas")
-    names = [name for name in parser.parse_args(argv).only.split(",") if name]
+    parser = parser_of("benchmark", __doc__)
+    parser.add_argument("--only", default=known, help=f"some of {known}, separated by commas")
+    names = [name for name in arguments_of(parser, argv).only.split(",") if name]
     unknown = [name for name in names if name not in benchmarks]
     if unknown or not names:
         wrong = unknown[0] if unknown else ""
-        print(f"ssl_jax: no benchmark '{wrong}'; there is {known}", file=sys.stderr)
-        return 2
+        raise ConfigError(f"no benchmark '{wrong}'; there is {known}")
     for name in names:
         print(f"{name}\n{table(list(benchmarks[name].rows()))}", flush=True)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    enter(main, "benchmark")

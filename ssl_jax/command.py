@@ -1,9 +1,10 @@
-"""The command line of `python -m ssl_jax.train`, `evaluate` and `cluster`.
+"""What all commands share: arguments, and the one line that a mistake costs.
 
-    --config=FILE[:variant]  --workdir=DIR  [--config.x.y=value ...]
-    [--distributed [--coordinator=HOST:PORT --num_processes=N --process_id=I]]
+    python -m ssl_jax.train --config=FILE[:variant] --workdir=DIR [--config.x.y=value ...]
+        [--distributed [--coordinator=HOST:PORT --num_processes=N --process_id=I]]
 
-A mistake of the user costs one line on stderr and exit code 2, never a traceback.
+A mistake is known by the error's class (ConfigError, MediaError): it ends with one line on stderr
+and exit code 2. Any other exception is a bug and keeps its traceback.
 """
 
 import argparse
@@ -26,13 +27,21 @@ from ssl_jax import config as configs
 from ssl_jax.config import ConfigError
 from ssl_jax.data.record import MediaError
 from ssl_jax.devices.hosts import Cluster
-from ssl_jax.training.checkpoint import SaveError
-from ssl_jax.training.stop import Interrupted
+from ssl_jax.launching.exit_codes import (
+    BY_CTRL_C,
+    DIVERGED,
+    DONE,
+    FAILED,
+    MISTAKE,
+    RESUME,
+    TRY_AGAIN,
+)
+from ssl_jax.training.stop import Interrupted, SaveError
 
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """What the user asked for, the overrides already applied to the config."""
+    """What the user asked for, with the overrides applied to the config."""
 
     config: ConfigDict
     workdir: str
@@ -42,84 +51,82 @@ class Arguments:
     cluster: Cluster | None = None
 
 
-DONE, MISTAKE, DIVERGED, TRY_AGAIN, BY_CTRL_C = 0, 2, 3, 4, 130
+def run(main: Callable[[Arguments], None], program: str) -> NoReturn:
+    """`enter` for the commands that take a config; joins the other processes if there are any."""
+
+    def with_others(argv: Sequence[str]) -> None:
+        arguments = parse(program, argv)
+        if not arguments.cluster:
+            return main(arguments)
+        try:
+            arguments.cluster.join()
+            main(arguments)
+        except (KeyboardInterrupt, Exception) as error:
+            code = report(error, program, several=True)
+            if isinstance(error, Interrupted | FloatingPointError):  # all processes end like this
+                sys.exit(code)
+            # An orderly end would first wait for the others, who wait for this one.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+    enter(with_others, program)
 
 
-def run(main: Callable[[Arguments], None], program: str) -> None:
-    """Parses, joins the other processes if told to, calls `main`, and turns errors into one line.
+def enter(main: Callable[[Sequence[str]], int | None], program: str) -> NoReturn:
+    """Calls `main` with the arguments after `python -m ssl_jax.PROGRAM` and ends the process.
 
-    Exit codes: 0 done, or saved on SIGTERM; 2 a mistake in the arguments, config or data;
-    3 training diverged; 4 the same command may well go on (the disk was full, another process was
-    lost); 130 stopped by Ctrl-C; 1 anything else, with a traceback.
-
-    One of several processes that fails ends at once, so that the others see it, too.
+    The exit code is what `main` returns (None: 0), or that of its error; see `exit_codes`.
     """
     flags.FLAGS.mark_as_parsed()  # grain and orbax read absl flags of their own
     logging.set_verbosity(logging.WARNING)
     _quieten_failed_saves()
-    among_several = False
     try:
-        arguments = parse(program, sys.argv[1:])
-        if arguments.cluster:
-            among_several = True
-            arguments.cluster.join()
-        main(arguments)
-    except KeyboardInterrupt as error:
-        code = BY_CTRL_C if getattr(error, "by", signal.SIGINT) == signal.SIGINT else DONE
-        _line(error)
-        if code == DONE:
-            again = shlex.join(["python", "-m", f"ssl_jax.{program}", *sys.argv[1:]])
-            print(f"ssl_jax: to go on: {again}", file=sys.stderr)
-        if among_several and not isinstance(error, Interrupted):
-            _leave(code)
-        sys.exit(code)
-    except FloatingPointError as error:
-        _line(error)
-        sys.exit(DIVERGED)
-    except Exception as error:
-        _end(error, among_several)
-
-
-def _end(error: Exception, among_several: bool) -> NoReturn:
-    """Tells what happened and ends the process."""
-    import jax
-
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    lost = among_several and isinstance(error, jax.errors.JaxRuntimeError)
-    if full or isinstance(error, SaveError):
-        _line(error, "; make room and give the same command: it goes on from what is saved")
-        code = TRY_AGAIN
-    elif lost and "RESOURCE_EXHAUSTED" not in str(error):
-        # Its number may not be known: that would start the devices, and it may not have joined yet.
-        text = "this process lost touch with another, which may have been ended or have failed"
-        print(f"ssl_jax: {text} ({_first(error)})", file=sys.stderr)
-        print("ssl_jax: start all of them again: they go on from what is saved", file=sys.stderr)
-        code = TRY_AGAIN
-    elif isinstance(error, ConfigError | MediaError) or _ours(error):
-        # Errors of our own are one line; one from below may be more, and is a bug to see.
-        _line(error)
-        code = MISTAKE
-    elif among_several:
-        traceback.print_exception(error)
-        code = 1
-    else:
-        raise error
-    if among_several:
-        _leave(code)
+        code = main(sys.argv[1:])
+    except (KeyboardInterrupt, Exception) as error:
+        code = report(error, program)
     sys.exit(code)
 
 
-def _leave(code: int) -> NoReturn:
-    """Ends this one of several processes: an orderly end would first wait for the others, who wait
-    for this one.
+def report(error: BaseException, program: str, several: bool = False) -> int:
+    """Prints what happened, in one line if it is no bug; returns the exit code.
+
+    `several`: the process is one of several, where an error of JAX may mean that another was lost.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    import jax
+
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    lost = several and isinstance(error, jax.errors.JaxRuntimeError)
+    if isinstance(error, Interrupted) and error.by != signal.SIGINT:
+        _line(error)
+        again = shlex.join(["python", "-m", f"ssl_jax.{program}", *sys.argv[1:]])
+        print(f"{RESUME}{again}", file=sys.stderr)
+        return DONE
+    if isinstance(error, KeyboardInterrupt):
+        _line(error)
+        return BY_CTRL_C
+    if isinstance(error, FloatingPointError):
+        _line(error)
+        return DIVERGED
+    if full or isinstance(error, SaveError):
+        _line(error, "; free some space and run the same command: it resumes from what is saved")
+        return TRY_AGAIN
+    if lost and "RESOURCE_EXHAUSTED" not in str(error):
+        # Its number may not be known: that would start the devices, and it may not have joined yet.
+        text = "this process lost contact with another, which may have been killed or have failed"
+        first = " ".join(str(error).split())[:200]
+        print(f"ssl_jax: {text} ({first})", file=sys.stderr)
+        print("ssl_jax: start all of them again: they resume from what is saved", file=sys.stderr)
+        return TRY_AGAIN
+    if isinstance(error, ConfigError | MediaError):
+        _line(error)
+        return MISTAKE
+    traceback.print_exception(error)
+    return FAILED
 
 
 def _quieten_failed_saves() -> None:
-    """A failed save is told in one line by ourselves; Orbax and tensorstore would add pages."""
+    """A failed save is reported in one line by `Saver`; Orbax and tensorstore would add pages."""
 
     def wanted(record) -> bool:
         told = record.getMessage() if record.name == "asyncio" else record.pathname
@@ -134,32 +141,15 @@ def _quieten_failed_saves() -> None:
     sys.unraisablehook = hook
 
 
-def _ours(error: Exception) -> bool:
-    """Whether the error was raised by this package itself (its messages are one line)."""
-    if not isinstance(error, ValueError | FileNotFoundError):
-        return False
-    trace = error.__traceback__
-    while trace.tb_next:
-        trace = trace.tb_next
-    return trace.tb_frame.f_globals.get("__name__", "").startswith("ssl_jax")
-
-
 def _line(error: BaseException, hint: str = "") -> None:
     text = str(error) or "stopped; what was saved before is kept"
     print(f"ssl_jax: {' '.join(text.split())}{hint}", file=sys.stderr)
 
 
-def _first(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
-
-
-def parse(program: str, argv: list[str]) -> Arguments:
+def parse(program: str, argv: Sequence[str]) -> Arguments:
     """Reads what follows `python -m ssl_jax.train` (or evaluate); ConfigError for any mistake."""
-    parser = argparse.ArgumentParser(
-        prog=f"python -m ssl_jax.{program}",
-        description="Any knob of the config can be set: --config.optimizer.learning_rate=0.1",
-        allow_abbrev=False,
-        exit_on_error=False,
+    parser = parser_of(
+        program, "Any knob of the config can be set: --config.optimizer.learning_rate=0.1"
     )
     parser.add_argument("--config", required=True, help="config file, or FILE:variant")
     parser.add_argument("--workdir", required=True, help="folder of this run")
@@ -167,16 +157,19 @@ def parse(program: str, argv: list[str]) -> Arguments:
         parser.add_argument(
             "--distributed",
             action="store_true",
-            help="one of several processes; Cloud TPU, Slurm, GKE and MPI need no more",
+            help="this is one of several processes; on Cloud TPU, Slurm, GKE and MPI that is all",
         )
         parser.add_argument("--coordinator", default="", help="HOST:PORT of process 0")
         parser.add_argument("--num_processes", type=int, default=0, help="how many there are")
-        parser.add_argument("--process_id", type=int, default=-1, help="which this one is, from 0")
+        parser.add_argument("--process_id", type=int, default=-1, help="of this one, from 0")
         parser.add_argument(
-            "--heartbeat_seconds", type=int, default=100, help="a silent process counts as dead"
+            "--heartbeat_seconds",
+            type=int,
+            default=100,
+            help="a process silent for this long is lost",
         )
     if program == "evaluate":
-        parser.add_argument("--only", default="", help="names of evaluators, by commas")
+        parser.add_argument("--only", default="", help="names of evaluators, separated by commas")
         parser.add_argument(
             "--random_init", action="store_true", help="evaluate the method before training"
         )
@@ -199,19 +192,29 @@ def parse(program: str, argv: list[str]) -> Arguments:
     else:
         for name in ("coordinator", "num_processes", "process_id", "heartbeat_seconds"):
             if name in known and getattr(known, name) != parser.get_default(name):
-                raise ConfigError(f"--{name} is of use with --distributed only")
+                raise ConfigError(f"--{name} needs --distributed")
     return Arguments(config, known.workdir, only, known.random_init, known.step, cluster)
 
 
-def arguments_of(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
-    """What the parser makes of it; options may stand among the others. ConfigError for a mistake.
+def parser_of(program: str, description: str) -> argparse.ArgumentParser:
+    """A parser for `python -m ssl_jax.PROGRAM` that raises ConfigError for any mistake."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m ssl_jax.{program}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
 
-    The parser is one with `exit_on_error=False`.
-    """
-    try:
-        known, unknown = parser.parse_known_intermixed_args(argv)
-    except argparse.ArgumentError as error:
-        raise ConfigError(str(error)) from error
+    def refuse(message: str) -> NoReturn:
+        raise ConfigError(f"{message}; see --help")
+
+    parser.error = refuse
+    return parser
+
+
+def arguments_of(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
+    """The parsed arguments; options may stand among the others. ConfigError for a mistake."""
+    known, unknown = parser.parse_known_intermixed_args(argv)
     if unknown:
         raise ConfigError(f"unknown argument {unknown[0]}; see --help")
     return known

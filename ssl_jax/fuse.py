@@ -2,24 +2,20 @@
 
     python -m ssl_jax.fuse RUN RUN ... [--weights=1,1.5] [--evaluator=NAME]
 
-Two-stream networks (Simonyan and Zisserman 2014) answer so: one run sees pictures, the other their
-motion. A RUN is the workdir of a fine-tuned run, whose newest checkpoint then answers for the test
-records of its `Classification` evaluator; the scores are left in RUN/scores.npz (names, labels,
-softmax, logits). Such a file in place of a workdir is taken as it is. Records are matched by name.
-
-A mistake of the user costs one line on stderr and exit code 2.
+As two-stream networks do (Simonyan and Zisserman 2014): one run sees frames, the other motion. A
+RUN is the workdir of a fine-tuned run, whose newest checkpoint classifies the test records of its
+`Classification` evaluator and leaves the scores in RUN/scores.npz (names, labels, softmax, logits);
+or such a file. Records are matched by name.
 """
 
-import argparse
 import os
-import sys
 import zipfile
 from collections.abc import Sequence
 
 import numpy as np
 
 from ssl_jax import config as configs
-from ssl_jax.command import arguments_of
+from ssl_jax.command import arguments_of, enter, parser_of
 from ssl_jax.config import ConfigError
 from ssl_jax.evals.finetuned import Classification, Scores, accuracies
 from ssl_jax.frozen import load
@@ -92,7 +88,7 @@ def matched(runs: dict[str, Scores]) -> list[Scores]:
             own.names, scores.labels[order], scores.softmax[order], scores.logits[order]
         )
         if ordered.softmax.shape != own.softmax.shape or (ordered.labels != own.labels).any():
-            raise ConfigError(f"{first} and {run} have different classes, or number them otherwise")
+            raise ConfigError(f"{first} and {run} have different classes or class numbers")
         rows.append(ordered)
     return rows
 
@@ -109,7 +105,7 @@ def fuse(runs: dict[str, Scores], weights: tuple[float, ...] = ()) -> dict[str, 
         raise ConfigError("fusion takes two different runs or more")
     weights = weights or (1.0,) * len(runs)
     if len(weights) != len(runs) or min(weights) < 0 or not sum(weights) > 0:
-        raise ConfigError(f"weights={weights}: one is needed for each of {len(runs)} runs, from 0")
+        raise ConfigError(f"weights={weights}: give one of at least 0 for each of {len(runs)} runs")
     rows = matched(runs)
     together = np.average([one.softmax for one in rows], axis=0, weights=weights)
     softmax = {**dict(zip(runs, (one.softmax for one in rows), strict=True)), "fused": together}
@@ -119,42 +115,26 @@ def fuse(runs: dict[str, Scores], weights: tuple[float, ...] = ()) -> dict[str, 
     }
 
 
-def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Reads what follows `python -m ssl_jax.fuse`; ConfigError for any mistake."""
-    parser = argparse.ArgumentParser(
-        prog="python -m ssl_jax.fuse",
-        description="Accuracy of several fine-tuned runs together.",
-        allow_abbrev=False,
-        exit_on_error=False,
-    )
-    parser.add_argument("runs", nargs="*", help="workdirs, or their scores.npz")
-    parser.add_argument("--weights", default="", help="by commas, one for each run")
-    parser.add_argument("--evaluator", default="", help="a Classification of the runs, by name")
+def main(argv: Sequence[str]) -> None:
+    """Fuses the runs that the command line names and prints their accuracies."""
+    parser = parser_of("fuse", "Accuracy of several fine-tuned runs together.")
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="workdirs, or their scores.npz")
+    parser.add_argument("--weights", default="", help="one for each run, separated by commas")
+    parser.add_argument("--evaluator", default="", help="the runs' Classification, by name")
     known = arguments_of(parser, argv)
     try:
-        known.weights = tuple(float(one) for one in known.weights.split(",") if one)
+        weights = tuple(float(one) for one in known.weights.split(",") if one)
     except ValueError as error:
-        raise ConfigError(f"--weights={known.weights}: numbers by commas are meant") from error
-    return known
-
-
-def main(argv: Sequence[str]) -> int:
-    """Fuses by the command line; returns the exit code."""
-    try:
-        asked = parse(argv)
-        if len(set(asked.runs)) < 2:
-            raise ConfigError("fusion takes two different runs or more: fuse RUN RUN")
-        scores = {run: scores_of(run, asked.evaluator) for run in dict.fromkeys(asked.runs)}
-        results = fuse(scores, asked.weights)
-    except ValueError as error:  # ConfigError, MediaError and what sources and evaluators say
-        print(f"ssl_jax: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        raise ConfigError(f"--weights={known.weights}: write numbers, as in 1,1.5") from error
+    if len(set(known.runs)) < 2:
+        raise ConfigError("fusion takes two different runs or more: fuse RUN RUN")
+    scores = {run: scores_of(run, known.evaluator) for run in dict.fromkeys(known.runs)}
+    results = fuse(scores, weights)
     width = max(map(len, results))
     for name, numbers in results.items():
         told = "  ".join(f"{metric} {value:.4f}" for metric, value in numbers.items())
         print(f"{name.ljust(width)}  {told}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    enter(main, "fuse")

@@ -5,13 +5,14 @@
 Reads the results.json and config.json that training (or evaluation) left in each.
 """
 
-import argparse
 import json
 import os
-import sys
+from collections.abc import Sequence
 
 import numpy as np
 
+from ssl_jax.command import arguments_of, enter, parser_of
+from ssl_jax.config import ConfigError
 from ssl_jax.evals.table import Table
 
 
@@ -19,16 +20,16 @@ def over_seeds(workdirs: list[str]) -> tuple[Table, list[str]]:
     """Means over runs, with deviations (of the sample, n - 1); and the knobs in which they differ.
 
     Deviations of a single run, over its draws, are not part of it. Results that some of the runs
-    lack are left out. Raises ValueError for a folder without results, and if a run or a seed is
-    there twice.
+    lack are left out. Raises ConfigError for a folder without results, and if a run or a seed
+    is given twice.
     """
     runs = [_read(workdir, "results.json") for workdir in workdirs]
     if len({os.path.realpath(workdir) for workdir in workdirs}) < len(workdirs):
-        raise ValueError("a run is named twice")
+        raise ConfigError("a run is named twice")
     configs = [_flat(_read(workdir, "config.json")) for workdir in workdirs]
     seeds = [config["seed"] for config in configs]
     if len(set(seeds)) < len(seeds):
-        raise ValueError(f"the runs have the seeds {seeds}: some are the same run twice")
+        raise ConfigError(f"the runs have the seeds {seeds}: some are the same run twice")
     knobs = sorted(set().union(*configs) - {"seed"})
     differ = [knob for knob in knobs if any(_other(knob, c, configs[0]) for c in configs)]
     parts = {}
@@ -40,20 +41,20 @@ def over_seeds(workdirs: list[str]) -> tuple[Table, list[str]]:
                 parts[part][name] = float(np.mean(values))
                 parts[part][f"{name}/std"] = float(np.std(values, ddof=1))
     if not parts["trained"]:
-        raise ValueError("the runs have no result in common")
+        raise ConfigError("the runs have no result in common")
     return Table(parts["trained"], parts["random_init"], runs[0]["settings"]), differ
 
 
 def _read(workdir: str, name: str) -> dict:
     path = os.path.join(workdir, name)
     if not os.path.isfile(path):
-        raise ValueError(f"{path} is not there: give workdirs of runs that ended, or evaluate them")
+        raise ConfigError(f"{path} is missing: give workdirs of finished runs, or evaluate them")
     with open(path) as file:
         return json.load(file)
 
 
 def _other(knob: str, one: dict, two: dict) -> bool:
-    """Whether it is set otherwise, or in one of them only."""
+    """Whether it has two values, or is in one of them only."""
     return (knob in one) != (knob in two) or (knob in one and one[knob] != two[knob])
 
 
@@ -68,23 +69,18 @@ def _flat(config: dict, prefix: str = "") -> dict:
     return flat
 
 
-def main(argv: list[str]) -> int:
-    """Prints the table; the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m ssl_jax.seeds", description=__doc__)
-    parser.add_argument("workdirs", nargs="+", metavar="WORKDIR")
-    workdirs = parser.parse_args(argv).workdirs
-    try:
-        if len(workdirs) < 2:
-            raise ValueError("a deviation takes two runs or more")
-        table, differ = over_seeds(workdirs)
-    except ValueError as error:
-        print(f"ssl_jax: {error}", file=sys.stderr)
-        return 2
+def main(argv: Sequence[str]) -> None:
+    """Prints the table of the runs that the command line names."""
+    parser = parser_of("seeds", __doc__)
+    parser.add_argument("workdirs", nargs="*", metavar="WORKDIR")
+    workdirs = arguments_of(parser, argv).workdirs
+    if len(workdirs) < 2:
+        raise ConfigError("a deviation takes two runs or more: seeds WORKDIR WORKDIR")
+    table, differ = over_seeds(workdirs)
     print(f"mean ± deviation over {len(workdirs)} runs\n\n{table}")
     if differ:
         print(f"\nNot only the seed differs, but also: {', '.join(differ)}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    enter(main, "seeds")

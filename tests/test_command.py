@@ -1,6 +1,9 @@
 """The command line: knobs, variants and the one line that a mistake costs."""
 
+import dataclasses
+import errno
 import os
+import signal
 import subprocess
 import sys
 
@@ -9,7 +12,10 @@ import pytest
 
 from ssl_jax import command, config
 from ssl_jax.config import ConfigError
+from ssl_jax.data.record import MediaError
 from ssl_jax.devices.hosts import Cluster
+from ssl_jax.launching import exit_codes
+from ssl_jax.training.stop import Interrupted, SaveError
 
 CONFIG = os.path.join(os.path.dirname(__file__), "tiny_config.py")
 
@@ -65,8 +71,15 @@ def test_joining_nobody_is_one_line_with_a_hint():
         (arguments("--config.dtype=bf16"), "dtype is float32 or bfloat16, not 'bf16'"),
         (arguments("--config.log_every=0"), "log_every=0 must be at least 1"),
         (arguments(config=__file__), "has no function get_config"),
-        (arguments("--coordinator=a:1"), "--coordinator is of use with --distributed only"),
-        (arguments("--process_id=0"), "--process_id is of use with --distributed only"),
+        (arguments("--coordinator=a:1"), "--coordinator needs --distributed"),
+        (arguments("--process_id=0"), "--process_id needs --distributed"),
+        (["--config=x.py"], "the following arguments are required: --workdir"),
+        (arguments("--config.optimizer.schedule=cosine"), "config.optimizer.schedule: "),
+        (arguments("--config.optimizer.warmup_steps=3"), "config.optimizer has no 'warmup_steps'"),
+        (
+            arguments("--config.optimizer.schedule.warmup=-3"),
+            "Constant.warmup=-3 must be at least 0",
+        ),
         (
             arguments("--distributed", "--coordinator=a:1", "--num_processes=2"),
             "--coordinator, --num_processes and --process_id go together",
@@ -77,7 +90,7 @@ def test_joining_nobody_is_one_line_with_a_hint():
         ),
         (arguments("--process_id=one"), "argument --process_id: invalid int value: 'one'"),
         (arguments(config="none.py"), "no config file none.py"),
-        (arguments(config=f"{CONFIG}:huge"), "unknown variant ':huge'; there is tiny"),
+        (arguments(config=f"{CONFIG}:huge"), "unknown variant ':huge'; there is small"),
     ],
 )
 def test_a_mistake_is_one_line(argv, message):
@@ -112,8 +125,63 @@ def test_the_process_ends_with_one_line_and_code_2(tmp_path, module, extra, mess
         cwd=os.path.dirname(CONFIG),
         check=False,
     )
-    assert run.returncode == 2
+    assert run.returncode == exit_codes.MISTAKE
     line = run.stderr.strip().splitlines()[-1]
     assert line.startswith("ssl_jax: ")
     assert message in line
     assert "Traceback" not in run.stderr
+
+
+@dataclasses.dataclass(frozen=True)
+class Picky:
+    size: int
+
+    def __post_init__(self):
+        raise ValueError(f"size={self.size} is too small")
+
+
+def test_a_constructors_value_error_is_a_mistake_in_the_config():
+    with pytest.raises(ConfigError, match="Picky: size=3 is too small"):
+        config.build(config.call(Picky, size=3))
+
+
+def interrupted(number: int) -> Interrupted:
+    return Interrupted("stopped and saved at step 3", number)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "shown"),
+    [
+        (ConfigError("steps=-1\nis negative"), 2, "ssl_jax: steps=-1 is negative\n"),
+        (MediaError("a.mp4: cannot be read"), 2, "ssl_jax: a.mp4: cannot be read\n"),
+        (FloatingPointError("the loss is NaN"), 3, "ssl_jax: the loss is NaN\n"),
+        (SaveError("could not save step 3"), 4, "could not save step 3; free some space"),
+        (OSError(errno.ENOSPC, "No space left"), 4, "No space left; free some space"),
+        (interrupted(signal.SIGINT), 130, "ssl_jax: stopped and saved at step 3\n"),
+        (interrupted(signal.SIGTERM), 0, "\nssl_jax: to resume: python -m ssl_jax.train '--a=b c'"),
+        (KeyboardInterrupt(), 130, "ssl_jax: stopped; what was saved before is kept\n"),
+        (ValueError("a bug of ours"), 1, "Traceback (most recent call last)"),
+        (FileNotFoundError("of a library"), 1, "Traceback (most recent call last)"),
+    ],
+)
+def test_the_class_of_an_error_says_how_the_process_ends(monkeypatch, capsys, error, code, shown):
+    monkeypatch.setattr(sys, "argv", ["train.py", "--a=b c"])
+
+    def main(argv):
+        assert argv == ["--a=b c"]
+        raise error
+
+    with pytest.raises(SystemExit) as end:
+        command.enter(main, "train")
+    assert end.value.code == code
+    err = capsys.readouterr().err
+    assert shown in err
+    assert ("Traceback" in err) == (code == exit_codes.FAILED)
+
+
+def test_a_command_without_an_error_ends_with_what_it_returns(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["launch.py"])
+    for returned, code in ((None, None), (4, 4)):
+        with pytest.raises(SystemExit) as end:
+            command.enter(lambda argv, returned=returned: returned, "launch")
+        assert end.value.code == code

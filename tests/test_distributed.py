@@ -157,7 +157,7 @@ def test_one_is_killed_the_other_ends_and_both_go_on_identically(together, tmp_p
     assert ends[victim][0] == -signal.SIGKILL
     code, _, err = ends[1 - victim]
     assert code not in (0, -signal.SIGKILL), err
-    assert "lost touch with another" in err or "another task died" in err
+    assert "lost contact with another" in err or "another task died" in err
     assert time.monotonic() - begin < 120  # the heartbeat is of 10 s; machines may be busy
     assert set(os.listdir(tmp_path / "checkpoints")) & {"2", "4"}
     ends = Pair(tmp_path).wait()
@@ -213,7 +213,7 @@ def test_sigterm_to_one_stops_both_at_the_same_step_also_under_fsdp(tmp_path, mo
     stopped = max(int(n) for n in os.listdir(tmp_path / "two" / "checkpoints") if n.isdigit())
     for _, _, err in ends:
         assert f"stopped and saved at step {stopped}" in err
-        assert "to go on: python -m ssl_jax.train --config=" in err
+        assert "to resume: python -m ssl_jax.train --config=" in err
 
     def stop_here(log, step):
         if step == stopped:

@@ -1,288 +1,165 @@
-"""Machines that a command can be started on, and how each kind is asked for them."""
+"""Where a command can be run; the fields of each are the launcher's flags."""
 
 import dataclasses
-import re
 import shlex
 import subprocess
 import time
-from typing import Protocol, runtime_checkable
 
-from ssl_jax.launching.processes import DONE, TRY_AGAIN, LaunchError, Line, need, say, together
+from ssl_jax.config import ConfigError
+from ssl_jax.launching.exit_codes import DONE, TRY_AGAIN
+from ssl_jax.launching.processes import Line, need, run, say
 
-# Seconds between looks at a slice that is being made, or waits for room.
+# Seconds between looks at a slice that is being created or waits for capacity.
 POLL = 30
-# Seconds that a run on another machine has to save itself when it is told to end.
-SAVING = 120
-SSH = ["ssh", "-o", "BatchMode=yes", "-o", "ServerAliveInterval=30"]
-
-
-@runtime_checkable
-class Engine(Protocol):
-    """Where a command is run; its fields are the flags that it takes."""
-
-    def lines(self, command: Line) -> list[Line]:
-        """What to run, all at once; the command is done when they are."""
-        ...
-
-    def clear(self, command: Line) -> list[Line]:
-        """What ends the command on other machines in good order, and waits for that.
-
-        Nothing where those that `lines` starts pass SIGTERM on. ssh does not, and what it started
-        may live on after it.
-        """
-        ...
-
-    def bring_up(self) -> int:
-        """Sees to it that there are machines; waits for them. An exit code, 0 if all is well."""
-        ...
-
-    def plan(self) -> list[Line]:
-        """What `bring_up` would run where there is nothing yet."""
-        ...
+# Of the process on each host, which `exec` makes the command itself.
+PID = '"${TMPDIR:-/tmp}/ssl_jax.pid"'
 
 
 @dataclasses.dataclass(frozen=True)
-class Tpu:
-    """A Cloud TPU slice, one process a host; made if it is not there, made anew if preempted.
+class Here:
+    """This machine with all of its devices; adds only the retries."""
+
+    def line(self, command: Line) -> Line:
+        """What to run."""
+        return command
+
+
+@dataclasses.dataclass(frozen=True)
+class Slurm:
+    """A Slurm cluster, one process a GPU (as JAX expects there), in a folder that all nodes share.
 
     Attributes:
-      name, zone: of the slice.
-      type: such as v4-32 or v5litepod-256.
-      version: of the software on its hosts, such as tpu-ubuntu2204-base.
-      project: of Google Cloud; '' for gcloud's own setting.
-      spot: cheaper, and may be taken away.
-      queued: ask through a queued resource, which waits until there is room.
-      setup: shell commands that every host runs first; they must do no harm when run again.
-      folder: in which the command is run; '' for home.
+      nodes: how many.
+      gpus: of each node; 0: one process a node, on its CPUs.
+      options: more of srun's, such as '--partition=gpu --account=vision --time=24:00:00'.
     """
 
-    name: str
-    zone: str
-    type: str
-    version: str
-    project: str = ""
-    spot: bool = False
-    queued: bool = False
-    setup: str = ""
-    folder: str = ""
+    nodes: int
+    gpus: int = 8
+    options: str = ""
 
-    def lines(self, command: Line) -> list[Line]:
-        remote = _shell(distributed(command), self.setup, self.folder)
-        return [[*self._where("ssh", vm=True), "--worker=all", f"--command={remote}"]]
-
-    def clear(self, command: Line) -> list[Line]:
-        remote = _ended(command)
-        return [[*self._where("ssh", vm=True), "--worker=all", f"--command={remote}"]]
-
-    def bring_up(self) -> int:
-        need("gcloud")
-        code, made = DONE, False
-        while not code:
-            asked = subprocess.run(
-                self._describe(), stdin=subprocess.DEVNULL, capture_output=True, text=True
-            )
-            state = asked.stdout.strip()
-            missing = asked.returncode and "NOT_FOUND" in asked.stderr
-            lost = state in ("PREEMPTED", "TERMINATED", "SUSPENDED", "FAILED")
-            if made and (missing or lost):
-                code = TRY_AGAIN  # lost as soon as made
-            elif missing:
-                code, made = together(self.plan()), True
-            elif asked.returncode:
-                say(" ".join(asked.stderr.split()))
-                code = asked.returncode
-            elif state in ("READY", "ACTIVE"):
-                return DONE
-            elif lost:
-                code = together([self.delete()])
-            elif state in ("STOPPED", "HIDDEN", "UNKNOWN"):
-                raise LaunchError(f"slice {self.name} is {state}; start it or delete it yourself")
-            else:
-                say(f"slice {self.name} is {state}; asking again in {POLL} s")
-                time.sleep(POLL)
-        return code
-
-    def plan(self) -> list[Line]:
-        kind = f"--accelerator-type={self.type}"
-        if self.queued:
-            made = [f"--node-id={self.name}", kind, f"--runtime-version={self.version}"]
-        else:
-            made = [kind, f"--version={self.version}"]
-        made += ["--spot"] if self.spot else []
-        return [[*self._where("create"), *made]]
-
-    def delete(self) -> Line:
-        return [*self._where("delete"), "--quiet", *(["--force"] if self.queued else [])]
-
-    def _describe(self) -> Line:
-        field = "state.state" if self.queued else "state"
-        return [*self._where("describe"), f"--format=value({field})"]
-
-    def _where(self, verb: str, vm: bool = False) -> Line:
-        thing = "queued-resources" if self.queued and not vm else "tpu-vm"
-        project = [f"--project={self.project}"] if self.project else []
-        command = f"gcloud compute tpus {thing} {verb}".split()
-        return [*command, self.name, *project, f"--zone={self.zone}"]
+    def line(self, command: Line) -> Line:
+        """What to run."""
+        line = ["srun", f"--nodes={self.nodes}", f"--ntasks-per-node={self.gpus or 1}"]
+        # Not --gpus-per-task: a process picks its GPU among all of its node by SLURM_LOCALID.
+        line += [f"--gpus-per-node={self.gpus}"] if self.gpus else []
+        # SIGTERM two minutes before the time limit, so that the run saves itself.
+        line += ["--kill-on-bad-exit=1", "--signal=TERM@120", *shlex.split(self.options)]
+        return [*line, *distributed(command)]
 
 
 @dataclasses.dataclass(frozen=True)
 class Gke:
-    """A workload on a GKE cluster of TPUs, through xpk, which restarts it by itself.
+    """A workload on a GKE cluster of TPUs, submitted by xpk; the cluster restarts it.
 
     Attributes:
-      name, cluster: of the workload and of the cluster, which `xpk cluster create` made.
+      name, cluster: of the workload, and of the cluster that `xpk cluster create` made.
       type: of each slice, such as v5litepod-256.
       image: Docker image with this package.
-      slices: how many.
-      project, zone: of Google Cloud; '' for gcloud's own setting.
-      restarts: how often at most.
+      options: more of `xpk workload create`, such as '--num-slices=2 --zone=us-central2-b'.
     """
 
     name: str
     cluster: str
     type: str
     image: str
-    slices: int = 1
-    project: str = ""
-    zone: str = ""
-    restarts: int = 20
-
-    def lines(self, command: Line) -> list[Line]:
-        # A pod that is evicted, saves and ends with 0 would count as done; the launcher within the
-        # pod knows better, and ends with 4.
-        here = ["python", "-m", "ssl_jax.launch", "--on=here", "--retries=0", "--"]
-        options = {
-            "cluster": self.cluster,
-            "workload": self.name,
-            "tpu-type": self.type,
-            "num-slices": self.slices,
-            "docker-image": self.image,
-            "max-restarts": self.restarts,
-            "termination-grace-period-seconds": 120,
-            "project": self.project,
-            "zone": self.zone,
-            "command": shlex.join([*here, *distributed(command)]),
-        }
-        given = [f"--{name}={value}" for name, value in options.items() if value != ""]
-        return [["xpk", "workload", "create", *given, "--restart-on-user-code-failure"]]
-
-    def clear(self, command: Line) -> list[Line]:
-        return []
-
-    def bring_up(self) -> int:
-        return DONE
-
-    def plan(self) -> list[Line]:
-        return []
-
-
-@dataclasses.dataclass(frozen=True)
-class Slurm:
-    """A Slurm cluster, one process a GPU (as jax expects there), in a folder that all nodes share.
-
-    Attributes:
-      nodes: how many.
-      gpus: of each node; 0: one process a node, on its CPUs.
-      partition: '' for the cluster's default.
-      options: more of srun's, such as '--account=vision --time=24:00:00'.
-    """
-
-    nodes: int
-    gpus: int = 8
-    partition: str = ""
     options: str = ""
 
-    def lines(self, command: Line) -> list[Line]:
-        line = ["srun", f"--nodes={self.nodes}", f"--ntasks-per-node={self.gpus or 1}"]
-        # Not --gpus-per-task: a process picks its GPU among all of its node by SLURM_LOCALID.
-        line += [f"--gpus-per-node={self.gpus}"] if self.gpus else []
-        line += [f"--partition={self.partition}"] if self.partition else []
-        # Two minutes before the time limit, so that the run saves itself.
-        line += ["--kill-on-bad-exit=1", "--signal=TERM@120", *shlex.split(self.options)]
-        return [[*line, *distributed(command)]]
-
-    def clear(self, command: Line) -> list[Line]:
-        return []
-
-    def bring_up(self) -> int:
-        return DONE
-
-    def plan(self) -> list[Line]:
-        return []
+    def line(self, command: Line) -> Line:
+        """What to run."""
+        line = ["xpk", "workload", "create", f"--cluster={self.cluster}", f"--workload={self.name}"]
+        line += [f"--tpu-type={self.type}", f"--docker-image={self.image}", "--max-restarts=20"]
+        line += ["--termination-grace-period-seconds=120", "--restart-on-user-code-failure"]
+        # A pod that is evicted, saves and ends with 0 would count as done; the launcher within the
+        # pod knows that there is more to do, and ends with 4.
+        inside = ["python", "-m", "ssl_jax.launch", "--on=here", "--retries=0", "--"]
+        whole = shlex.join([*inside, *distributed(command)])
+        return [*line, *shlex.split(self.options), f"--command={whole}"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Ssh:
-    """Hosts that ssh reaches without asking anything, one process on each.
+class Tpu:
+    """A Cloud TPU slice, one process a host; created if missing, and again if preempted.
 
     Attributes:
-      hosts: by commas, [USER@]HOST; all must reach the first at `port`.
-      port: on which the processes meet.
-      setup: shell commands that every host runs first.
+      name, zone: of the slice, in gcloud's own project.
+      type: such as v4-32 or v5litepod-256.
+      version: of the software on its hosts, such as tpu-ubuntu2204-base.
+      setup: shell commands that every host runs before each try; harmless when run again.
       folder: in which the command is run; '' for home.
+      options: more of `gcloud compute tpus tpu-vm create`, such as '--spot'.
     """
 
-    hosts: str
-    port: int = 8476
+    name: str
+    zone: str
+    type: str
+    version: str
     setup: str = ""
     folder: str = ""
+    options: str = ""
 
-    def lines(self, command: Line) -> list[Line]:
-        hosts = self.hosts.split(",")
-        meeting = f"--coordinator={hosts[0].rpartition('@')[2]}:{self.port}"
-        lines = []
-        for number, host in enumerate(hosts):
-            own = [meeting, f"--num_processes={len(hosts)}", f"--process_id={number}"]
-            whole = [*distributed(command), *own] if len(hosts) > 1 else command
-            # A terminal, so that the process ends with the connection.
-            lines.append([*SSH, "-tt", host, _shell(whole, self.setup, self.folder)])
-        return lines
+    def line(self, command: Line) -> Line:
+        """What to run, on all hosts at once."""
+        folder = f"cd {shlex.quote(self.folder)}" if self.folder else ""
+        whole = f"echo $$ > {PID} && exec {shlex.join(distributed(command))}"
+        return self._on_hosts(" && ".join(filter(None, (self.setup, folder, whole))))
 
-    def clear(self, command: Line) -> list[Line]:
-        return [[*SSH, host, _ended(command)] for host in self.hosts.split(",")]
-
-    def bring_up(self) -> int:
-        return DONE
-
-    def plan(self) -> list[Line]:
-        return []
-
-
-@dataclasses.dataclass(frozen=True)
-class Here:
-    """This machine, all of its devices: only the retries."""
-
-    def lines(self, command: Line) -> list[Line]:
-        return [command]
-
-    def clear(self, command: Line) -> list[Line]:
-        return []
+    def stop(self) -> Line:
+        """What ends the command on all hosts (gcloud passes no signal on): two minutes to save."""
+        return self._on_hosts(
+            f"p=$(cat {PID}) && kill -TERM $p && for i in $(seq 120); do kill -0 $p || exit 0; "
+            "sleep 1; done; kill -KILL $p"
+        )
 
     def bring_up(self) -> int:
-        return DONE
+        """Creates the slice unless it is there, and waits for it; an exit code."""
+        need("gcloud")
+        describe = [*self._gcloud("describe"), "--format=value(state)"]
+        code, created = DONE, False
+        while code == DONE:
+            asked = subprocess.run(
+                describe, stdin=subprocess.DEVNULL, capture_output=True, text=True
+            )
+            state = asked.stdout.strip()
+            if asked.returncode and "NOT_FOUND" in asked.stderr:
+                state = "MISSING"
+            elif asked.returncode:
+                say(" ".join(asked.stderr.split()))
+                return asked.returncode
+            if state == "READY":
+                return DONE
+            if created and state in ("MISSING", "PREEMPTED", "TERMINATED"):
+                return TRY_AGAIN  # taken away before it was ready
+            if state == "MISSING":
+                code, created = run(self.create()), True
+            elif state in ("PREEMPTED", "TERMINATED"):
+                code = run(self.delete())
+            elif state in ("STOPPED", "STOPPING", "HIDDEN", "UNKNOWN"):
+                raise ConfigError(f"slice {self.name} is {state}; start it or delete it yourself")
+            else:
+                say(f"slice {self.name} is {state}; asking again in {POLL} s")
+                time.sleep(POLL)
+        return code
 
-    def plan(self) -> list[Line]:
-        return []
+    def create(self) -> Line:
+        """What creates the slice."""
+        made = [f"--accelerator-type={self.type}", f"--version={self.version}"]
+        return [*self._gcloud("create"), *made, *shlex.split(self.options)]
+
+    def delete(self) -> Line:
+        """What deletes the slice."""
+        return [*self._gcloud("delete"), "--quiet"]
+
+    def _on_hosts(self, script: str) -> Line:
+        return [*self._gcloud("ssh"), "--worker=all", f"--command={script}"]
+
+    def _gcloud(self, verb: str) -> Line:
+        return [*f"gcloud compute tpus tpu-vm {verb}".split(), self.name, f"--zone={self.zone}"]
+
+
+MACHINES = {"here": Here, "slurm": Slurm, "gke": Gke, "tpu": Tpu}
 
 
 def distributed(command: Line) -> Line:
-    """The command, told that it is one of several processes."""
+    """The command as one of several processes."""
     return command if "--distributed" in command else [*command, "--distributed"]
-
-
-def _shell(command: Line, setup: str, folder: str) -> str:
-    """What a remote shell is given: setup, folder, command, which takes the shell's place."""
-    steps = [setup, f"cd {shlex.quote(folder)}" if folder else "", f"exec {shlex.join(command)}"]
-    return " && ".join(step for step in steps if step)
-
-
-def _ended(command: Line) -> str:
-    """What a remote shell is given to end the command there: it has `SAVING` seconds to save."""
-    text = re.sub(r"[^\w/=:,@%-]", ".", " ".join(command))  # "." stands for any sign in a pattern
-    # At the start, maybe after a folder or an interpreter: a launcher on this host holds it, too.
-    own = shlex.quote(f"^([^ ]*[ /])?{text}( |$)")  # not runs/x1 with runs/x
-    wait = f"for i in $(seq {SAVING}); do pgrep -f {own} > /dev/null || break; sleep 1; done"
-    return f"pkill -TERM -f {own}; {wait}; pkill -KILL -f {own}; true"
-
-
-ENGINES = {"tpu": Tpu, "gke": Gke, "slurm": Slurm, "ssh": Ssh, "here": Here}

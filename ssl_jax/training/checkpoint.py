@@ -16,7 +16,7 @@ from ssl_jax.devices.hosts import on_every_host, several, wait_for_all
 from ssl_jax.experiment import Checkpoints
 from ssl_jax.training.checksums import damage, write_checksums
 from ssl_jax.training.keep_best import Scores
-from ssl_jax.training.stop import Interrupted
+from ssl_jax.training.stop import Interrupted, SaveError
 
 
 class TrainState(struct.PyTreeNode):
@@ -38,10 +38,6 @@ class TrainState(struct.PyTreeNode):
             self,
             shardings,
         )
-
-
-class SaveError(OSError):
-    """The last state of a run could not be saved. The message is one line for the user."""
 
 
 class Saver:

@@ -8,11 +8,15 @@ from ssl_jax.devices.hosts import several
 
 
 class Interrupted(KeyboardInterrupt):
-    """Training was asked to stop; its state is saved. The message says how to go on."""
+    """Training was asked to stop; its state is saved. The message says how to resume."""
 
     def __init__(self, message: str, by: int):
         super().__init__(message)
         self.by = by
+
+
+class SaveError(OSError):
+    """The last state of a run could not be saved. The message is one line for the user."""
 
 
 class Stop:
