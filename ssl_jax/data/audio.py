@@ -1,4 +1,4 @@
-"""Waves on the host: another sample rate, a fixed length."""
+"""Waves on the host: another sample rate, a fixed length, a piece."""
 
 import math
 
@@ -34,3 +34,15 @@ def resample(
 def fit_length(wave: Float32[np.ndarray, "s"], samples: int) -> Float32[np.ndarray, "s2"]:
     """The first `samples` samples; silence after the end of a shorter wave."""
     return np.pad(wave[:samples], (0, max(0, samples - len(wave))))
+
+
+def cut(
+    wave: Float32[np.ndarray, "s"], rate: int, start: float | int, stop: float | int
+) -> Float32[np.ndarray, "s2"]:
+    """The samples between two times in seconds; silence before the wave and after it."""
+    first, count = round(start * rate), round((stop - start) * rate)
+    piece = np.zeros(max(count, 0), np.float32)
+    begin, end = max(first, 0), min(first + count, len(wave))
+    if begin < end:
+        piece[begin - first : end - first] = wave[begin:end]
+    return piece

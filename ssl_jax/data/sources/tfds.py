@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from ssl_jax.data import decode
+from ssl_jax.data.audio import cut
 from ssl_jax.data.record import MediaError, Record
 
 
@@ -64,7 +65,7 @@ class TfdsSource:
             num_frames=len(encoded),
             fps=fps if opened.frames else 0.0,
             frames=(lambda indices: _frames(encoded, name, indices)) if opened.frames else None,
-            audio=(lambda start, stop: _cut(sound, rate, start, stop)) if opened.sound else None,
+            audio=(lambda start, stop: cut(sound, rate, start, stop)) if opened.sound else None,
             sample_rate=rate,
             duration=duration,
             label=label,
@@ -117,16 +118,6 @@ def _sound(name: str, stored, rate: int) -> tuple[Float32[np.ndarray, "s"], int]
     if not np.isfinite(wave).all():
         raise MediaError(f"{name}: its sound holds samples that are no numbers")
     return wave, int(rate)
-
-
-def _cut(wave: np.ndarray, rate: int, start: float, stop: float) -> Float32[np.ndarray, "s"]:
-    """The wave between two times, silence before its beginning and after its end."""
-    first, count = round(start * rate), round((stop - start) * rate)
-    piece = np.zeros(max(count, 0), np.float32)
-    begin, end = max(first, 0), min(first + count, len(wave))
-    if begin < end:
-        piece[begin - first : end - first] = wave[begin:end]
-    return piece
 
 
 @contextlib.contextmanager
