@@ -294,7 +294,7 @@ def test_a_last_state_that_is_not_saved_is_an_error(tmp_path):
     assert code == 4
     assert "the last good checkpoint, of step 2, is kept in" in lines[0]
     assert lines[-1].startswith("ssl_jax: could not save step 6 in ")
-    assert lines[-1].endswith("free some space and run the same command: it resumes from what is saved")
+    assert lines[-1].endswith("run the same command: it resumes from what is saved")
     assert [name for name in checkpoints(tmp_path) if "tmp" not in name] == ["2"]
 
 
