@@ -1,28 +1,28 @@
 """SimCLR on ImageNet with ResNet-50, batch 4096, 100 epochs.
 
-    python -m ssl_jax.train --config=configs/image/simclr_imagenet.py --workdir=runs/simclr
+    python -m ssl_jax.train --config=image/simclr_imagenet.py --workdir=runs/simclr
 
-Data: TFDS `imagenet2012`, prepared as array_record. Cost: about 6 hours on 32 TPU v3 cores by the
-authors' code; ours not measured.
+Data: TFDS `imagenet2012`, prepared as array_record.
+Cost: about 6 hours on 32 TPU v3 cores by the authors' code; ours not measured.
 Paper: 64.6 % by a linear probe on all labels (table B.1); here a twentieth of the training set is
-probed, and all of it by kNN. Ours: not measured.
+probed, and all of it by kNN.
 
-The rate is 0.3 for each 256 rows. For batches below 4096 the paper prefers the square root, 0.075
-for each sqrt(row); a changed batch_size changes neither it nor the number of steps.
+The learning rate is 0.3 per 256 rows. For batches below 4096 the paper prefers the square root,
+0.075 per sqrt(row); changing batch_size changes neither the rate nor the number of steps.
 
 Variants: `:v2` is the second version (Chen et al. 2020, "Big Self-Supervised Models are Strong
 Semi-Supervised Learners"): a head of three layers, of which the first is kept (features `head1`),
 800 epochs, square-root rate; paper: 71.7 % by a linear probe. `:tiny` is four steps on synthetic
 data.
+
+Ours: not measured.
 """
 
+from ssl_jax import presets
 from ssl_jax.config import call, choose
-from ssl_jax.data.sources.synthetic import SyntheticSource
-from ssl_jax.data.sources.tfds import TfdsSource
 from ssl_jax.evals.knn import Knn
 from ssl_jax.evals.linear import Linear
 from ssl_jax.evals.pretext import Pretext
-from ssl_jax.evals.ridge import Ridge
 from ssl_jax.evaluator import Read
 from ssl_jax.experiment import Experiment
 from ssl_jax.methods.image.simclr import SimCLR
@@ -30,13 +30,12 @@ from ssl_jax.models.resnet import ResNet
 from ssl_jax.optim import Optimizer
 from ssl_jax.training.schedules import Cosine
 
+ROWS = 4096
+
 
 def get_config(variant: str = ""):
     """The paper's run, or a variant's."""
-    return choose(variant, imagenet, second, tiny)
-
-
-ROWS = 4096
+    return choose(variant, imagenet, v2, tiny)
 
 
 def imagenet():
@@ -44,16 +43,14 @@ def imagenet():
     return paper(method, epochs=100, warm_up=10, rate=0.3 * ROWS / 256, weight_decay=1e-6)
 
 
-def second():
+def v2():
     method = call(SimCLR, vision=call(ResNet, depth=50), hidden=(2048, 2048), centre=0.875)
     return paper(method, epochs=800, warm_up=40, rate=0.1 * ROWS**0.5, weight_decay=1e-4)
 
 
 def paper(method, epochs: int, warm_up: int, rate: float, weight_decay: float):
-    """Either version; `warm_up` of the epochs have a rising rate."""
-    train = call(TfdsSource, name="imagenet2012", split="train")
-    probe = call(TfdsSource, name="imagenet2012", split="train[:5%]")
-    test = call(TfdsSource, name="imagenet2012", split="validation")
+    """Either version; the learning rate rises over the first `warm_up` epochs."""
+    train, probe, test = presets.imagenet()
     images = 1_281_167
     return call(
         Experiment,
@@ -80,25 +77,8 @@ def paper(method, epochs: int, warm_up: int, rate: float, weight_decay: float):
 
 
 def tiny():
-    train = call(SyntheticSource, size=24, frames=1, height=40, width=40)
-    test = call(SyntheticSource, size=16, frames=1, height=40, width=40, seed=1)
-    return call(
-        Experiment,
-        source=train,
-        method=call(
-            SimCLR,
-            vision=call(ResNet, depth=18, width=0.0625),
-            size=32,
-            stored=40,
-            hidden=(16,),
-            embedding=8,
-        ),
-        optimizer=call(Optimizer, name="lars", learning_rate=0.1),
-        steps=4,
-        batch_size=8,
-        eval_batch_size=8,
-        evaluators={
-            "pretext": call(Pretext, source=test, batch_size=8),
-            "ridge": call(Ridge, train=train, test=test),
-        },
+    trunk = call(ResNet, depth=18, width=0.0625)
+    return presets.tiny(
+        call(SimCLR, vision=trunk, size=32, stored=40, hidden=(16,), embedding=8),
+        presets.synthetic(40),
     )
