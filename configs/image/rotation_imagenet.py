@@ -1,29 +1,29 @@
-"""Rotation on ImageNet with AlexNet, batch norm everywhere, 50 epochs as in the authors' code.
+"""Rotation (RotNet) on ImageNet: AlexNet with BatchNorm everywhere, 50 epochs as the authors train.
 
-    python -m ssl_jax.train --config=configs/image/rotation_imagenet.py --workdir=runs/rotation
+    python -m ssl_jax.train --config=image/rotation_imagenet.py --workdir=runs/rotation
 
-Data: TFDS `imagenet2012`, prepared as array_record; without labels in training. Cost: 50 epochs of
-four turns of every picture, not measured.
-Paper (30 epochs): linear probe on conv1 to conv5 18.8, 31.7, 38.7, 38.2, 36.5 %. Ours: not
-measured. (Those are of classifiers on all labels; here a twentieth of the training set is probed.)
+Data: TFDS `imagenet2012`, prepared as array_record; without labels in training.
+Cost: 50 epochs of four rotations of every image, not measured.
+Paper (30 epochs): linear probe of conv1 to conv5 18.8, 31.7, 38.7, 38.2, 36.5 %, trained on all
+labels; here a twentieth of the training set is probed.
 
 Variant: `:tiny` is four steps on synthetic data.
+
+Ours: not measured.
 """
 
+from ssl_jax import presets
 from ssl_jax.config import call, choose
-from ssl_jax.data.sources.synthetic import SyntheticSource
-from ssl_jax.data.sources.tfds import TfdsSource
 from ssl_jax.evals.linear import Linear
 from ssl_jax.evals.pretext import Pretext
-from ssl_jax.evals.ridge import Ridge
 from ssl_jax.evaluator import Read
 from ssl_jax.experiment import Experiment
 from ssl_jax.methods.image.rotation import Rotation
-from ssl_jax.models.alexnet import AlexNet
+from ssl_jax.models.alexnet import CONVS, AlexNet
 from ssl_jax.optim import Optimizer
 from ssl_jax.training.schedules import Step
 
-# The authors' AlexNet: no groups, no local normalisation, BN after every layer.
+# The authors' AlexNet: no groups, no local response normalisation, BatchNorm after every layer.
 ROTNET = {
     "channels": (64, 192, 384, 256, 256),
     "groups": 1,
@@ -41,9 +41,7 @@ def get_config(variant: str = ""):
 
 
 def imagenet():
-    train = call(TfdsSource, name="imagenet2012", split="train")
-    probe = call(TfdsSource, name="imagenet2012", split="train[:5%]")
-    test = call(TfdsSource, name="imagenet2012", split="validation")
+    train, probe, test = presets.imagenet()
     rows = 192
     epoch = 1_281_167 // rows
     return call(
@@ -71,32 +69,15 @@ def imagenet():
         batch_size=rows,
         evaluators={
             "pretext": call(Pretext, source=test, batch_size=rows, every=epoch),
-            "linear": call(
-                Linear,
-                train=probe,
-                test=test,
-                read=call(Read, layers=("conv1", "conv2", "conv3", "conv4", "conv5")),
-            ),
+            "linear": call(Linear, train=probe, test=test, read=call(Read, layers=CONVS)),
         },
     )
 
 
 def tiny():
-    train = call(SyntheticSource, size=24, frames=1, height=40, width=40)
-    test = call(SyntheticSource, size=16, frames=1, height=40, width=40, seed=1)
     narrow = call(AlexNet, **ROTNET, conv1_stride=1, width=0.05, fc6=256, fc7=256)
-    return call(
-        Experiment,
-        source=train,
-        method=call(Rotation, vision=narrow, size=32, stored=40, area=(0.5, 1.0)),
-        optimizer=call(Optimizer, name="sgd", learning_rate=0.01),
-        steps=4,
-        batch_size=8,
-        eval_batch_size=8,
-        evaluators={
-            "pretext": call(Pretext, source=test, batch_size=8),
-            "ridge": call(
-                Ridge, train=train, test=test, read=call(Read, layers=("conv1", "conv5"))
-            ),
-        },
+    return presets.tiny(
+        call(Rotation, vision=narrow, size=32, stored=40, area=(0.5, 1.0)),
+        presets.synthetic(40),
+        read=call(Read, layers=("conv1", "conv5")),
     )
