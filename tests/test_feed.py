@@ -1,6 +1,6 @@
-"""Feed: batches in order on the devices, errors at their place, the wait for data as a share."""
+"""Feed: batches in order on the devices, errors at their place, the wait for data."""
 
-import time
+import threading
 
 import jax
 import numpy as np
@@ -14,21 +14,31 @@ from ssl_jax.training.feed import AHEAD, Feed
 
 
 class Batches(TrainBatches):
-    """Counts up; each takes `seconds`; the batch number `last` is broken."""
+    """Counts up; `asked` is released whenever a batch is wanted; number `last` is broken."""
 
-    def __init__(self, seconds=0.0, last=1000):
-        self.seconds, self.last, self.made, self.closed = seconds, last, 0, False
-        self.failures = Failures(0.5)
+    def __init__(self, last=1000):
+        self.last, self.made, self.closed = last, 0, False
+        self.failures, self.asked = Failures(0.5), threading.Semaphore(0)
 
     def __next__(self):
-        time.sleep(self.seconds)
+        self.asked.release()
         if self.made == self.last:
-            raise MediaError("film.mp4: is broken")
+            raise MediaError("video.mp4: is broken")
         self.made += 1
         return {"n": np.full(8, self.made - 1)}
 
     def close(self):
         self.closed = True
+
+
+class Clock:
+    """Seconds that pass only when a test says so."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
 
 
 @pytest.fixture(scope="module")
@@ -44,44 +54,39 @@ def test_batches_come_in_order_and_an_error_in_the_place_of_its_batch(mesh):
         assert fed.host["n"].tolist() == [number] * 8
         assert len(fed.placed["n"].sharding.device_set) == 4
         assert jax.device_get(fed.placed["n"]).tolist() == [number] * 8
-    with pytest.raises(MediaError, match=r"film\.mp4"):
+    with pytest.raises(MediaError, match=r"video\.mp4"):
         feed.next(None)
     feed.close()
     assert batches.closed
 
 
 def test_few_batches_lie_ready_and_closing_ends_the_thread(mesh):
-    batches = Batches()
+    batches, before = Batches(), set(threading.enumerate())
     feed = Feed(batches, mesh)
+    (thread,) = set(threading.enumerate()) - before
     feed.next(None)
-    deadline = time.monotonic() + 30
-    while batches.made < AHEAD + 2 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    time.sleep(0.2)
-    assert batches.made <= AHEAD + 2  # one handed out, AHEAD in the queue, one in the hand
+    for _ in range(AHEAD + 2):  # one handed out, AHEAD in the queue, one in the hand
+        assert batches.asked.acquire(timeout=60)
+    assert batches.made <= AHEAD + 2
+    assert not batches.asked.acquire(timeout=0.2)  # nobody asks for one more
     feed.close()
-    assert not feed._thread.is_alive()
+    assert not thread.is_alive()
 
 
-def test_the_wait_for_data_is_told_as_a_share_of_the_time(mesh):
-    slow = Feed(Batches(seconds=0.1), mesh)
-    for _ in range(6):
-        slow.next(None)  # a step that takes no time
-    assert slow.numbers()["wait"] > 0.6
-    slow.close()
-    fast = Feed(Batches(), mesh)
-    fast.next(None)
-    fast.numbers()
-    for _ in range(6):
-        time.sleep(0.1)  # a step that takes long
-        fast.next(None)
-    assert fast.numbers()["wait"] < 0.4
-    fast.close()
+@pytest.mark.parametrize(("idle", "share"), [(True, 0.75), (False, 0.0)])
+def test_only_waiting_of_idle_devices_counts(mesh, idle, share):
+    clock, batches = Clock(), Batches()
+    feed = Feed(batches, mesh, clock)
 
+    def three_seconds_pass():
+        clock.now += 3
+        return idle
 
-def test_waiting_while_the_devices_work_does_not_count(mesh):
-    feed = Feed(Batches(seconds=0.1), mesh)
-    for _ in range(4):
-        feed.next(lambda: False)
-    assert feed.numbers() == {"wait": 0.0, "failed": 0.0}
+    batches.asked.acquire(timeout=60)
+    for _ in range(2):  # the second time only what passed since the first
+        for _ in range(4):
+            batches.asked.acquire(timeout=60)  # for the next one: so this one lies ready
+            feed.next(three_seconds_pass)
+            clock.now += 1  # the step
+        assert feed.numbers() == {"wait": share, "failed": 0.0}
     feed.close()

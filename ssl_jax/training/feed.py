@@ -1,4 +1,4 @@
-"""Batches on the devices before they are needed, and how long the devices waited for them."""
+"""Places batches on the devices before they are needed; measures how long devices wait for them."""
 
 import dataclasses
 import queue
@@ -13,9 +13,9 @@ from jax.sharding import Mesh
 from ssl_jax.data.pipeline import TrainBatches
 from ssl_jax.devices.sharding import put_batch
 
-# Batches that lie on the devices beside the one of the running step.
+# Batches on the devices beside the one of the running step.
 AHEAD = 2
-# Seconds between two looks at whether the devices still work.
+# Seconds between two checks of whether the devices are still busy.
 LOOK = 0.002
 
 
@@ -32,31 +32,33 @@ class Feed:
     """Takes batches from the host's loader and places them while earlier steps run.
 
     A thread of its own does so; an error of the loader is raised in place of the batch it belongs
-    to. Close the feed when done, which closes the loader too.
+    to. Close the feed when done, which closes the loader too. `clock` gives seconds.
     """
 
-    def __init__(self, batches: TrainBatches, mesh: Mesh):
-        self._batches, self._mesh = batches, mesh
+    def __init__(
+        self, batches: TrainBatches, mesh: Mesh, clock: Callable[[], float] = time.monotonic
+    ):
+        self._batches, self._mesh, self._clock = batches, mesh, clock
         self._queue: queue.Queue[Fed | BaseException] = queue.Queue(AHEAD)
         self._closed = threading.Event()
-        self._waited, self._since, self._failed = 0.0, time.monotonic(), 0
+        self._waited, self._since, self._failed = 0.0, clock(), 0
         self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
         self._thread.start()
 
     def next(self, is_done: Callable[[], bool] | None) -> Fed:
-        """The next batch; `is_done` tells whether the last step has ended, None if there is none.
+        """The next batch; `is_done` says whether the last step has ended, None if there is none.
 
-        Only waiting while the devices have nothing to do counts as waiting for data.
+        Waiting counts as waiting for data only while the devices are idle.
         """
         while True:
-            begin = time.monotonic()
+            begin = self._clock()
             idle = is_done is None or is_done()
             try:
                 fed = self._queue.get(timeout=LOOK)
             except queue.Empty:
                 fed = None
             if idle:
-                self._waited += time.monotonic() - begin
+                self._waited += self._clock() - begin
             if isinstance(fed, BaseException):
                 raise fed
             if fed is not None:
@@ -64,9 +66,9 @@ class Feed:
                 return fed
 
     def numbers(self) -> dict[str, float]:
-        """`wait`: the share of the time since the last call in which the devices had nothing to do
-        for want of data; `failed`: how many files could not be read so far."""
-        now = time.monotonic()
+        """`wait`: fraction of the time since the last call that the devices sat idle waiting for
+        data; `failed`: how many files could not be read so far."""
+        now = self._clock()
         share = self._waited / max(now - self._since, 1e-9)
         self._waited, self._since = 0.0, now
         return {"wait": min(share, 1.0), "failed": float(self._failed)}
