@@ -1,33 +1,32 @@
 """Colorization on ImageNet: AlexNet, whose features the paper probes.
 
-    python -m ssl_jax.train --config=configs/image/colorization_imagenet.py --workdir=runs/colour
+    python -m ssl_jax.train --config=image/colorization_imagenet.py --workdir=runs/colour
 
-Data: TFDS `imagenet2012`, prepared as array_record; without labels in training. Cost: 450,000
-steps, not measured.
-Paper: linear probe on conv1 to conv5 13.1, 24.8, 31.0, 32.6, 31.8 %. Ours: not measured. (Those are
-of classifiers on all labels; here a twentieth of the training set is probed.)
+Data: TFDS `imagenet2012`, prepared as array_record; without labels in training.
+Cost: 450,000 steps, not measured.
+Paper: linear probe of conv1 to conv5 13.1, 24.8, 31.0, 32.6, 31.8 %, trained on all labels; here a
+twentieth of the training set is probed.
 
-Variants: `:vgg` is the network that colours pictures; `:arcade` trains a narrow one of that kind on
-game video in minutes on a CPU; `:tiny` is four steps on synthetic data. A trained run
-colours any pictures:
+Variants: `:vgg` is the network that colours images; `:arcade` trains a narrow one of that kind on
+game video in minutes on a CPU; `:tiny` is four steps on synthetic data. A trained run colours any
+images:
 
-    python -m ssl_jax.apply colorize PICTURE... --workdir=runs/colour
+    python -m ssl_jax.apply colorize IMAGE... --workdir=runs/colour
 
-Ours, `:arcade`, three seeds (mean ± deviation; four minutes each on one CPU core), on new pictures:
-the right one of 313 colours 0.554 ± 0.028 of the time and 13.1 ± 0.9 away from it (a, b of Lab),
-control with shuffled targets 0.141 ± 0.021, 32.5 ± 1.1 away, which is no nearer than at random
-initialisation (31.3 ± 0.2): it has learnt which colours are frequent. Which of six games, ten
-labels a game, against the same at random initialisation (raw pixels 0.995: the games differ in
-plain sight, the probe says little):
+    :arcade           which of 313  distance in  linear probe, which of six games, 2 labels per game
+                      colours       a, b of Lab  conv2_2      conv4_3      conv5_3      conv7_3
+    ours              0.554±0.028   13.1±0.9     0.945±0.040  0.962±0.035  0.965±0.033  0.960±0.022
+    random init       –             31.3±0.2     0.932±0.065  0.908±0.026  0.887±0.018  0.889±0.021
+    shuffled control  0.141±0.021   32.5±1.1     –
+    raw pixels        –             –            0.995
+    3 seeds, 4 minutes each on 1 CPU core; paper's setting: not measured
 
-    conv2_2 0.945 ± 0.040 (0.932 ± 0.065)    conv4_3 0.962 ± 0.035 (0.908 ± 0.026)
-    conv5_3 0.965 ± 0.033 (0.887 ± 0.018)    conv7_3 0.960 ± 0.022 (0.889 ± 0.021)
+The control has learnt which colours are frequent, and is no nearer to the right ones than random
+init. The games differ in plain sight, so the probe says little.
 """
 
+from ssl_jax import presets
 from ssl_jax.config import call, choose
-from ssl_jax.data.sources.arcade import ArcadeSource
-from ssl_jax.data.sources.synthetic import SyntheticSource
-from ssl_jax.data.sources.tfds import TfdsSource
 from ssl_jax.evals.linear import Linear
 from ssl_jax.evals.pretext import Pretext
 from ssl_jax.evaluator import Read
@@ -55,9 +54,7 @@ def vgg():
 
 def paper(method, batch_size: int):
     """Either network, trained as the paper says."""
-    train = call(TfdsSource, name="imagenet2012", split="train")
-    probe = call(TfdsSource, name="imagenet2012", split="train[:5%]")
-    test = call(TfdsSource, name="imagenet2012", split="validation")
+    train, probe, test = presets.imagenet()
     return call(
         Experiment,
         source=train,
@@ -81,10 +78,8 @@ def paper(method, batch_size: int):
 
 
 def arcade():
-    games = ("seaquest", "enduro", "space_invaders", "beam_rider", "assault", "demon_attack")
-    data = {"games": games, "seconds": 2.0, "frame_skip": 4, "height": 72, "width": 72}
-    train = call(ArcadeSource, clips_per_game=128, **data)
-    test = call(ArcadeSource, clips_per_game=32, split="test", **data)
+    data = {"seconds": 2.0, "frame_skip": 4, "height": 72, "width": 72}
+    train, test = presets.arcade(presets.SIX_GAMES, 128, 32, **data)
     return call(
         Experiment,
         source=train,
@@ -111,19 +106,12 @@ def arcade():
 
 
 def tiny():
-    train = call(SyntheticSource, size=24, frames=1, height=40, width=40)
-    test = call(SyntheticSource, size=16, frames=1, height=40, width=40, seed=1)
     narrow = call(DenseAlexNet, width=0.0625, conv1_stride=2, fc6=128, fc7=128)
-    return call(
-        Experiment,
-        source=train,
-        method=call(Colorization, vision=narrow, size=33, stored=40),
-        optimizer=call(Optimizer, name="adam", learning_rate=1e-3, beta2=0.99),
-        steps=4,
-        batch_size=8,
-        eval_batch_size=8,
-        evaluators={
-            "pretext": call(Pretext, source=test, batch_size=8),
-            "linear": call(Linear, train=train, test=test, read=call(Read, layers=("conv3",))),
-        },
+    train, test = presets.synthetic(40)
+    conv3 = call(Read, layers=("conv3",))
+    return presets.tiny(
+        call(Colorization, vision=narrow, size=33, stored=40),
+        (train, test),
+        read=conv3,
+        more={"linear": call(Linear, train=train, test=test, read=conv3)},
     )
