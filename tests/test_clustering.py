@@ -9,6 +9,7 @@ from sklearn import metrics
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 
+from ssl_jax.config import ConfigError
 from ssl_jax.devices.sharding import Sharding
 from ssl_jax.evals.clustering import Clustering, whitened
 from ssl_jax.frozen import Features
@@ -138,9 +139,9 @@ def test_rows_that_repeat(mesh):
     assert collapsed[2] == 0
     every = np.arange(5, dtype=np.float32)[:, None]
     assert sorted(k_means(mesh, every, 5, restarts=3)[0]) == [0, 1, 2, 3, 4]
-    with pytest.raises(ValueError, match="5 rows do not make 6 clusters"):
+    with pytest.raises(ConfigError, match="5 rows do not make 6 clusters"):
         k_means(mesh, every, 6)
-    with pytest.raises(ValueError, match="NaN"):
+    with pytest.raises(FloatingPointError, match="NaN"):
         k_means(mesh, np.where(every == 2, np.nan, every).astype(np.float32), 2)
 
 
@@ -178,7 +179,7 @@ class Computed:
     full: Features
     mesh: object
 
-    def features(self, source, stream, layers, clips, pool):
+    def features(self, source, stream, layers, clips, pool, average, facts):
         return self.full
 
 
@@ -209,7 +210,7 @@ def test_clustering_of_layers(mesh):
         assert results["pool/used"] == 1
         assert results["pool/nmi"] == results["pool/ari"] == 0
     unlabelled = dataclasses.replace(full, labels=np.full(n, -1))
-    with pytest.raises(ValueError, match="without a label"):
+    with pytest.raises(ConfigError, match="without a label"):
         dict(Clustering("x").run(Computed(unlabelled, mesh)))
-    with pytest.raises(ValueError, match="scale='big'"):
+    with pytest.raises(ConfigError, match="scale='big'"):
         dict(Clustering("x", scale="big").run(Computed(full, mesh)))

@@ -1,5 +1,7 @@
 """Classifying evaluators on a real network's features, as `evaluate` runs them."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -15,15 +17,14 @@ from ssl_jax.solvers.sgd import PROTOCOLS
 
 TRAIN = SyntheticSource(size=48, frames=1)
 TEST = SyntheticSource(size=16, frames=1, seed=1)
-LAYERS = {"layers": ("input", "pool")}
+READ = Read(layers=("input", "pool"))
+WINDOWS = dataclasses.replace(READ, pool="windows")
 EVALUATORS = {
-    **{name: Linear(TRAIN, TEST, protocol=name, **LAYERS) for name in PROTOCOLS},
-    "svm": Svm(
-        TRAIN, TEST, read=Read(stream="vision", clips=2), folds=2, costs=(0.01, 1.0), **LAYERS
-    ),
-    "voc": VocSvm(TRAIN, TEST, costs=(0.1, 1.0), folds=2, **LAYERS),
-    "low_shot": LowShot(TRAIN, TEST, shots=(2,), draws=2, folds=2, **LAYERS),
-    "voc_low_shot": VocLowShot(TRAIN, TEST, shots=(2,), samples=2, costs=(0.1, 1.0), **LAYERS),
+    **{name: Linear(TRAIN, TEST, READ, name) for name in PROTOCOLS},
+    "svm": Svm(TRAIN, TEST, dataclasses.replace(READ, clips=2), folds=2, costs=(0.01, 1.0)),
+    "voc": VocSvm(TRAIN, TEST, WINDOWS, costs=(0.1, 1.0), folds=2),
+    "low_shot": LowShot(TRAIN, TEST, READ, shots=(2,), draws=2, folds=2),
+    "voc_low_shot": VocLowShot(TRAIN, TEST, WINDOWS, shots=(2,), samples=2, costs=(0.1, 1.0)),
 }
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ssl_jax import config as configs
+from ssl_jax.config import ConfigError
 from ssl_jax.data.record import Record
 from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.devices.sharding import Sharding
@@ -86,6 +87,18 @@ def test_evaluators_share_features_and_leave_none_behind(frozen):
     assert {name.split("/")[0] for name in numbers} == {"one", "two"}
     assert sorted(train.asked) == [0, 1, 2, 3, 4, 5]
     assert not frozen._cache
+
+
+def test_inputs_are_spread_over_the_source(frozen):
+    images = SyntheticSource(size=10, frames=1, height=32, width=32)
+    inputs, records = frozen.inputs(images, "vision", clips=2, limit=4)
+    assert records.tolist() == [0, 2, 5, 7]
+    assert inputs["vision"].shape[:2] == (4, 2)
+    own = frozen.method.clips(images[7], "vision", frozen.method.times(images[7], "vision", 2))
+    np.testing.assert_array_equal(inputs["vision"][3], own["vision"])
+    assert frozen.inputs(images, "vision")[1].tolist() == list(range(10))
+    with pytest.raises(ConfigError, match="no stream 'audio'"):
+        frozen.inputs(images, "audio")
 
 
 def test_rows_come_in_parts_and_fewer_than_expected():

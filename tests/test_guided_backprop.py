@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from computed import inputs_of
 
-from ssl_jax.data.pipeline import Loading
+from ssl_jax.config import ConfigError
 from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.evals.guided_backprop import (
     GuidedBackprop,
@@ -120,13 +121,16 @@ class Net:
 @dataclasses.dataclass(frozen=True)
 class Method:
     net: Net = Net()
-    streams: tuple[str, ...] = ("vision",)
+    trunks: tuple[str, ...] = ("vision",)
 
-    def clips(self, record, stream, count):
-        return record.need_frames()([0] * count)[:, :20, :20]
+    def times(self, record, stream, count):
+        return [0.0] * count
 
-    def prepare(self, stream, raw):
-        return raw.astype(jnp.float32) / 255 - 0.5
+    def clips(self, record, stream, times):
+        return {stream: record.need_frames()([0] * len(times))[:, :20, :20]}
+
+    def inputs(self, batch):
+        return {"vision": batch["vision"].astype(jnp.float32) / 255 - 0.5}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,8 +139,9 @@ class Network:
 
     variables: dict
     method: Method = Method()
-    batch_size: int = 4
-    loading: Loading = Loading()
+
+    def inputs(self, *arguments, **settings):
+        return inputs_of(self.method, *arguments, **settings)
 
 
 def test_the_page_and_its_control():
@@ -152,10 +157,10 @@ def test_the_page_and_its_control():
     assert not np.array_equal(*kernels)
     np.testing.assert_array_equal(*(np.sort(k.ravel()) for k in kernels))
     assert other["batch_stats"] is variables["batch_stats"]
-    with pytest.raises(ValueError, match="no layer 'conv9' in vision; it has conv1, conv2"):
+    with pytest.raises(ConfigError, match="no layer 'conv9' in vision; it has conv1, conv2"):
         dict(dataclasses.replace(evaluator, layer="conv9").run(Network(variables)))
     broken = jax.tree.map(lambda x: x * np.nan, variables)
-    with pytest.raises(ValueError, match="conv2 is NaN"):
+    with pytest.raises(FloatingPointError, match="conv2 is n"):
         dict(evaluator.run(Network(broken)))
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from computed import computed, features
 
+from ssl_jax.config import ConfigError
 from ssl_jax.devices.sharding import Sharding
 from ssl_jax.evals.linear import Linear
 from ssl_jax.evaluator import Read
@@ -37,7 +38,7 @@ def test_layers_are_pooled_to_the_papers_sizes():
     assert pooled_size(7, 2048, PROTOCOLS["kolesnikov"].pool) == 2 * 2 * 2048
     assert pooled_size(4, 512, PROTOCOLS["kolesnikov"].pool) == 4 * 4 * 512  # small enough
     assert pooled_size(4, 512, PROTOCOLS["simclr"].pool) == 512
-    with pytest.raises(ValueError, match="pool='median'"):
+    with pytest.raises(ConfigError, match="pool='median'"):
         reduce_map(jnp.zeros((1, 4, 4, 3)), "median")
 
 
@@ -127,7 +128,7 @@ def test_linear_by_name_of_a_paper():
     assert results["far"] == results["good"]
     assert results["chance"] == pytest.approx(1 / 3)
     assert set(results) == {"good", "far", "noise", "chance"}
-    few = dataclasses.replace(linear, labels_per_class=2, draws=3, layers=("noise",))
+    few = dataclasses.replace(linear, labels_per_class=2, draws=3, read=Read(layers=("noise",)))
     assert 0 < dict(few.run(computed(train, test)))["noise/std"] < 0.2
 
 
@@ -135,7 +136,7 @@ def test_the_settings_of_a_protocol_stand_beside_its_result():
     shown = {f.name: getattr(Linear("a", "b", protocol="fair"), f.name) for f in FIELDS}["settings"]
     for words in ("pool windows", "epochs 28", "batch_size 256", "0.01, 0.001", "(8, 16, 24)"):
         assert words in shown
-    with pytest.raises(ValueError, match="protocol='roten': must be one of exact, fair, rotnet"):
+    with pytest.raises(ConfigError, match="protocol='roten': must be one of exact, fair, rotnet"):
         Linear("a", "b", protocol="roten")
 
 

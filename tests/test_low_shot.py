@@ -8,6 +8,7 @@ from computed import Computed, computed, features
 from sklearn.datasets import load_digits
 from sklearn.neighbors import KNeighborsClassifier
 
+from ssl_jax.config import ConfigError
 from ssl_jax.data.record import Record
 from ssl_jax.evals.linear import Linear
 from ssl_jax.evals.low_shot import LowShot, VocLowShot, few_of_each, nearest_scores
@@ -29,7 +30,7 @@ def test_a_class_gets_k_positives_and_so_many_negatives_as_the_other_classes_wou
         assert (shown[table[:, k] == 0, k] == -1).all()
     assert (few_of_each(shown, 2, seed=0) == table).all()
     assert (few_of_each(shown, 2, seed=1) != table).any()
-    with pytest.raises(ValueError, match="shots=30: 30 records that show class 0 are needed"):
+    with pytest.raises(ConfigError, match="shots=30: 30 records that show class 0 are needed"):
         few_of_each(shown, 30, seed=0)
 
 
@@ -99,7 +100,7 @@ def test_more_labels_are_better_and_raw_input_always_is_there(classifier):
     # With the usual strengths it is the probe of the same name.
     usual = dict(dataclasses.replace(low, l2=()).run(frozen))
     probe = {"logistic": Linear, "ridge": Ridge}[classifier](
-        train, test, layers=("conv",), folds=5, labels_per_class=8, draws=3
+        train, test, read=Read(layers=("conv",)), folds=5, labels_per_class=8, draws=3
     )
     same = dict(probe.run(frozen))
     assert usual["conv/8 a class"] == same["conv"]
@@ -109,7 +110,7 @@ def test_more_labels_are_better_and_raw_input_always_is_there(classifier):
         ({"draws": 0}, "draws=0"),
         ({"classifier": "svm"}, "classifier='svm': must be one of"),
     ):
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(ConfigError, match=message):
             dict(dataclasses.replace(low, **knobs).run(frozen))
 
 
@@ -135,5 +136,5 @@ def test_voc_low_shot_reports_the_honest_and_the_published_choice():
         assert 0 <= results[f"conv/{shots} shots/std"] < 0.3
     assert results["conv/4 shots"] > results["conv/1 shots"]
     assert results["chance"] == pytest.approx(np.mean(shown == 1))
-    with pytest.raises(ValueError, match="shots=7: 7 records that show class 0 are needed"):
+    with pytest.raises(ConfigError, match="shots=7: 7 records that show class 0 are needed"):
         dict(dataclasses.replace(low, shots=(7,)).run(frozen))

@@ -4,10 +4,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+from computed import facts_of
 
-from ssl_jax.data.pipeline import Loading
+from ssl_jax.config import ConfigError
 from ssl_jax.data.sources.synthetic import SyntheticSource
-from ssl_jax.drawing.pages import Tile, around_grey, as_picture, inputs, page, stretched
+from ssl_jax.drawing.pages import Tile, around_grey, as_picture, page, stretched
 from ssl_jax.evals import nearest
 from ssl_jax.evals.nearest import Nearest, nearest_first
 from ssl_jax.frozen import Features
@@ -19,24 +20,25 @@ class Network:
 
     numbers: dict
     groups: tuple[int, ...] = ()
-    batch_size: int = 4
-    loading: Loading = Loading()
-    streams: tuple[str, ...] = ("vision",)
 
     @property
     def method(self):
         return self
 
-    def clips(self, record, stream, count):
-        return record.need_frames()([0] * count)
+    def times(self, record, stream, count):
+        return [0.0] * count
 
-    def features(self, source, stream, layers, clips, pool):
+    def clips(self, record, stream, times):
+        return {stream: record.need_frames()([0] * len(times))}
+
+    def features(self, source, stream, layers, clips, pool, average, facts):
         angles = np.array(self.numbers[source.seed])
         n = len(angles)
         labels = np.array([source[i].label for i in range(n)])
         groups = np.array(self.groups or [0] * n)
         rows = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
-        return Features({"pool": rows}, labels, np.arange(n), groups)
+        noted = facts_of(source, range(n), facts)
+        return Features({"pool": rows}, labels, np.arange(n), groups, noted)
 
 
 def shown(monkeypatch, evaluator, network):
@@ -67,7 +69,7 @@ def test_a_query_is_not_its_own_neighbour(monkeypatch):
     assert results["pool"].dtype == np.uint8
     few = dict(Nearest(films, queries=2, neighbours=99).run(network))
     assert few["pool"].shape[0] < results["pool"].shape[0]
-    with pytest.raises(ValueError, match="neighbours=0"):
+    with pytest.raises(ConfigError, match="neighbours=0"):
         dict(Nearest(films, neighbours=0).run(network))
 
 
@@ -108,14 +110,3 @@ def test_pages_and_pictures():
     assert abs(spectrogram.mean(axis=(1, 2)).argmax() - spectrogram.shape[0] // 2) <= 1
     with pytest.raises(ValueError, match="cannot be drawn"):
         as_picture(np.arange(9))
-
-
-def test_inputs_are_spread_over_the_source():
-    films = SyntheticSource(size=10, frames=1, height=8, width=8)
-    raw, indices = inputs(Network({}), films, "vision", clips=2, limit=4)
-    assert indices == [0, 2, 5, 7]
-    assert raw.shape == (4, 2, 8, 8, 3)
-    np.testing.assert_array_equal(raw[3, 1], films[7].need_frames()([0])[0])
-    assert inputs(Network({}), films, "vision")[1] == list(range(10))
-    with pytest.raises(ValueError, match="no stream 'sound'"):
-        inputs(Network({}), films, "sound")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ssl_jax import config as configs
+from ssl_jax.config import ConfigError
 from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.devices.sharding import Sharding
 from ssl_jax.evals import nonlinear
@@ -107,7 +108,7 @@ def test_on_a_network_that_stays_as_it_is():
     assert set(found) >= {"block2", "block3", "pool", "pool/std", "chance"}
     assert all(0 <= value <= 1 for value in found.values())
     jax.tree.map(np.testing.assert_array_equal, before, jax.device_get(frozen.variables))
-    with pytest.raises(ValueError, match=r"layer pool is no map but of shape .*; take head='mlp'"):
+    with pytest.raises(ConfigError, match=r"layer pool is no map but of shape .*; take head='mlp'"):
         dict(dataclasses.replace(conv, layers=("pool",)).run(frozen))
-    with pytest.raises(ValueError, match="head='cnn' must be one of conv, mlp"):
+    with pytest.raises(ConfigError, match="head='cnn' must be one of conv, mlp"):
         Nonlinear(TRAIN, TEST, head="cnn")

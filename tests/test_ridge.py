@@ -8,6 +8,7 @@ import pytest
 from computed import computed, features
 from sklearn.linear_model import Ridge as Reference
 
+from ssl_jax.config import ConfigError
 from ssl_jax.evals.ridge import Ridge
 from ssl_jax.solvers import ridge
 from ssl_jax.solvers.probe import few_labels, held_out, standardise
@@ -116,8 +117,8 @@ def test_few_labels_are_balanced_draws():
     assert len(set(accuracies)) > 1
     assert results["a"] == pytest.approx(np.mean(accuracies))
     assert results["a/std"] == pytest.approx(np.std(accuracies, ddof=1))
-    with pytest.raises(ValueError, match="class 0 has only 30 records"):
+    with pytest.raises(ConfigError, match="class 0 has only 30 records"):
         few_labels(y, 31, 0)
     alone = dataclasses.replace(few, labels_per_class=1, l2=(0.1, 1.0))
-    with pytest.raises(ValueError, match="give a single l2"):
+    with pytest.raises(ConfigError, match="give a single l2"):
         dict(alone.run(frozen))

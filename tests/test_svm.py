@@ -6,11 +6,12 @@ from fractions import Fraction
 import jax
 import numpy as np
 import pytest
-from computed import Computed, features
+from computed import Computed, facts_of, features
 from sklearn.metrics import average_precision_score
 from sklearn.svm import LinearSVC
-from ssl_jax.evals.multi_labels import presence
 
+from ssl_jax.config import ConfigError
+from ssl_jax.data.annotations import labels_fact, presence
 from ssl_jax.data.record import MediaError, Record
 from ssl_jax.evals.svm import Svm, VocSvm, normalised, summed
 from ssl_jax.evaluator import Read
@@ -47,18 +48,23 @@ def test_the_weights_are_liblinears(n, d):
     costs = np.array([[0.01], [1.0], [50.0]])
     with jax.enable_x64(True):
         weight, bias = squared_hinge.fit(x, shown, use, costs, 2.0, tolerance=1e-16)
-    single, _ = squared_hinge.fit(np.float32(x), shown, use, costs, 2.0)
+    single, single_bias = squared_hinge.fit(np.float32(x), shown, use, costs, 2.0)
     for fold, rows in enumerate(use):
         for i, cost in enumerate(costs[:, 0]):
             for k in range(3):
                 model = reference(x[rows], shown[rows, k], cost, 2.0)
                 np.testing.assert_allclose(weight[fold, i, :, k], model.coef_[0], atol=1e-6)
                 assert bias[fold, i, k] == pytest.approx(model.intercept_[0], abs=1e-6)
-                np.testing.assert_allclose(single[fold, i, :, k], model.coef_[0], atol=2e-3)
+                # In single precision many weights are as good as the best.
+                data = x[rows], shown[rows, k]
+                found = np.float64(single[fold, i, :, k]), single_bias[fold, i, k]
+                lowest = objective(*data, model.coef_[0], model.intercept_[0], cost, 2.0)
+                assert objective(*data, *found, cost, 2.0) == pytest.approx(lowest, rel=5e-3)
 
 
-def objective(x, y, weight, bias, cost):
-    loss = np.square(np.maximum(0, 1 - y * (x @ weight + bias))).sum()
+def objective(x, y, weight, bias, cost, positive_weight=1.0):
+    loss = np.square(np.maximum(0, 1 - y * (x @ weight + bias)))
+    loss = (np.where(y == 1, positive_weight, 1.0) * loss).sum()
     return (weight @ weight + bias**2) / 2 + cost * loss
 
 
@@ -98,12 +104,12 @@ def test_nothing_to_learn_from_is_refused():
     x, shown = problem(10, 3, 2, seed=3)
     everything = np.ones((1, 10), bool)
     shown[:, 1] = -1
-    with pytest.raises(ValueError, match="class 1: no training record shows it"):
+    with pytest.raises(ConfigError, match="class 1: no training record shows it"):
         squared_hinge.fit(x, shown, everything, np.ones((1, 1)))
     shown[:, 1] = 1
-    with pytest.raises(ValueError, match="class 1: no training record lacks it"):
+    with pytest.raises(ConfigError, match="class 1: no training record lacks it"):
         squared_hinge.fit(x, shown, everything, np.ones((1, 1)))
-    with pytest.raises(ValueError, match=r"costs=\(0.0,\)"):
+    with pytest.raises(ConfigError, match=r"costs=\(0.0,\)"):
         squared_hinge.fit(x, shown, everything, np.zeros((1, 1)))
 
 
@@ -176,11 +182,11 @@ def test_undefined_precision_is_refused():
         average_precision(np.array([1, 0, 1]), np.array([0.1, math.nan, math.nan]))
     with pytest.raises(ValueError, match="none of 2 records is a positive"):
         average_precision(np.array([0, 0]), np.array([0.1, 0.2]))
-    with pytest.raises(ValueError, match="kind is one of"):
+    with pytest.raises(ConfigError, match="kind is one of"):
         average_precision(np.array([1, 0]), np.array([0.1, 0.2]), "voc")
-    with pytest.raises(ValueError, match="ties is one of"):
+    with pytest.raises(ConfigError, match="ties is one of"):
         average_precision(np.array([1, 0]), np.array([0.1, 0.2]), ties="none")
-    with pytest.raises(ValueError, match="class 1: none of 2 records shows it"):
+    with pytest.raises(ConfigError, match="class 1: none of 2 records shows it"):
         mean_average_precision(np.array([[1, -1], [-1, -1]]), np.zeros((2, 2)))
 
 
@@ -200,21 +206,23 @@ def test_presence_reads_numbers_text_and_difficulty():
         ],
         labels=[-1, -1, -1, 1],
     )
-    assert presence(source, np.arange(4)).tolist() == [
+    facts = facts_of(source, range(4), labels_fact)
+    assert presence(facts).tolist() == [
         [0, -1, 1],
         [-1, 1, 1],
         [-1, -1, -1],
         [-1, 1, -1],
     ]
-    assert presence(source, np.arange(4), 4).shape == (4, 4)
-    with pytest.raises(ValueError, match="label 2 is none of the 2 classes"):
-        presence(source, np.arange(4), 2)
-    # A record that could not be read is not asked for.
-    assert presence(source, np.array([1, 3])).tolist() == [[-1, 1, 1], [-1, 1, -1]]
+    assert presence(facts, 4).shape == (4, 4)
+    with pytest.raises(ConfigError, match="label 2 is none of the 2 classes"):
+        presence(facts, 2)
     with pytest.raises(MediaError, match=r"record 0: has no labels \(extra\['labels'\]\)"):
-        presence(records([{}]), np.arange(1))
+        labels_fact(records([{}])[0])
     with pytest.raises(MediaError, match="record 0: extra\\['labels'\\] holds no whole numbers"):
-        presence(records([{"labels": "dog"}]), np.arange(1))
+        labels_fact(records([{"labels": "dog"}])[0])
+    for wrong in ("3 -1", range(65)):
+        with pytest.raises(MediaError, match="record 0: needs 0 to 64 labels from 0"):
+            labels_fact(records([{"labels": wrong}])[0])
 
 
 def test_voc_step_by_step():
@@ -320,5 +328,5 @@ def test_normalised_by_name():
     np.testing.assert_allclose(inner, [[0.6, 0.8], [0, 0]], atol=1e-5)
     np.testing.assert_allclose(outer, [[1, 0]], atol=2e-5)
     assert normalised("none", x)[0] is x
-    with pytest.raises(ValueError, match="normalise='l1'"):
+    with pytest.raises(ConfigError, match="normalise='l1'"):
         normalised("l1", x)

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from ssl_jax.config import ConfigError
 from ssl_jax.data.annotations import labels_fact, presence
 from ssl_jax.data.record import Source
-from ssl_jax.evals import ridge
+from ssl_jax.solvers import ridge
 from ssl_jax.evals.svm import choose_costs, normalised
 from ssl_jax.evaluator import Read
 from ssl_jax.scores.average_precision import TIES, mean_average_precision

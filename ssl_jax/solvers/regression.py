@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ssl_jax.config import ConfigError
-from ssl_jax.evals import ridge
+from ssl_jax.solvers import ridge
 
 
 def regress(
