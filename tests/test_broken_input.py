@@ -273,9 +273,9 @@ def test_what_cannot_be_read_is_refused_by_name(folder, name):
 
 
 def test_a_folder_or_a_pipe_that_is_called_like_a_film(folder, tmp_path):
-    assert "is no file" in refusals(folder / "folder.mp4")[0]
+    assert "is not a file" in refusals(folder / "folder.mp4")[0]
     os.mkfifo(tmp_path / "pipe.mp4")
-    assert "is no file" in refusals(tmp_path / "pipe.mp4")[0]  # opening it would wait for ever
+    assert "is not a file" in refusals(tmp_path / "pipe.mp4")[0]  # opening it would wait for ever
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
