@@ -95,6 +95,8 @@ class Method(abc.ABC):
       `params['vision']` is exactly one trunk's weights.
     * `teachers`: entries at the top of the parameters that are never trained: no gradient, no
       moments. `init_from` fills them.
+    * `also_prepared`: entries of the augmented batch that `prepare` makes inputs of beside those
+      that streams take, such as a second view.
     * `rows_meet`: whether the *net* lets rows of the batch see one another (attention over the
       batch, say). Then a step cannot take its batch in micro-batches. A loss that compares rows
       is no obstacle.
@@ -102,6 +104,7 @@ class Method(abc.ABC):
 
     trunks: ClassVar[tuple[str, ...]] = ("vision",)
     teachers: ClassVar[tuple[str, ...]] = ()
+    also_prepared: ClassVar[tuple[str, ...]] = ()
     rows_meet: ClassVar[bool] = False
 
     # Every method writes these three.
@@ -136,14 +139,16 @@ class Method(abc.ABC):
     def prepare(self, name: str, x: jax.Array) -> jax.Array:
         """Device, deterministic: a trunk's input from pixels 0..1, a wave or tokens.
 
-        Used by training and by `encode` on every entry that `streams` names. Default: as it is.
+        Used by training and by `encode` on every entry that `streams` or `also_prepared` names.
+        Default: as it is.
         """
         del name
         return x
 
     def inputs(self, batch: Batch) -> Batch:
-        """Bytes scaled to 0..1, and `prepare` on every entry that a stream takes."""
+        """Bytes scaled to 0..1, and `prepare`, on the entries of which it makes inputs."""
         taken = {name for entries in self.streams.values() for name in entries}
+        taken = taken.union(self.also_prepared)
         return {k: self.prepare(k, scaled(x)) if k in taken else x for k, x in batch.items()}
 
     def outputs(

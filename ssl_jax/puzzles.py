@@ -97,6 +97,9 @@ def puzzle_picture(
     if shown is not None:
         augmented = prepared = shown
     augmented, prepared = jax.device_get((augmented, prepared))
+    count = len(next(iter(few.values())))
+    # Not tables, such as weights of classes, which have no rows.
+    augmented = {name: x for name, x in augmented.items() if len(x) % count == 0}
     blocks = []
     for task in dict.fromkeys(name.rpartition("/")[0] for name in augmented):
         columns, texts = [], []

@@ -37,6 +37,10 @@ class Wrapper(Method):
         return self.method.teachers
 
     @property
+    def also_prepared(self) -> tuple[str, ...]:
+        return self.method.also_prepared
+
+    @property
     def rows_meet(self) -> bool:
         return self.method.rows_meet
 
