@@ -89,8 +89,8 @@ def last(layers: dict[str, Array]) -> Array:
 
 def pooled(layers: dict[str, Array]) -> Float[Array, "b d"]:
     """A trunk's last layer, averaged over space (and time) if it is a map."""
-    last = layers[list(layers)[-1]]
-    return last.mean(range(1, last.ndim - 1)) if last.ndim > 2 else last
+    x = last(layers)
+    return x.mean(range(1, x.ndim - 1)) if x.ndim > 2 else x
 
 
 class PairwiseOrderHead(nn.Module):
@@ -176,6 +176,28 @@ class Classifier(nn.Module):
         x = x.reshape(x.shape[0], -1)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return nn.Dense(self.classes, dtype=self.dtype, name="linear")(x)
+
+
+class TrunkClassifier(nn.Module):
+    """A trunk and one linear layer on its last: the net of methods that classify images.
+
+    Called with {'vision': what the trunk takes}, returns logits (b k).
+
+    Attributes:
+      vision: the trunk.
+      classes: number of classes, or width of an embedding.
+      pooled: the last layer is averaged over space first; otherwise all of it is taken.
+    """
+
+    vision: nn.Module
+    classes: int
+    pooled: bool = False
+
+    @nn.compact
+    def __call__(self, batch: dict[str, Array], train: bool) -> Float[Array, "b k"]:
+        layers = self.vision(batch["vision"], train)
+        x = pooled(layers) if self.pooled else last(layers)
+        return Classifier(self.classes, name="head")(x, train)
 
 
 class ConvHead(nn.Module):

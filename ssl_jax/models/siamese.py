@@ -4,6 +4,9 @@ import flax.linen as nn
 import jax
 from jaxtyping import Array, Float
 
+from ssl_jax.models.heads import last
+from ssl_jax.ops.fold import fold, unfold
+
 
 class Siamese(nn.Module):
     """Classifies how patches lie to one another (Doersch et al. 2015; Noroozi & Favaro 2016).
@@ -14,8 +17,8 @@ class Siamese(nn.Module):
     further to the classes: a pair for relative position, all tiles in some order for a puzzle. One
     pass of the trunk so serves many questions. Returns logits (b m k).
 
-    A trunk without fully connected layers of its own takes pictures of any size, so that features
-    of whole pictures can be read from it.
+    A trunk without fully connected layers of its own takes images of any size, so that features
+    of whole images can be read from it.
 
     Attributes:
       vision: the trunk.
@@ -38,8 +41,8 @@ class Siamese(nn.Module):
     @nn.compact
     def __call__(self, batch: dict[str, Array], train: bool) -> Float[Array, "b m k"]:
         patches = batch["vision"]
-        layers = self.vision(patches.reshape(-1, *patches.shape[2:]), train)
-        x = layers[list(layers)[-1]].reshape(*patches.shape[:2], -1)
+        layers = self.vision(fold(patches), train)
+        x = unfold(last(layers), patches.shape[1]).reshape(*patches.shape[:2], -1)
         if self.embedding:
             x = self._hidden(x, "fc6", self.embedding, train)
         x = jax.vmap(lambda row, places: row[places])(x, batch["places"])
