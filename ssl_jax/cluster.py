@@ -14,10 +14,11 @@ from ssl_jax import command
 from ssl_jax import config as configs
 from ssl_jax.config import ConfigError
 from ssl_jax.data.annotations import fingerprint_fact
+from ssl_jax.data.clusters_file import write_clusters
 from ssl_jax.evaluator import Read
 from ssl_jax.experiment import Experiment
 from ssl_jax.frozen import load
-from ssl_jax.methods.image.cluster_transfer import ClusterTransfer, write_clusters
+from ssl_jax.methods.image.cluster_transfer import ClusterTransfer
 from ssl_jax.scores.clusters import entropy
 from ssl_jax.solvers.k_means import k_means
 from ssl_jax.solvers.probe import finite_rows, unit

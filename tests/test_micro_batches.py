@@ -15,6 +15,7 @@ from ssl_jax.config import ConfigError
 from ssl_jax.data.pipeline import train_dataset
 from ssl_jax.devices.sharding import Sharding, put_batch, replicated
 from ssl_jax.method import Method, run_collection
+from ssl_jax.methods.image.colorization import Colorization
 from ssl_jax.methods.image.simclr import SimCLR
 from ssl_jax.objectives.contrastive import info_nce
 from ssl_jax.training.micro_batches import _merge, _split, loss_and_gradients
@@ -164,6 +165,33 @@ def test_with_batch_norm_and_dropout_gradients_are_those_of_what_was_computed():
     assert abs(whole - loss) > 1e-4  # statistics of four rows are not those of eight
 
 
+class Pixels(nn.Module):
+    """A map with a row for every other pixel."""
+
+    @nn.compact
+    def __call__(self, x, train: bool):
+        return {"map": nn.Dense(4)(x)[:, ::2, ::2]}
+
+
+def test_colours_are_counted_in_the_whole_batch():
+    """Colorization's weights are a table, and its counts are moved by all rows at once."""
+    method = Colorization(Pixels(), size=8, stored=8, stride=2)
+    params, state = start(method)
+    frequencies = jnp.arange(1.0, len(state["prior"]["frequencies"]) + 1)
+    state["prior"]["frequencies"] = frequencies / frequencies.sum()
+    state |= run_collection(3, 10)
+
+    def moved(count):
+        (loss, passed), gradients = loss_and_gradients(method, params, state, rows(8), KEY, count)
+        after = method.after(params, passed.state, passed.batch, passed.outputs)
+        return loss, gradients, after["prior"]
+
+    whole, parts = jax.jit(lambda: (moved(1), moved(4)))()
+    for mine, theirs in zip(*map(jax.tree.leaves, (parts, whole)), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-6)
+    assert np.abs(whole[2]["frequencies"] - state["prior"]["frequencies"]).max() > 1e-3
+
+
 def test_memory_is_that_of_a_part():
     def temporary_bytes(count):
         function = jax.jit(lambda p, s, b: loss_and_gradients(method, p, s, b, KEY, count))
@@ -251,7 +279,7 @@ def test_every_net_treats_rows_by_themselves_or_micro_batches_are_refused(path, 
     try:
         jax.eval_shape(lambda: loss_and_gradients(method, params, variables, batch, KEY, 2))
     except ValueError as error:
-        # A loss of its own, or an output made of the state, as the prior of colorization is.
+        # A loss of its own, or a net whose rows meet.
         assert str(error).startswith("micro_batches=2: ")  # noqa: PT017
         assert str(error).endswith("; use 1")  # noqa: PT017
         return
@@ -262,9 +290,11 @@ def test_every_net_treats_rows_by_themselves_or_micro_batches_are_refused(path, 
     def both(batch):
         puzzle = method.inputs(method.augment(batch, variables, KEY))
         whole, _ = method.outputs(params, variables, puzzle, KEY, train=False)
-        halves = {k: _split(x, examples, 2) for k, x in puzzle.items()}
+        rows = {k: _split(x, examples, 2) for k, x in puzzle.items() if len(x) % examples == 0}
         parts = [
-            method.outputs(params, variables, {k: x[i] for k, x in halves.items()}, KEY, False)[0]
+            method.outputs(
+                params, variables, {**puzzle, **{k: x[i] for k, x in rows.items()}}, KEY, False
+            )[0]
             for i in range(2)
         ]
         merged = jax.tree.map(

@@ -28,7 +28,7 @@ from ssl_jax.evals.pretext import Pretext
 from ssl_jax.evals.ridge import Ridge
 from ssl_jax.evaluator import Read
 from ssl_jax.experiment import Experiment
-from ssl_jax.methods.image.jigsaw_plus import JigsawPlus
+from ssl_jax.methods.image.jigsaw import Jigsaw
 from ssl_jax.models.alexnet import AlexNet
 from ssl_jax.models.nin import NIN
 from ssl_jax.optim import Optimizer
@@ -57,7 +57,17 @@ def imagenet():
     return call(
         Experiment,
         source=train,
-        method=call(JigsawPlus, vision=trunk, caffe_init=True),
+        method=call(
+            Jigsaw,
+            vision=trunk,
+            stored=256,
+            grey=0.5,
+            project=0.5,
+            permutations=701,
+            foreign=2,
+            rms=50.0,
+            caffe_init=True,
+        ),
         optimizer=call(
             Optimizer,
             name="sgd",
@@ -87,16 +97,15 @@ def fashion():
         Experiment,
         source=train,
         method=call(
-            JigsawPlus,
+            Jigsaw,
             vision=call(NIN, blocks=3, width=0.25),
             stored=33,
             size=30,
             tile=8,
             channel_shift=0,
             grey=0.0,
-            project=0.0,
             permutations=24,
-            rms=1.0,
+            foreign=2,
             embedding=32,
             hidden=(256,),
             dropout=0.0,
@@ -120,13 +129,15 @@ def tiny():
         Experiment,
         source=train,
         method=call(
-            JigsawPlus,
+            Jigsaw,
             vision=call(NIN, blocks=3, width=0.05),
             stored=34,
             size=33,
             tile=8,
+            grey=0.5,
+            project=0.5,
             permutations=12,
-            rms=1.0,
+            foreign=2,
             embedding=16,
             hidden=(16,),
         ),

@@ -26,6 +26,7 @@ from ssl_jax.experiment import Experiment
 from ssl_jax.methods.image.colorization import Colorization
 from ssl_jax.methods.image.relative_position import RelativePosition
 from ssl_jax.methods.image.triplet_exemplar import TripletExemplar
+from ssl_jax.methods.lightness import Lightness
 from ssl_jax.methods.multitask import Multitask
 from ssl_jax.models.lasso import Lasso
 from ssl_jax.models.resnet_v2 import ResNetV2
@@ -53,11 +54,9 @@ def together(exemplar, relative_position, colorization):
         Multitask,
         tasks={
             "exemplar": exemplar,
-            "relative_position": relative_position,
-            "colorization": colorization,
+            "relative_position": call(Lightness, method=relative_position),
+            "colorization": call(Lightness, method=colorization),
         },
-        lightness={"relative_position": 255.0, "colorization": 255.0},
-        gradient_norms=True,
     )
 
 

@@ -17,6 +17,7 @@ from ssl_jax.config import ConfigError
 from ssl_jax.objectives.classification import classification
 from ssl_jax.ops.colour import resize_corners, unit_rgb_to_lab
 
+COLOURS = 313  # `ab_bins` of the papers' step
 LIGHTNESS_BINS = 50  # of width 2, for predicting L (split-brain autoencoders)
 
 

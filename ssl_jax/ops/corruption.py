@@ -1,13 +1,13 @@
-"""Parts of pictures hidden or spoilt: holes to be filled, noise to be taken away.
+"""Parts of images hidden or corrupted: holes to be filled, noise to be taken away.
 
-Masks are 1 where a picture is hidden, 0 where it is seen.
+Masks are 1 where an image is hidden, 0 where it is seen.
 """
 
 import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key, Num
 
 from ssl_jax.config import ConfigError
 
@@ -21,12 +21,18 @@ def square_mask(size: int, hole: int) -> Float[Array, "size size 1"]:
     return (inside[:, None] & inside[None, :]).astype(jnp.float32)[..., None]
 
 
+def middle_square(images: Num[Array, "b h w c"], side: int) -> Num[Array, "b side side c"]:
+    """What `square_mask` hides, cut out."""
+    top, left = ((length - side) // 2 for length in images.shape[1:3])
+    return images[:, top : top + side, left : left + side]
+
+
 def random_blocks(
     key: Key[Array, ""], rows: int, size: int, area: float = 0.25, count: int = 5
 ) -> Float[Array, "rows size size 1"]:
     """`count` equal squares at random places, which may overlap ("random block").
 
-    Pathak et al. 2016. Together they hide at most the share `area` of a picture.
+    Pathak et al. 2016. Together they hide at most the fraction `area` of an image.
     """
     side = int(size * math.sqrt(area / count))
     corners = jax.random.randint(key, (rows, count, 2), 0, size - side + 1)
@@ -49,11 +55,11 @@ def random_regions(
     """Blobs of arbitrary shape ("random region").
 
     Pathak et al. 2016, as their code: coarse uniform noise, enlarged by cubic interpolation, is
-    hidden where it is lowest. Theirs cuts one pattern for a batch from a huge one until the share
-    fits; here every picture has its own, of exactly the share that is drawn.
+    hidden where it is lowest. Theirs cuts one pattern for a batch from a huge one until the
+    fraction fits; here every image has its own, of exactly the fraction that is drawn.
 
     Args:
-      area: smallest and largest share that is hidden.
+      area: smallest and largest fraction that is hidden.
       coarseness: points of noise for each pixel along an axis; less makes larger blobs.
     """
     key_noise, key_area = jax.random.split(key)
@@ -70,7 +76,7 @@ def random_regions(
 def corrupt(
     key: Key[Array, ""], images: Float[Array, "b *space c"], kind: str, amount: float
 ) -> Float[Array, "b *space c"]:
-    """Pictures in 0..1 spoilt as denoising autoencoders see them (Vincent et al. 2010).
+    """Images in 0..1, corrupted as denoising autoencoders see them (Vincent et al. 2010).
 
     Args:
       kind: 'none'; 'masking': each value is 0 with probability `amount`; 'gaussian': noise of the

@@ -1,9 +1,9 @@
-"""Cutting pictures into patches, and hiding from a network what gives their places away.
+"""Cutting images into patches, and hiding from a network what gives their places away.
 
-For tasks that ask where a patch lay in its picture. Two things tell without any understanding:
-lines and brightness that go on from one patch to the next, and the lens, which focuses colours
-differently and so shifts green against red and blue outwards (chromatic aberration). Pictures are
-(b h w c); patches of one picture are (b n h w c). Every patch has draws of its own.
+For tasks that ask where a patch lay in its image. Two things tell without any understanding: lines
+and brightness that go on from one patch to the next, and the lens, which focuses colours
+differently and so shifts green against red and blue outwards (chromatic aberration). Images are
+(b h w c); patches of one image are (b n h w c). Every patch has draws of its own.
 """
 
 import jax
@@ -37,14 +37,14 @@ def random_tiles(
         axes, still within the cell (the authors' released code leaves it by as many).
 
     Raises:
-      ConfigError: pictures that are not square, or tiles with their shift larger than a cell.
+      ConfigError: images that are not square, or tiles with their shift larger than a cell.
     """
     b, h, w, c = images.shape
     cell, reach = h // grid, size + channel_shift
     if h != w or reach > cell:
         raise ConfigError(
             f"random_tiles: tiles of {size} with channels moved by {channel_shift} do not fit the "
-            f"{grid}x{grid} cells of {cell} of pictures of {h}x{w}; take smaller tiles"
+            f"{grid}x{grid} cells of {cell} of images of {h}x{w}; take smaller tiles"
         )
     key_tile, key_channel = jax.random.split(key)
     images = images[:, : cell * grid, : cell * grid]
@@ -55,6 +55,23 @@ def random_tiles(
         channels = random_crop(key_channel, channels, size)
         tiles = jnp.moveaxis(channels.reshape(-1, c, size, size), 1, -1)
     return tiles.reshape(b, grid * grid, size, size, c)
+
+
+def replace_tiles(
+    key: Key[Array, ""], own: Num[Array, "b n h w c"], other: Num[Array, "b n h w c"], most: int
+) -> Num[Array, "b n h w c"]:
+    """Puts 0 to `most` tiles of `other`, no two the same, into random slots of `own`.
+
+    How many, into which slots, and which tiles is drawn for every row by itself (Jigsaw++, Noroozi
+    et al. 2018).
+    """
+    key_count, key_slots, key_tiles = jax.random.split(key, 3)
+    count = jax.random.randint(key_count, (len(own), 1), 0, most + 1)
+    slots, tiles = (
+        jnp.argsort(jax.random.uniform(k, own.shape[:2]), axis=1) for k in (key_slots, key_tiles)
+    )
+    replaced = (slots < count)[..., None, None, None]
+    return jnp.where(replaced, jax.vmap(lambda row, order: row[order])(other, tiles), own)
 
 
 def project_colours(images: Num[Array, "*b h w 3"]) -> Float[Array, "*b h w 3"]:
@@ -119,7 +136,7 @@ def coarsened(sides: Num[Array, "*n"], size: int) -> Float[Array, "*n size size"
     """
     scale = (sides / size)[..., None, None]
     pixels = jnp.arange(size, dtype=jnp.float32)
-    # Row j of `down` makes pixel j of the small picture. Those from `sides` on are not looked at.
+    # Row j of `down` makes pixel j of the small image. Those from `sides` on are not looked at.
     centres = (pixels[:, None] + 0.5) / scale - 0.5
     down = jnp.maximum(0, 1 - jnp.abs(pixels - centres) * scale)
     down = down / jnp.maximum(jnp.sum(down, axis=-1, keepdims=True), 1e-6)
@@ -131,10 +148,10 @@ def coarsened(sides: Num[Array, "*n"], size: int) -> Float[Array, "*n size size"
 def standardise(patches: Num[Array, "*n h w c"], rms: float = 1.0) -> Float[Array, "*n h w c"]:
     """Each patch less its mean and scaled to a root mean square of `rms`, all channels together.
 
-    Neighbours are alike in brightness and contrast, which this takes away. Values count from 0 to
-    255; a patch that varies by less than one of them is flat and comes out as about 0.
+    Neighbours are alike in brightness and contrast, which this takes away. A patch that varies by
+    less than a byte's step, 1/255 where pixels are 0..1, is flat and comes out as about 0.
     """
     x = patches.astype(jnp.float32)
     x = x - jnp.mean(x, axis=(-3, -2, -1), keepdims=True)
     variance = jnp.mean(x * x, axis=(-3, -2, -1), keepdims=True)
-    return x * (rms * jax.lax.rsqrt(jnp.maximum(variance, 1.0)))
+    return x * (rms * jax.lax.rsqrt(jnp.maximum(variance, 1 / 255**2)))

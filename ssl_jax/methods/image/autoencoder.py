@@ -1,5 +1,6 @@
 """Autoencoders, plain (Hinton and Salakhutdinov, "Reducing the Dimensionality of Data with Neural
-Networks", Science 2006) and denoising (Vincent et al., ICML 2008): give the clean picture back."""
+Networks", Science 2006) and denoising (Vincent, Larochelle, Bengio and Manzagol, "Extracting and
+Composing Robust Features with Denoising Autoencoders", ICML 2008): what was the clean image?"""
 
 import dataclasses
 
@@ -8,15 +9,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ssl_jax.config import ConfigError
 from ssl_jax.data.record import Record
-from ssl_jax.data.squares import even_squares, random_square
-from ssl_jax.method import Batch, Example, Method
+from ssl_jax.data.squares import random_square
+from ssl_jax.method import Batch, Example, Method, State, scaled
 from ssl_jax.models.decoders import DenseDecoder
+from ssl_jax.models.heads import last
 from ssl_jax.objectives.reconstruction import binary_cross_entropy, weighted_squares
 from ssl_jax.ops.corruption import CORRUPTIONS, corrupt
 from ssl_jax.ops.warp import random_affine
 
-LOSSES = ("cross_entropy", "squares")
+CRITERIA = ("cross_entropy", "squares")
 
 
 class AutoencoderNet(nn.Module):
@@ -29,43 +32,47 @@ class AutoencoderNet(nn.Module):
 
     @nn.compact
     def __call__(self, batch: Batch, train: bool) -> jax.Array:
-        layers = self.vision(batch["vision"], train)
-        last = layers[list(layers)[-1]]
+        code = last(self.vision(batch["vision"], train))
         decode = DenseDecoder(self.decoder, self.pixels, self.sparse, name="decoder")
-        return decode(last.reshape(len(last), -1))
+        return decode(code.reshape(len(code), -1))
 
 
 @dataclasses.dataclass(frozen=True)
 class Autoencoder(Method):
-    """Grey pictures squeezed through a narrow code, or spoilt, and given back as they were.
+    """Grey images squeezed through a narrow code, or corrupted, and given back as they were.
 
-    The shortcut is the identity, which teaches nothing: a code narrower than the picture forbids
-    it, and so does noise. Noise is never part of the target. Shifts, turns and scales, which make
-    more pictures out of few, are: a picture so changed is what has to be given back.
+    The shortcut is the identity, which teaches nothing: a code narrower than the image forbids it,
+    and so does noise. Noise is never part of the target. Shifts, turns and scales, which make more
+    images out of few, are: an image so changed is what has to be given back.
 
-    Against the papers: all layers are trained at once and share no weights, where theirs are
+    Differs from the papers: all layers are trained at once and share no weights, where theirs are
     trained one after the other beforehand; so does Caffe's example, whose stack of layers, initial
     weights and loss are the defaults here.
 
+    Batch: views {"vision": uint8 (size size 3)}; augment {"vision": float (b size size 1),
+    corrupted, "target": float 0..1 (b size size 1)}.
+
     Attributes:
       vision: the trunk; in Caffe's example `DenseEncoder`.
-      size: side of the pictures in pixels. Colours are averaged: the network sees one channel.
+      size: side of the images in pixels. Colours are averaged: the network sees one channel.
       decoder: widths of the decoder's hidden layers.
       sparse: weights that the decoder's units start with; see `DenseEncoder`.
-      loss_name: 'cross_entropy' (a pixel is the probability of white; summed over pixels) or
+      criterion: 'cross_entropy' (a pixel is the probability of white; summed over pixels) or
         'squares' (their mean).
       corruption: 'none', 'masking', 'gaussian' or 'salt_pepper'; see `ssl_jax.ops.corruption`.
       amount: of the corruption, a probability or a deviation.
-      shift: along each axis at most so many sides of the picture.
+      shift: along each axis at most so many sides of the image.
       scale: smallest and largest magnification.
       degrees: turned by at most so much.
+
+    Raises ConfigError for an unknown criterion or corruption.
     """
 
     vision: nn.Module
     size: int = 28
     decoder: tuple[int, ...] = (250, 500, 1000)
     sparse: int = 15
-    loss_name: str = "cross_entropy"
+    criterion: str = "cross_entropy"
     corruption: str = "none"
     amount: float = 0.25
     shift: float = 0.0
@@ -73,12 +80,10 @@ class Autoencoder(Method):
     degrees: float = 0.0
 
     def __post_init__(self):
-        if self.loss_name not in LOSSES:
-            raise ValueError(f"loss_name is one of {', '.join(LOSSES)}, not {self.loss_name!r}")
-        if self.corruption not in CORRUPTIONS:
-            raise ValueError(
-                f"corruption is one of {', '.join(CORRUPTIONS)}, not {self.corruption!r}"
-            )
+        for knob, known in (("criterion", CRITERIA), ("corruption", CORRUPTIONS)):
+            value = getattr(self, knob)
+            if value not in known:
+                raise ConfigError(f"autoencoder: {knob}={value!r} must be one of {known}")
 
     @property
     def net(self) -> nn.Module:
@@ -87,27 +92,26 @@ class Autoencoder(Method):
     def views(self, record: Record, rng: np.random.Generator) -> Example:
         return {"vision": random_square(record, self.size, rng)}
 
-    def augment(self, batch: Batch, key: jax.Array) -> Batch:
+    def augment(self, batch: Batch, state: State, key: jax.Array) -> Batch:
         place, noise = jax.random.split(key)
-        clean = self.prepare("vision", batch["vision"])
+        clean = grey(scaled(batch["vision"]))
         if self.shift or self.degrees or self.scale != (1.0, 1.0):
             clean = random_affine(
                 place, clean, self.size, None, self.shift, self.scale, self.degrees
             )
         return {"vision": corrupt(noise, clean, self.corruption, self.amount), "target": clean}
 
-    def prepare(self, stream: str, raw: jax.Array) -> jax.Array:
-        """Bytes (b h w 3) become grey pictures (b h w 1) in 0..1; what `augment` made is so."""
-        if raw.dtype != jnp.uint8:
-            return raw
-        return raw.astype(jnp.float32).mean(-1, keepdims=True) / 255.0
+    def prepare(self, name: str, x: jax.Array) -> jax.Array:
+        return grey(x)
 
     def objective(self, outputs: jax.Array, batch: Batch):
         target = batch["target"].reshape(len(outputs), -1)
         squares = weighted_squares(jax.nn.sigmoid(outputs), target, jnp.ones(()))
         entropy = binary_cross_entropy(outputs, target)
         metrics = {"squared_error": squares, "cross_entropy": entropy}
-        return entropy if self.loss_name == "cross_entropy" else squares, metrics
+        return entropy if self.criterion == "cross_entropy" else squares, metrics
 
-    def clips(self, record: Record, stream: str, count: int) -> np.ndarray:
-        return even_squares(record, self.size, count)
+
+def grey(images: jax.Array) -> jax.Array:
+    """The mean of the channels (b h w 1); of one channel, itself."""
+    return images.mean(-1, keepdims=True)

@@ -2,17 +2,18 @@
 Context Prediction", ICCV 2015): on which of its eight sides does a patch's neighbour lie?"""
 
 import dataclasses
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from ssl_jax.config import ConfigError
 from ssl_jax.data.image import resize
 from ssl_jax.data.record import Record
 from ssl_jax.data.sampling import OFFSETS, PAIRS, jittered_corners, neighbouring_cells, random_frame
-from ssl_jax.data.squares import even_squares
-from ssl_jax.method import Batch, Example, Method
+from ssl_jax.data.squares import squares_at
+from ssl_jax.method import Batch, Example, Method, State, scaled
 from ssl_jax.models.siamese import Siamese
 from ssl_jax.objectives.classification import classification
 from ssl_jax.ops.augment import random_grey
@@ -23,27 +24,31 @@ COLOURS = ("drop", "project", "grey", "keep")
 
 @dataclasses.dataclass(frozen=True)
 class RelativePosition(Method):
-    """Predicts where the second of two patches of a picture lies, seen from the first.
+    """Predicts where the second of two patches of an image lies, seen from the first.
 
     Shortcuts: lines and textures that go on from patch to patch are cut by a gap, and places are
     jittered, so that no gap is like the other; the lens's chromatic aberration tells where in the
-    picture a patch lay, so colours are dropped or projected; brightness and contrast are taken out
+    image a patch lay, so colours are dropped or projected; brightness and contrast are taken out
     of every patch; some patches are coarsened, against fine texture. BN without scale keeps any
     layer from falling silent. The two patches meet only after fc6 (late fusion).
 
-    Against the released code, which takes all pairs of as many patches as a picture of random size
-    holds: two patches, or a grid of 3x3 at a random place ('all' is nearest to it). Pictures too
+    Differs from the released code, which takes all pairs of as many patches as an image of random
+    size holds: two patches, or a grid of 3x3 at a random place ('all' is nearest to it). Images too
     narrow for that are enlarged. The loss is the mean over pairs, not their sum, and the noise of
     dropped channels the paper's.
 
+    Batch, of n patches and m pairs: views {"vision": uint8 (n patch patch 3), "places": int32
+    (m 2), "target": int32 (m)}; augment {"vision": float (b n patch patch 3), "places": int32
+    (b m 2), "target": int32 (b m)}.
+
     Attributes:
-      vision: the trunk, without fully connected layers so that it takes whole pictures too; in the
+      vision: the trunk, without fully connected layers so that it takes whole images too; in the
         paper AlexNet up to pool5.
       patch: side of a patch in pixels.
       gap: pixels between neighbours, before jitter.
-      jitter: each patch is moved by up to so many pixels along both axes, not beyond the picture.
-      area: pictures are resized to a uniform number of pixels between these.
-      pairs: a picture gives 'one' pair, the 8 around the 'centre' of 3x3 patches, or 'all' 40 pairs
+      jitter: each patch is moved by up to so many pixels along both axes, not beyond the image.
+      area: images are resized to a uniform number of pixels between these.
+      pairs: an image gives 'one' pair, the 8 around the 'centre' of 3x3 patches, or 'all' 40 pairs
         of neighbours among them, both ways (sides are then a little more frequent than corners).
       colour: 'drop' two channels of every patch, 'project' green against magenta away, 'grey', or
         'keep'.
@@ -52,6 +57,8 @@ class RelativePosition(Method):
       rms: root mean square of a patch as the network sees it.
       whole: side of the square whose features are read in evaluation.
       embedding, hidden, normed, dropout: of the layers after the trunk; see `Siamese`.
+
+    Raises ConfigError for unknown pairs or colour, or a jitter that closes the gap.
     """
 
     vision: nn.Module
@@ -72,11 +79,13 @@ class RelativePosition(Method):
 
     def __post_init__(self):
         for knob, known in (("pairs", PAIRS), ("colour", COLOURS)):
-            if getattr(self, knob) not in known:
-                raise ValueError(f"{knob}={getattr(self, knob)!r} must be one of {known}")
+            value = getattr(self, knob)
+            if value not in known:
+                raise ConfigError(f"relative_position: {knob}={value!r} must be one of {known}")
         if self.gap < 2 * self.jitter:
-            raise ValueError(
-                f"jitter={self.jitter} closes the gap={self.gap} between patches: at most half"
+            raise ConfigError(
+                f"relative_position: jitter={self.jitter} closes the gap={self.gap} between "
+                "patches: at most half"
             )
 
     @property
@@ -102,9 +111,9 @@ class RelativePosition(Method):
             "target": target.astype(np.int32),
         }
 
-    def augment(self, batch: Batch, key: jax.Array) -> Batch:
+    def augment(self, batch: Batch, state: State, key: jax.Array) -> Batch:
         key_pixels, key_colour = jax.random.split(key)
-        patches = batch["vision"].astype(jnp.float32)
+        patches = scaled(batch["vision"])
         if self.pixelation:
             patches = pixelate(key_pixels, patches, self.pixelation, self.coarsest)
         if self.colour == "drop":
@@ -115,11 +124,11 @@ class RelativePosition(Method):
             patches = random_grey(key_colour, patches, probability=1.0)
         return {**batch, "vision": patches}
 
-    def prepare(self, stream: str, raw: jax.Array) -> jax.Array:
-        return standardise(raw, self.rms)
+    def prepare(self, name: str, x: jax.Array) -> jax.Array:
+        return standardise(x, self.rms)
 
     def objective(self, outputs: jax.Array, batch: Batch):
         return classification(outputs, batch["target"])
 
-    def clips(self, record: Record, stream: str, count: int) -> np.ndarray:
-        return even_squares(record, self.whole, count)
+    def clips(self, record: Record, stream: str, times: Sequence[float]) -> Example:
+        return {"vision": squares_at(record, self.whole, times)}

@@ -1,17 +1,20 @@
 """SimCLR (Chen, Kornblith, Norouzi and Hinton, "A Simple Framework for Contrastive Learning of
-Visual Representations", ICML 2020): which two views are of the same picture?"""
+Visual Representations", ICML 2020): which two views are of the same image?"""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ssl_jax.config import ConfigError
 from ssl_jax.data.image import center_crop
 from ssl_jax.data.record import Record
-from ssl_jax.data.squares import even_squares, random_square
-from ssl_jax.method import Batch, Example, Method
+from ssl_jax.data.squares import random_square, squares_at
+from ssl_jax.method import Batch, Example, Method, State, scaled
 from ssl_jax.models.heads import MLPHead, mlp_layers, pooled
 from ssl_jax.objectives.contrastive import nt_xent
 from ssl_jax.ops.augment import (
@@ -21,6 +24,7 @@ from ssl_jax.ops.augment import (
     random_grey,
     random_resized_crop,
 )
+from ssl_jax.ops.fold import fold, unfold
 
 
 class SimCLRNet(nn.Module):
@@ -32,12 +36,11 @@ class SimCLRNet(nn.Module):
 
     @nn.compact
     def __call__(self, batch: Batch, train: bool) -> tuple[jax.Array, jax.Array]:
-        # A row's two views stay neighbours, hence on the device that holds the row.
         views = jnp.stack([batch["vision"], batch["pair"]], axis=1)
-        z = pooled(self.vision(views.reshape(-1, *views.shape[2:]), train))
+        z = pooled(self.vision(fold(views), train))
         if self.embedding:
             z = MLPHead(hidden=self.hidden, out=self.embedding, name="head")(z, train)
-        z = z.reshape(len(views), 2, -1)
+        z = unfold(z, 2)
         return z[:, 0], z[:, 1]
 
 
@@ -45,17 +48,20 @@ class SimCLRNet(nn.Module):
 class SimCLR(Method):
     """Tells each view's partner among all other views of the global batch (NT-Xent).
 
-    Shortcuts: two crops of one picture share their colour histogram, hence the colour jitter and
+    Shortcuts: two crops of one image share their colour histogram, hence the colour jitter and
     grey; BatchNorm statistics of a device's own rows would tell who is whose neighbour, hence they
     are global. Inputs stay in [0, 1], as the authors' released code has them.
 
-    Against the released code: the loss is the paper's mean over 2N rows (theirs is twice that);
-    blur draws its width per picture and view, not per view and batch; no crop is smaller than a
-    tenth of the picture there, whatever is asked for; pictures reach the device as centre squares.
+    Differs from the released code: the loss is the paper's mean over 2N rows (theirs is twice
+    that); blur draws its width per image and view, not per view and batch; no crop is smaller than
+    a tenth of the image there, whatever is asked for; images reach the device as centre squares.
 
     Features are those of the trunk and, after them, of the head: head1, head2, ... The second
     version (Chen et al. 2020, "Big Self-Supervised Models are Strong Semi-Supervised Learners") has
     two hidden layers and is fine-tuned from head1; the first version drops the head.
+
+    Batch: views {"vision": uint8 (stored stored 3)}; augment {"vision", "pair": float 0..1
+    (b size size 3)}, two views of every image.
 
     Attributes:
       vision: the trunk; its last layer, averaged over space, feeds the head.
@@ -65,20 +71,21 @@ class SimCLR(Method):
         is a linear head.
       embedding: width of the head's output; 0: no head (with hidden=()).
       temperature: of the softmax.
-      chunk: how many pictures each is compared with at once; 0: all. With batches of tens of
+      chunk: how many images each is compared with at once; 0: all. With batches of tens of
         thousands it saves memory; see `ssl_jax.objectives.contrastive`.
-      area: smallest and largest share of the square that a crop covers.
+      area: smallest and largest fraction of the square that a crop covers.
       strength: of the colour jitter; 1 for ImageNet, 0.5 for CIFAR, 0 for none.
       additive_brightness: adds to the brightness, as the first version does, not multiplies.
       grey: probability of dropping colour.
-      blur: probability of blurring; 0 for small pictures.
+      blur: probability of blurring; 0 for small images.
       blur_sigma: smallest and largest deviation of the blur in pixels.
-      centre: features are read from the middle of the square, this share of its side; 0.875 for
+      centre: features are read from the middle of the square, this fraction of its side; 0.875 for
         ImageNet.
 
-    Raises:
-      ValueError: hidden layers without an embedding.
+    Raises ConfigError for hidden layers without an embedding.
     """
+
+    also_prepared: ClassVar[tuple[str, ...]] = ("pair",)
 
     vision: nn.Module
     size: int = 224
@@ -97,7 +104,7 @@ class SimCLR(Method):
 
     def __post_init__(self):
         if self.hidden and not self.embedding:
-            raise ValueError("simclr: embedding=0 is without a head; set hidden=() as well")
+            raise ConfigError("simclr: embedding=0 is without a head; set hidden=() as well")
 
     @property
     def net(self) -> nn.Module:
@@ -106,13 +113,13 @@ class SimCLR(Method):
     def views(self, record: Record, rng: np.random.Generator) -> Example:
         return {"vision": random_square(record, self.stored, rng)}
 
-    def augment(self, batch: Batch, key: jax.Array) -> Batch:
+    def augment(self, batch: Batch, state: State, key: jax.Array) -> Batch:
         first, second = jax.random.split(key)
-        images = batch["vision"].astype(jnp.float32) / 255.0
+        images = scaled(batch["vision"])
         return {"vision": self.view(first, images), "pair": self.view(second, images)}
 
     def view(self, key: jax.Array, images: jax.Array) -> jax.Array:
-        """One random view of each picture, in [0, 1]."""
+        """One random view of each image, in [0, 1]."""
         crop, flip, jitter, grey, blur = jax.random.split(key, 5)
         images = random_resized_crop(crop, images, self.size, self.area)
         images = random_flip(flip, images)
@@ -127,12 +134,12 @@ class SimCLR(Method):
     def objective(self, outputs: tuple[jax.Array, jax.Array], batch: Batch):
         return nt_xent(*outputs, self.temperature, self.chunk)
 
-    def clips(self, record: Record, stream: str, count: int) -> np.ndarray:
-        squares = even_squares(record, round(self.size / self.centre), count)
-        return center_crop(squares, (self.size, self.size))
+    def clips(self, record: Record, stream: str, times: Sequence[float]) -> Example:
+        squares = squares_at(record, round(self.size / self.centre), times)
+        return {"vision": center_crop(squares, (self.size, self.size))}
 
-    def encode(self, variables: dict, stream: str, raw: jax.Array) -> dict[str, jax.Array]:
-        layers = super().encode(variables, stream, raw)
+    def encode(self, variables: dict, stream: str, inputs: Batch) -> dict[str, jax.Array]:
+        layers = super().encode(variables, stream, inputs)
         if not self.embedding:
             return layers
         own = {name: tree["head"] for name, tree in variables.items() if "head" in tree}
