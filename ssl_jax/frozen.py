@@ -396,7 +396,7 @@ def load(workdir: str | os.PathLike, step: int | None = None) -> Frozen:
         raise ConfigError(f"no trained run in {workdir} (there is no config.json)")
     recorded = configs.read(path)
     variables = saved_variables(workdir, step)
-    variables |= run_collection(variables["run"]["step"], recorded.steps)
+    variables |= run_collection(int(variables["run"]["step"]), recorded.steps)
     mesh = Sharding().mesh()
     return Frozen(
         configs.build(recorded.method).with_dtype(recorded.dtype),
