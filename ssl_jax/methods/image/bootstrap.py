@@ -3,6 +3,7 @@ NeurIPS 2020): what would a slow copy of this network say of the other view?"""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -89,7 +90,7 @@ class Bootstrap(Method):
     In micro-batches, BatchNorm of the online network sees a part, that of the copy the whole batch.
 
     Batch: of `views`, vision (b stored stored 3) uint8; of `augment`, vision (b 2 size size 3)
-    float 0..1; target (b 2 embedding), the copy's projections of the two; tau (b), for the log.
+    float 0..1; target (b 2 embedding), the copy's projections of the two; tau (), of this step.
 
     Streams: `vision`, the online trunk, which is the paper's result; `slow`, the copy's.
 
@@ -157,7 +158,7 @@ class Bootstrap(Method):
         return {
             "vision": jnp.stack(views, axis=1),
             "target": jnp.stack([target(view) for view in views], axis=1),
-            "tau": jnp.full(len(images), self.tau_at(state)),
+            "tau": self.tau_at(state),  # for the log
         }
 
     def view(self, key: jax.Array, images: jax.Array, number: int) -> jax.Array:
@@ -178,14 +179,14 @@ class Bootstrap(Method):
 
     def objective(self, outputs: jax.Array, batch: Batch):
         loss, metrics = bootstrap(outputs, batch["target"])
-        return loss, {**metrics, "tau": batch["tau"].mean()}
+        return loss, {**metrics, "tau": batch["tau"]}
 
     def tau_at(self, state: State) -> jax.Array:
         """The share of the slow copy that stays at this step."""
         done = state["run"]["step"] / state["run"]["steps"]
         return 1 - (1 - self.tau) * (jnp.cos(jnp.pi * done) + 1) / 2
 
-    def after(self, params: Params, state: State, batch: Batch, outputs: jax.Array) -> State:
+    def after(self, params: Params, state: State, batch: Batch, outputs: Any) -> State:
         online, tau = slow_part({"params": params, **state}), self.tau_at(state)
         slow = jax.tree.map(lambda s, o: s + (1 - tau) * (o - s), state["slow"], online)
         return {**state, "slow": slow}
