@@ -99,7 +99,7 @@ def puzzle_picture(
     augmented, prepared = jax.device_get((augmented, prepared))
     count = len(next(iter(few.values())))
     # Not tables, such as weights of classes, which have no rows.
-    augmented = {name: x for name, x in augmented.items() if len(x) % count == 0}
+    augmented = {name: x for name, x in augmented.items() if x.ndim and len(x) % count == 0}
     blocks = []
     for task in dict.fromkeys(name.rpartition("/")[0] for name in augmented):
         columns, texts = [], []
