@@ -10,11 +10,10 @@ from jaxtyping import Float, Int
 from ssl_jax.config import ConfigError
 from ssl_jax.data.annotations import labels_fact, presence
 from ssl_jax.data.record import Source
-from ssl_jax.solvers import ridge
 from ssl_jax.evals.svm import choose_costs, normalised
 from ssl_jax.evaluator import Read
 from ssl_jax.scores.average_precision import TIES, mean_average_precision
-from ssl_jax.solvers import logistic, squared_hinge
+from ssl_jax.solvers import logistic, ridge, squared_hinge
 from ssl_jax.solvers.probe import (
     choose,
     class_ranks,

@@ -40,7 +40,10 @@ def classes_of(train, test) -> tuple[np.ndarray, Int[np.ndarray, "n"], Int[np.nd
 
 
 def finite_rows(name: str, values: np.ndarray, indices: np.ndarray) -> Float[np.ndarray, "n d"]:
-    """`values` flattened to one row a record. FloatingPointError naming the first that is not finite."""
+    """`values` flattened to one row a record.
+
+    FloatingPointError naming the first record that is not finite.
+    """
     rows = np.asarray(values, np.float32).reshape(len(values), -1)
     bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
     if bad.size:
@@ -106,8 +109,8 @@ def held_folds(labels: Int[np.ndarray, "n"], folds: int, seed: int) -> Bool[np.n
     """Marks of the rows that each fold of a cross-validation holds out.
 
     Every class is dealt evenly and at random, so that a row is held out once; but the only row of
-    its class never is. One fold is a single split, `held_out`. ConfigError for more folds than rows,
-    or if every row is the only one of its class.
+    its class never is. One fold is a single split, `held_out`. ConfigError for more folds than
+    rows, or if every row is the only one of its class.
     """
     if folds < 1:
         raise ConfigError(f"folds={folds}: at least one is needed (a fifth held out once)")
