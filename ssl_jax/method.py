@@ -70,7 +70,7 @@ jax.tree_util.register_dataclass(
 )
 
 
-def run_collection(step: jax.Array | int, steps: int) -> State:
+def run_collection(step: jax.Array | np.ndarray | int, steps: int) -> State:
     """The read-only collection 'run' that `augment`, nets and `after` find in their state.
 
     `state["run"]["step"]` counts the updates made so far, `state["run"]["steps"]` those of the
