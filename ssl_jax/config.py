@@ -75,20 +75,28 @@ def _typed(target: Callable, name: str, annotation: Any, value: Any) -> Any:
     return value
 
 
-def build(config: Any) -> Any:
+def build(config: Any, path: str = "") -> Any:
     """Makes the object that `call` recorded, and those inside it. Plain values pass through.
 
-    Raises ConfigError for a ValueError of the constructor: a knob that cannot work.
+    Args:
+      path: the run's config.json that the config was read from, for the message if something that
+        it names is gone.
+
+    Raises ConfigError for what is gone, and for a ValueError of the constructor: a knob that cannot
+    work.
     """
     if isinstance(config, ConfigDict):
-        fields = {name: build(value) for name, value in config.items() if name != "call"}
+        fields = {name: build(value, path) for name, value in config.items() if name != "call"}
         if "call" not in config:
             return fields
         module, _, name = config.call.partition(":")
         try:
             target = getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError) as error:
-            raise ConfigError(f"config asks for {config.call}: {error}") from error
+            inspect.signature(target).bind(**fields)
+        except (ImportError, AttributeError, TypeError) as error:
+            where = path or "config"
+            hint = "; train again, or use the version of ssl_jax that made this run" if path else ""
+            raise ConfigError(f"{where} asks for {config.call}: {error}{hint}") from error
         try:
             return target(**fields)
         except (ValueError, FileNotFoundError) as error:  # a knob that cannot work
@@ -96,7 +104,7 @@ def build(config: Any) -> Any:
                 raise  # it says so itself: ConfigError, MediaError
             raise ConfigError(f"{name}: {error}") from error
     if isinstance(config, list | tuple):
-        return tuple(build(value) for value in config)
+        return tuple(build(value, path) for value in config)
     return config
 
 

@@ -388,7 +388,7 @@ def _encode(method: Method, stream: str, pool: str, variables: dict, inputs: dic
 def load(workdir: str | os.PathLike, step: int | None = None) -> Frozen:
     """The method that was trained in `workdir`, with its newest checkpoint or that of `step`.
 
-    Raises ConfigError if there is none.
+    Raises ConfigError if there is none, or if its method is gone from this version of ssl_jax.
     """
     workdir = os.fspath(workdir)
     path = os.path.join(workdir, "config.json")
@@ -399,10 +399,10 @@ def load(workdir: str | os.PathLike, step: int | None = None) -> Frozen:
     variables |= run_collection(int(variables["run"]["step"]), recorded.steps)
     mesh = Sharding().mesh()
     return Frozen(
-        configs.build(recorded.method).with_dtype(recorded.dtype),
+        configs.build(recorded.method, path).with_dtype(recorded.dtype),
         put_same(variables, replicated(mesh)),
         mesh,
         recorded.eval_batch_size,
-        configs.build(recorded.data),
+        configs.build(recorded.data, path),
         memory=recorded.eval_memory,
     )

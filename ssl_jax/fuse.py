@@ -35,7 +35,8 @@ def scores_of(run: str, evaluator: str = "") -> Scores:
     if run.endswith(".npz"):
         return read(run)
     frozen = load(run)
-    known = configs.read(os.path.join(run, "config.json")).evaluators
+    path = os.path.join(run, "config.json")
+    known = configs.read(path).evaluators
     call = f"{Classification.__module__}:{Classification.__qualname__}"
     fitting = [name for name, one in known.items() if one.call == call]
     if not fitting:
@@ -43,7 +44,7 @@ def scores_of(run: str, evaluator: str = "") -> Scores:
         raise ConfigError(f"{run}: no Classification among its evaluators; it has {there}")
     if (evaluator and evaluator not in fitting) or (not evaluator and len(fitting) > 1):
         raise ConfigError(f"{run}: say which, --evaluator={' or '.join(fitting)}")
-    scores = configs.build(known[evaluator or fitting[0]]).scores(frozen)
+    scores = configs.build(known[evaluator or fitting[0]], path).scores(frozen)
     write(scores, os.path.join(run, "scores.npz"))
     return scores
 

@@ -1,11 +1,18 @@
 """Configs: recorded calls, checked names and types, one-line errors."""
 
 import dataclasses
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import zipfile
 
 import pytest
 import tiny
 
-from ssl_jax import config
+import ssl_jax
+from ssl_jax import command, config
 from ssl_jax.config import ConfigError, build, call
 
 
@@ -78,6 +85,94 @@ def test_linen_modules_record_their_knobs_only():
     assert set(call(tiny.TinyTrunk)) == {"call", "width", "dtype"}
 
 
-def test_a_missing_file_is_one_line():
-    with pytest.raises(ConfigError, match=r"no config file nowhere\.py"):
-        config.load("nowhere.py:tiny")
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def test_a_config_of_the_package_is_found_by_name_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    named = ssl_jax.load_config("image/simclr_cifar10.py:tiny")
+    assert named.steps == 4
+    assert named == config.load("configs/image/simclr_cifar10.py:tiny")
+    assert named == config.load(f"{ROOT}/configs/image/simclr_cifar10.py:tiny")
+
+
+def test_a_file_of_that_path_in_the_working_folder_comes_first(tmp_path, monkeypatch):
+    (tmp_path / "image").mkdir()
+    text = "from ml_collections import ConfigDict\n\n\ndef get_config(variant):\n"
+    (tmp_path / "image" / "simclr_cifar10.py").write_text(
+        f"{text}    return ConfigDict({{'own': variant}})\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert config.load("image/simclr_cifar10.py:big").own == "big"
+    assert config.load("image/simclr_imagenet.py:tiny").steps == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("image/simclr_cifar.py", r"no config file .*; did you mean 'image/simclr_cifar10\.py'\?"),
+        ("configs/vidoe/clip_order_ucf101.py", r"did you mean 'video/clip_order_ucf101\.py'\?"),
+        ("zzz.py:tiny", r"no config file zzz\.py, here or among those of the package$"),
+        ("image/simclr_cifar10", r"should be Python \(\.py\)"),
+        ("image/simclr_imagenet.py:v3", r"unknown variant ':v3'; there is imagenet, v2, tiny"),
+    ],
+)
+def test_an_unknown_config_or_variant_is_one_line_with_what_there_is(name, message):
+    with pytest.raises(ConfigError, match=message):
+        config.load(name)
+
+
+def test_the_papers_run_goes_by_its_own_name_too():
+    assert config.load("image/simclr_imagenet.py:imagenet") == config.load(
+        "image/simclr_imagenet.py"
+    )
+
+
+def test_trunks_to_start_from_are_given_on_the_command_line_as_a_dict(tmp_path):
+    arguments = command.parse(
+        "train",
+        [
+            "--config=image/rotation_cifar10.py:tiny",
+            f"--workdir={tmp_path}",
+            "--config.init_from={'vision': 'runs/a'}",
+        ],
+    )
+    assert dict(build(arguments.config).init_from) == {"vision": "runs/a"}
+
+
+@pytest.mark.parametrize(
+    ("target", "knobs", "message"),
+    [
+        ("ssl_jax.methods.image.jigsaw_plus:Gone", {}, "No module named"),
+        ("ssl_jax.optim:Gone", {}, "has no attribute 'Gone'"),
+        ("test_config:Knobs", {"rate": 1.0, "old": 2}, "unexpected keyword argument 'old'"),
+    ],
+)
+def test_a_run_that_names_what_is_gone_costs_one_line(tmp_path, target, knobs, message):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"call": "test_config:Outer", "inner": {"call": target, **knobs}}))
+    pattern = rf"config\.json asks for {target}: .*{message}.*; train again, or use the version"
+    with pytest.raises(ConfigError, match=pattern):
+        build(config.read(path), str(path))
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_brings_the_configs_and_trains_one_from_an_empty_folder(tmp_path):
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(tmp_path), str(ROOT)],
+        check=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    installed, empty = tmp_path / "installed", tmp_path / "empty"
+    zipfile.ZipFile(wheel).extractall(installed)
+    empty.mkdir()
+    command = ["-m", "ssl_jax.train", "--config=video/clip_order_ucf101.py:tiny", "--workdir=run"]
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    subprocess.run([sys.executable, *command], cwd=empty, env=environment, check=True)
+    recorded = json.loads((empty / "run" / "config.json").read_text())
+    assert recorded["steps"] == 4
+    where = "import ssl_jax.config as c; print(c.installed())"
+    found = subprocess.run(
+        [sys.executable, "-c", where], cwd=empty, env=environment, capture_output=True, text=True
+    )
+    assert found.stdout.strip() == str(installed / "ssl_jax" / "configs")
