@@ -24,8 +24,10 @@ import os
 import sys
 import threading
 
+from ssl_jax.config import ConfigError
 from ssl_jax.data import paths, shards
 from ssl_jax.data.media import Limits
+from ssl_jax.data.record import MediaError
 from ssl_jax.data.shard_format import FORMAT
 from ssl_jax.data.sources.folder import FolderSource
 
@@ -57,7 +59,7 @@ def prepare(
       limits: what a file may ask of the machine; those beyond are rejected.
 
     Raises:
-      ValueError: nothing usable in the input, a bad knob, or other shards in the output.
+      ConfigError: nothing usable in the input, a bad knob, or other shards in the output.
     """
     options = options or shards.Options()
     source = FolderSource(input, manifest=manifest, limits=limits or Limits())
@@ -66,14 +68,14 @@ def prepare(
     ours = {job.file.rpartition("/")[2] for job in jobs}
     others = [f for f in paths.names(output) if f.endswith(".array_record") and f not in ours]
     if others:
-        raise ValueError(f"{output}: holds {others[0]} of another run; give an empty folder")
+        raise ConfigError(f"{output}: holds {others[0]} of another run; give an empty folder")
     result = paths.join(output, "manifest.json")
     if paths.exists(result):  # while shards are made anew, nobody shall take the old for whole
         paths.remove(result)
     _run(jobs, runner, beam_flags)
     content = _content([_report(job) for job in jobs], source, options)
     if content["records"] == 0:
-        raise ValueError(f"{input}: no file could be used; the first: {content['rejected'][0]}")
+        raise ConfigError(f"{input}: no file could be used; the first: {content['rejected'][0]}")
     shards.write_json(result, content)
     return content
 
@@ -85,7 +87,7 @@ def _jobs(
     items = source.items
     count = min(num_shards or -(-len(items) // FILES_A_SHARD), len(items))
     if count < 1:
-        raise ValueError(f"shards={num_shards} must be at least 1, or 0 to choose by the input")
+        raise ConfigError(f"shards={num_shards} must be at least 1, or 0 to choose by the input")
     edges = [number * len(items) // count for number in range(count + 1)]
     jobs = []
     for number in range(count):
@@ -101,7 +103,7 @@ def _run(jobs: list[shards.Job], runner: str, flags: tuple[str, ...]) -> None:
         import apache_beam as beam
         from apache_beam.options.pipeline_options import PipelineOptions
     except ImportError as error:
-        raise ValueError("prepare needs Apache Beam: pip install 'ssl_jax[prepare]'") from error
+        raise ConfigError("prepare needs Apache Beam: pip install 'ssl_jax[prepare]'") from error
 
     if runner == "DirectRunner":
         workers = min(os.cpu_count() or 1, len(jobs))
@@ -110,7 +112,7 @@ def _run(jobs: list[shards.Job], runner: str, flags: tuple[str, ...]) -> None:
     try:
         pipeline = beam.Pipeline(options=PipelineOptions([f"--runner={runner}", *flags]))
     except (ValueError, ImportError, AttributeError) as error:
-        raise ValueError(f"runner={runner!r}: {error}") from error
+        raise ConfigError(f"runner={runner!r}: {error}") from error
     stop = threading.Event()
     watcher = threading.Thread(target=_show_progress, args=(jobs, stop), daemon=True)
     watcher.start()
@@ -167,7 +169,7 @@ def _content(reports: list[dict], source: FolderSource, options: shards.Options)
 
 
 def _arguments(argv: list[str]) -> tuple[argparse.Namespace, tuple[str, ...]]:
-    """What was asked for, and the flags that are Beam's. ValueError for a mistake."""
+    """What was asked for, and the flags that are Beam's. ConfigError for a mistake."""
     knobs = shards.Options()
     parser = argparse.ArgumentParser(
         prog="python -m ssl_jax.prepare",
@@ -195,14 +197,14 @@ def _arguments(argv: list[str]) -> tuple[argparse.Namespace, tuple[str, ...]]:
     try:
         known, rest = parser.parse_known_args(argv)
     except argparse.ArgumentError as error:
-        raise ValueError(str(error)) from error
+        raise ConfigError(str(error)) from error
     for name in ("input", "output"):
         if not getattr(known, name):
-            raise ValueError(f"--{name}=DIR is needed; see --help")
+            raise ConfigError(f"--{name}=DIR is needed; see --help")
     ours = known.runner == "DirectRunner"
     wrong = [flag for flag in rest if ours and not flag.startswith("--direct_")]
     if wrong:
-        raise ValueError(f"unknown argument {wrong[0]}; see --help (Beam's need a --runner)")
+        raise ConfigError(f"unknown argument {wrong[0]}; see --help (Beam's need a --runner)")
     return known, tuple(rest)
 
 
@@ -221,7 +223,7 @@ def main(argv: list[str]) -> int:
             beam_flags=beam_flags,
             limits=Limits(known.max_pixels, known.max_seconds, known.max_bytes),
         )
-    except (ValueError, OSError) as error:
+    except (ConfigError, MediaError, OSError) as error:
         print(f"ssl_jax: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ssl_jax.config import ConfigError
 from ssl_jax.data.record import Caption, MediaError
 from ssl_jax.data.sources.folder import FolderSource
 
@@ -80,7 +81,7 @@ def test_needs_leave_out_files_and_say_so(folder, caplog):
     for part in ("1 of 5 records", "2 without audio", "1 without frames", "1 unreadable"):
         assert part in line
     assert names(FolderSource(str(folder), min_seconds=1.5)) == ["walk/b.MOV"]
-    with pytest.raises(ValueError, match=r"nothing is left .*min_seconds=9"):
+    with pytest.raises(ConfigError, match=r"nothing is left .*min_seconds=9"):
         len(FolderSource(str(folder), min_seconds=9.0))
 
 
@@ -131,7 +132,7 @@ def test_labels_are_numbered_alike_in_all_splits(folder):
     assert test[0].label == 1
     assert train[0].extra["split"] == "train"
     assert train[0].extra["person"] == "anna"
-    with pytest.raises(ValueError, match=r"no split 'val', there is \['test', 'train'\]"):
+    with pytest.raises(ConfigError, match=r"no split 'val', there is \['test', 'train'\]"):
         len(FolderSource(**manifest(folder, text), split="val"))
 
 
@@ -201,7 +202,7 @@ def test_a_segment_of_a_sound(folder):
     ],
 )
 def test_bad_manifests_are_told_in_one_line(folder, text, message):
-    with pytest.raises(ValueError, match=message) as caught:
+    with pytest.raises(ConfigError, match=message) as caught:
         len(FolderSource(**manifest(folder, text)))
     assert "\n" not in str(caught.value)
 
@@ -217,15 +218,15 @@ def test_what_a_manifest_lists_but_is_not_there(folder):
 
 
 def test_bad_folders_and_knobs_are_told_in_one_line(tmp_path):
-    with pytest.raises(ValueError, match=r"no folder .*nowhere"):
+    with pytest.raises(ConfigError, match=r"no folder .*nowhere"):
         FolderSource(str(tmp_path / "nowhere"))
-    with pytest.raises(ValueError, match=r"no files of kinds=.*\.mp4"):
+    with pytest.raises(ConfigError, match=r"no files of kinds=.*\.mp4"):
         len(FolderSource(str(tmp_path)))
-    with pytest.raises(ValueError, match=r"list\.csv: cannot be read"):
+    with pytest.raises(ConfigError, match=r"list\.csv: cannot be read"):
         len(FolderSource(str(tmp_path), manifest="list.csv"))
-    with pytest.raises(ValueError, match="'film' is none of"):
+    with pytest.raises(ConfigError, match="'film' is none of"):
         FolderSource(str(tmp_path), kinds=("film",))
-    with pytest.raises(ValueError, match="'sound' is none of"):
+    with pytest.raises(ConfigError, match="'sound' is none of"):
         FolderSource(str(tmp_path), need=("sound",))
-    with pytest.raises(ValueError, match="needs a manifest"):
+    with pytest.raises(ConfigError, match="needs a manifest"):
         FolderSource(str(tmp_path), split="train")

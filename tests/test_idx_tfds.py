@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 
+from ssl_jax.config import ConfigError
 from ssl_jax.data.pipeline import Loading
 from ssl_jax.data.record import MediaError
 from ssl_jax.data.record_batches import record_batches
@@ -65,15 +66,15 @@ def test_an_uncompressed_copy_beside_the_compressed(tmp_path):
 
 
 def test_missing_idx_files_say_where_to_get_them(tmp_path):
-    with pytest.raises(ValueError, match=r"t10k-images-idx3-ubyte.*TfdsSource.*'fashion_mnist'"):
+    with pytest.raises(ConfigError, match=r"t10k-images-idx3-ubyte.*TfdsSource.*'fashion_mnist'"):
         len(IdxSource(str(tmp_path), "test"))
-    with pytest.raises(ValueError, match=r"no folder .*nowhere"):
+    with pytest.raises(ConfigError, match=r"no folder .*nowhere"):
         len(IdxSource(str(tmp_path / "nowhere")))
-    with pytest.raises(ValueError, match="'val' must be one of"):
+    with pytest.raises(ConfigError, match="'val' must be one of"):
         IdxSource(str(tmp_path), "val")
     for name in ("a", "b"):
         write_set(tmp_path, f"{name}-train-images-idx3-ubyte", f"{name}-train-labels-idx1-ubyte")
-    with pytest.raises(ValueError, match="several sets, a-train-images"):
+    with pytest.raises(ConfigError, match="several sets, a-train-images"):
         len(IdxSource(str(tmp_path)))
 
 
@@ -169,7 +170,7 @@ def test_films_with_sound_and_labels_of_tfds(prepared):
 
 
 def test_sounds_of_tfds(prepared):
-    with pytest.raises(ValueError, match="does not state its sample rate; give sample_rate"):
+    with pytest.raises(ConfigError, match="does not state its sample rate; give sample_rate"):
         TfdsSource("tiny_sounds", "train", prepared)[0]
     source = TfdsSource("tiny_sounds", "train", prepared, sample_rate=100)
     batches = record_batches(source, lambda r: {"n": np.int64(r.index)}, 3, Loading())
@@ -185,12 +186,12 @@ def test_sounds_of_tfds(prepared):
 
 def test_unprepared_sets_say_how_to_prepare_them(prepared, tmp_path):
     command = r"tfds\.builder\('tiny_pictures', data_dir=.*file_format='array_record'\)"
-    with pytest.raises(ValueError, match=command) as caught:
+    with pytest.raises(ConfigError, match=command) as caught:
         len(TfdsSource("tiny_pictures", "train", str(tmp_path)))
     assert "\n" not in str(caught.value)
-    with pytest.raises(ValueError, match=r"no split 'val', there is \['train'\]"):
+    with pytest.raises(ConfigError, match=r"no split 'val', there is \['train'\]"):
         len(TfdsSource("tiny_pictures", "val", prepared))
-    with pytest.raises(ValueError, match="knows no set 'no_such_set'") as caught:
+    with pytest.raises(ConfigError, match="knows no set 'no_such_set'") as caught:
         len(TfdsSource("no_such_set", "train", prepared))
     assert "\n" not in str(caught.value)
 

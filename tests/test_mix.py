@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ssl_jax import config as configs
-from ssl_jax.config import call
+from ssl_jax.config import ConfigError, call
 from ssl_jax.data.pipeline import train_dataset
 from ssl_jax.data.sources.mix import Mix
 from ssl_jax.data.sources.synthetic import SyntheticSource
@@ -74,7 +74,7 @@ def test_a_mix_in_a_config_is_saved_read_and_overridden(tmp_path):
     assert mix == Mix((SyntheticSource(size=6), Mix((SyntheticSource(),))), (3, 1))
     configs.save(config, tmp_path / "config.json")
     assert configs.build(configs.read(tmp_path / "config.json")) == mix
-    with pytest.raises(configs.ConfigError, match=r"config\.sources has no '2'"):
+    with pytest.raises(ConfigError, match=r"config\.sources has no '2'"):
         configs.override(config, "sources.2.size", 6)
     dataset = train_dataset(mix, lambda r, rng: {"n": np.int64(r.index)}, 4, seed=0)
     assert dataset[3]["n"].shape == (4,)
@@ -90,5 +90,5 @@ def test_a_mix_in_a_config_is_saved_read_and_overridden(tmp_path):
     ],
 )
 def test_bad_mixes_are_one_line(arguments, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ConfigError, match=message):
         Mix(**arguments)

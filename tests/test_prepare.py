@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ssl_jax import prepare
+from ssl_jax.config import ConfigError
 from ssl_jax.data import flac, image, sampling, shards, shots
 from ssl_jax.data.flow import flow_from_bytes, flow_of, flow_to_bytes
 from ssl_jax.data.record import Caption, MediaError
@@ -265,7 +266,7 @@ def test_manifest_rows_become_records(films, tmp_path, serial):
     assert segment.num_frames == other.num_frames
     numbers = range(segment.num_frames)
     assert media.numbers_of(segment.frames(numbers)) == media.numbers_of(other.frames(numbers))
-    with pytest.raises(ValueError, match=r"no split 'val', there is \['test', 'train'\]"):
+    with pytest.raises(ConfigError, match=r"no split 'val', there is \['test', 'train'\]"):
         len(ArrayRecordSource((out,), split="val"))
 
 
@@ -287,11 +288,11 @@ def test_source_chooses_pickles_and_joins(whole, tmp_path, films, caplog):
         ((), "must be folders"),
         ((films,), r"no manifest\.json"),
     ):
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(ConfigError, match=message):
             len(ArrayRecordSource(paths))
-    with pytest.raises(ValueError, match="'film' is none of"):
+    with pytest.raises(ConfigError, match="'film' is none of"):
         ArrayRecordSource((out,), kinds=("film",))
-    with pytest.raises(ValueError, match="nothing is left of 5 records"):
+    with pytest.raises(ConfigError, match="nothing is left of 5 records"):
         len(ArrayRecordSource((out,), min_frames=1000))
 
 
@@ -392,7 +393,7 @@ def test_killed_and_started_again_gives_the_same_shards(films, tmp_path, serial)
     done = list(out.glob("shard-*.json"))
     assert 1 <= len(done) < 7
     assert not (out / "manifest.json").exists()
-    with pytest.raises(ValueError, match=r"no manifest\.json of a finished"):
+    with pytest.raises(ConfigError, match=r"no manifest\.json of a finished"):
         len(ArrayRecordSource((str(out),)))
     kept = {file: file.stat().st_mtime_ns for file in done}
     again = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
@@ -432,7 +433,7 @@ def test_changed_files_and_knobs_and_damage_are_made_anew(films, tmp_path, seria
     assert make(50)["shards"][0]["sha256"] == first
     assert shard.read_bytes() == data
     assert make(60)["shards"][0]["sha256"] != first
-    with pytest.raises(ValueError, match=r"holds shard-00000-of-00001.* of another run"):
+    with pytest.raises(ConfigError, match=r"holds shard-00000-of-00001.* of another run"):
         prepare.prepare(films, str(out), num_shards=2)
 
 

@@ -3,6 +3,7 @@
 import media
 import pytest
 
+from ssl_jax.config import ConfigError
 from ssl_jax.data.sources.folder import FolderSource
 
 UCF = {
@@ -82,7 +83,7 @@ def test_hmdb51(tmp_path):
     ],
 )
 def test_a_line_of_ucf101s_lists_that_makes_no_sense_is_named(tmp_path, changes, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ConfigError, match=message):
         len(FolderSource(**write(tmp_path, UCF, **changes)))
 
 
@@ -95,21 +96,21 @@ def test_a_line_of_hmdb51s_lists_that_makes_no_sense_is_named(tmp_path):
         ):
             len(FolderSource(**known))
     outside = write(tmp_path / "out", HMDB, **{"brush_hair_test_split1.txt": "../../a.avi 1\n"})
-    with pytest.raises(ValueError, match=r"split1\.txt:1: .* must lie inside the folder"):
+    with pytest.raises(ConfigError, match=r"split1\.txt:1: .* must lie inside the folder"):
         len(FolderSource(**outside))
 
 
 def test_what_is_missing_is_told(tmp_path):
     ucf, hmdb = write(tmp_path / "ucf", UCF), write(tmp_path / "hmdb", HMDB)
-    with pytest.raises(ValueError, match=r"has no trainlist04\.txt; there are folds \[1, 2\]"):
+    with pytest.raises(ConfigError, match=r"has no trainlist04\.txt; there are folds \[1, 2\]"):
         len(FolderSource(**ucf, fold=4))
-    with pytest.raises(ValueError, match=r"no lists of fold 3; there are folds \[1, 2\]"):
+    with pytest.raises(ConfigError, match=r"no lists of fold 3; there are folds \[1, 2\]"):
         len(FolderSource(**hmdb, fold=3))
-    with pytest.raises(ValueError, match="has neither the lists of UCF101"):
+    with pytest.raises(ConfigError, match="has neither the lists of UCF101"):
         len(FolderSource(ucf["path"], lists="."))
-    with pytest.raises(ValueError, match="cannot be read as a folder of lists"):
+    with pytest.raises(ConfigError, match="cannot be read as a folder of lists"):
         len(FolderSource(ucf["path"], lists="../nowhere"))
-    with pytest.raises(ValueError, match=r"no split 'val', there is \['test', 'train'\]"):
+    with pytest.raises(ConfigError, match=r"no split 'val', there is \['test', 'train'\]"):
         len(FolderSource(**ucf, split="val"))
-    with pytest.raises(ValueError, match="a manifest or lists, not both"):
+    with pytest.raises(ConfigError, match="a manifest or lists, not both"):
         FolderSource(**ucf, manifest="list.csv")

@@ -14,6 +14,7 @@ from fsspec.implementations.local import LocalFileSystem
 from PIL import Image
 
 from ssl_jax import prepare
+from ssl_jax.config import ConfigError
 from ssl_jax.data import decode, paths, shards
 from ssl_jax.data.record import MediaError
 from ssl_jax.data.sources.array_record import ArrayRecordSource
@@ -110,9 +111,9 @@ def test_prepare_from_a_store_to_a_store(folder, store, tmp_path, serial):
     for name in paths.names(output):  # whole shards are kept
         if name.endswith("array_record"):
             assert system.info(f"{path}/{name}")["created"] == changed[name]["created"]
-    with pytest.raises(ValueError, match="of another run"):
+    with pytest.raises(ConfigError, match="of another run"):
         prepare.prepare(store, output, options=options, num_shards=1)
-    with pytest.raises(ValueError, match=r"folders or from gs://; copy them here or mount"):
+    with pytest.raises(ConfigError, match=r"folders or from gs://; copy them here or mount"):
         len(ArrayRecordSource((output,)))
     system.get(path, str(tmp_path / "copy"), recursive=True)
     for copied, made in zip(
@@ -132,7 +133,7 @@ def test_prepare_from_a_store_to_a_store(folder, store, tmp_path, serial):
     ],
 )
 def test_stores_that_cannot_be_read_cost_one_line(url, message):
-    with pytest.raises(ValueError, match=message) as caught:
+    with pytest.raises(ConfigError, match=message) as caught:
         FolderSource(url)
     assert "\n" not in str(caught.value)
 
@@ -214,5 +215,5 @@ def test_shards_are_read_from_gs(folder, bucket, serial):
             np.testing.assert_array_equal(ours.frames([0]), theirs.frames([0]))
         if theirs.audio:
             np.testing.assert_array_equal(ours.audio(0.2, 0.9), theirs.audio(0.2, 0.9))
-    with pytest.raises(ValueError, match=r"gs://bucket/nothing: has no manifest\.json"):
+    with pytest.raises(ConfigError, match=r"gs://bucket/nothing: has no manifest\.json"):
         len(ArrayRecordSource(("gs://bucket/nothing",)))

@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from ssl_jax.config import ConfigError
 from ssl_jax.data import paths
 from ssl_jax.data.record import MediaError
 
@@ -28,7 +29,7 @@ class Limits:
     def __post_init__(self):
         for knob in ("pixels", "seconds", "bytes"):
             if not getattr(self, knob) > 0:
-                raise ValueError(f"limits.{knob}={getattr(self, knob)} must be more than 0")
+                raise ConfigError(f"limits.{knob}={getattr(self, knob)} must be more than 0")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

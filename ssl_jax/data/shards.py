@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import UInt8
 
+from ssl_jax.config import ConfigError
 from ssl_jax.data import decode, flac, image, paths, shots
 from ssl_jax.data.flow import SMALLEST, flow_magnitude, flow_to_bytes, optical_flow
 from ssl_jax.data.media import Limits
@@ -50,15 +51,15 @@ class Options:
 
     def __post_init__(self):
         if self.short_side < 0 or 0 < self.short_side < 16:
-            raise ValueError(f"short_side={self.short_side} must be 0 or at least 16 pixels")
+            raise ConfigError(f"short_side={self.short_side} must be 0 or at least 16 pixels")
         if not 1 <= self.quality <= 100:
-            raise ValueError(f"quality={self.quality} must be 1 to 100")
+            raise ConfigError(f"quality={self.quality} must be 1 to 100")
         if self.sample_rate != 0 and not 1000 <= self.sample_rate <= 384000:
-            raise ValueError(f"sample_rate={self.sample_rate} must be 0 or 1000 to 384000 Hz")
+            raise ConfigError(f"sample_rate={self.sample_rate} must be 0 or 1000 to 384000 Hz")
         if self.audio not in AUDIO:
-            raise ValueError(f"audio={self.audio!r} is none of {AUDIO}")
+            raise ConfigError(f"audio={self.audio!r} is none of {AUDIO}")
         if not 0 < self.flow_bound < math.inf:
-            raise ValueError(f"flow_bound={self.flow_bound} must be a positive number of pixels")
+            raise ConfigError(f"flow_bound={self.flow_bound} must be a positive number of pixels")
 
 
 @dataclasses.dataclass(frozen=True)

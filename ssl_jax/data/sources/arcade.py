@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ssl_jax.config import ConfigError
 from ssl_jax.data.record import MediaError, Record
 
 FPS = 60  # emulator frames a second
@@ -82,22 +83,22 @@ class ArcadeSource:
     def __post_init__(self):
         known = _games()
         if not self.games:
-            raise ValueError("games is empty: name at least one, for example 'seaquest'")
+            raise ConfigError("games is empty: name at least one, for example 'seaquest'")
         for game in self.games:
             if game not in known:
                 near = difflib.get_close_matches(game, known, n=3, cutoff=0.5)
                 hint = f"did you mean {' or '.join(near)}?" if near else f"one of {known}"
-                raise ValueError(f"games: there is no game {game!r}; {hint}")
+                raise ConfigError(f"games: there is no game {game!r}; {hint}")
         if self.split not in SPLITS:
-            raise ValueError(f"split={self.split!r} must be one of {SPLITS}")
+            raise ConfigError(f"split={self.split!r} must be one of {SPLITS}")
         if self.label not in LABELS:
-            raise ValueError(f"label={self.label!r} must be one of {LABELS}")
+            raise ConfigError(f"label={self.label!r} must be one of {LABELS}")
         counts = ("clips_per_game", "clips_per_play", "height", "width", "frame_skip", "hold_min")
         for knob in (*counts, "seconds"):
             if getattr(self, knob) <= 0:
-                raise ValueError(f"{knob}={getattr(self, knob)} must be positive")
+                raise ConfigError(f"{knob}={getattr(self, knob)} must be positive")
         if self.hold_max < self.hold_min:
-            raise ValueError(f"hold_max={self.hold_max} is below hold_min={self.hold_min}")
+            raise ConfigError(f"hold_max={self.hold_max} is below hold_min={self.hold_min}")
 
     def __len__(self) -> int:
         return len(self.games) * self.clips_per_game

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from ssl_jax.config import ConfigError
 from ssl_jax.data import flac, paths
 from ssl_jax.data.flow import flow_from_bytes
 from ssl_jax.data.media import errors_name
@@ -58,11 +59,13 @@ class ArrayRecordSource:
 
     def __post_init__(self):
         if isinstance(self.paths, str) or not self.paths:
-            raise ValueError(f"paths={self.paths!r} must be folders, for example ('data/shards',)")
+            raise ConfigError(f"paths={self.paths!r} must be folders, for example ('data/shards',)")
         for name, allowed in (("kinds", KINDS), ("need", ("frames", "audio"))):
             wrong = [value for value in getattr(self, name) if value not in allowed]
             if wrong:
-                raise ValueError(f"{name}={getattr(self, name)}: {wrong[0]!r} is none of {allowed}")
+                raise ConfigError(
+                    f"{name}={getattr(self, name)}: {wrong[0]!r} is none of {allowed}"
+                )
 
     def __len__(self) -> int:
         return len(self._chosen)
@@ -228,7 +231,7 @@ def _open(folders: tuple[str, ...]) -> _Opened:
         described = [(paths.join(path, s["file"]), s["entries"]) for s in manifest["shards"]]
         for file, _ in described:
             if not paths.exists(file):
-                raise ValueError(f"{file} is missing; run ssl_jax.prepare again, it is soon done")
+                raise ConfigError(f"{file} is missing; run ssl_jax.prepare again, it is soon done")
         # With their lengths given no file is opened before something is read from it.
         reader = ArrayRecordDataSource([f"{file}[0:{count}]" for file, count in described])
         first = 0
@@ -237,12 +240,12 @@ def _open(folders: tuple[str, ...]) -> _Opened:
             first += count
             index = json.loads(shard.read([count - 1])[0][0])
             if index.pop("format") != FORMAT:
-                raise ValueError(f"{file}: was made by another version; prepare it anew")
+                raise ConfigError(f"{file}: was made by another version; prepare it anew")
             for row in zip(*index.values(), strict=True):
                 line = dict(zip(index, row, strict=True))
                 entries.append((shard, line["entry"], line))
     if len(set(names.values())) > 1:
-        raise ValueError(
+        raise ConfigError(
             f"the labels of {' and '.join(folders)} differ, so the same number would mean "
             "different things; prepare them with manifests of the same labels, or give a source "
             "to each"
@@ -253,14 +256,14 @@ def _open(folders: tuple[str, ...]) -> _Opened:
 def _manifest(path: str) -> dict:
     # array_record opens shards itself, and of all stores it knows Google's only.
     if paths.is_url(path) and not path.startswith("gs://"):
-        raise ValueError(
+        raise ConfigError(
             f"{path}: shards are read from this machine's folders or from gs://; copy them here or "
             "mount what they lie in"
         )
     try:
         return json.load(paths.read_text(paths.join(path, "manifest.json")))
     except (OSError, ValueError) as error:
-        raise ValueError(
+        raise ConfigError(
             f"{path}: has no manifest.json of a finished ssl_jax.prepare; run it (again) ({error})"
         ) from error
 
@@ -270,7 +273,7 @@ def _choose(source: ArrayRecordSource) -> Sequence[tuple[_Shard, int]]:
     entries = _open(source.paths).entries
     splits = sorted({line["split"] for _, _, line in entries})
     if source.split and source.split not in splits:
-        raise ValueError(f"{source.paths}: no split {source.split!r}, there is {splits}")
+        raise ConfigError(f"{source.paths}: no split {source.split!r}, there is {splits}")
     chosen, left_out = [], collections.Counter()
     for shard, entry, line in entries:
         if line["kind"] not in source.kinds or source.split not in ("", line["split"]):
@@ -287,7 +290,7 @@ def _choose(source: ArrayRecordSource) -> Sequence[tuple[_Shard, int]]:
             *(" ".join(source.paths), kept, kept + left_out.total(), reasons),
         )
     if not chosen:
-        raise ValueError(
+        raise ConfigError(
             f"{' '.join(source.paths)}: nothing is left of {len(entries)} records after "
             f"split={source.split!r}, kinds={source.kinds}, need={source.need}, "
             f"min_seconds={source.min_seconds}, min_frames={source.min_frames}"

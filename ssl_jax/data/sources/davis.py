@@ -6,6 +6,7 @@ import functools
 import numpy as np
 from jaxtyping import UInt8
 
+from ssl_jax.config import ConfigError
 from ssl_jax.data import paths
 from ssl_jax.data.media import Limits, check_size, errors_name
 from ssl_jax.data.numbered_pictures import numbered_pictures, read_numbered
@@ -40,7 +41,7 @@ class DavisSource:
       limit: at most so many films, spread evenly over all; 0 for all.
 
     Raises:
-      ValueError: there is no such list or resolution; what there is, is named.
+      ConfigError: there is no such list or resolution; what there is, is named.
       MediaError: a frame or mask is damaged or not there; it is named.
     """
 
@@ -83,16 +84,16 @@ class DavisSource:
             lines = paths.read_text(file).read().splitlines()
         except (OSError, UnicodeDecodeError) as error:
             sets = paths.join(self.path, "ImageSets")
-            raise ValueError(
+            raise ConfigError(
                 f"{file}: cannot be read ({error}); {sets} has {_there(sets)}, {lists} has "
                 f"{_there(lists)}; give the folder that DAVIS unpacks to as path"
             ) from error
         names = list(dict.fromkeys(_film(line) for line in lines if line.strip()))
         if not names or any(name in ("", ".", "..") for name in names):
-            raise ValueError(f"{file}: holds {names[:3]}, not the names of films")
+            raise ConfigError(f"{file}: holds {names[:3]}, not the names of films")
         pictures = paths.join(self.path, "JPEGImages")
         if self.resolution not in _there(pictures):
-            raise ValueError(
+            raise ConfigError(
                 f"{pictures}: has no folder {self.resolution!r}, there is {_there(pictures)}"
             )
         if self.limit and self.limit < len(names):

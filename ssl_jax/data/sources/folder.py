@@ -10,6 +10,7 @@ import os
 
 import numpy as np
 
+from ssl_jax.config import ConfigError
 from ssl_jax.data import decode, paths
 from ssl_jax.data.record import Caption, MediaError, Record
 from ssl_jax.data.sources import split_files
@@ -97,17 +98,19 @@ class FolderSource:
         try:
             there = paths.is_folder(self.path)
         except OSError as error:  # a URL of no store that can be read
-            raise ValueError(str(error)) from error
+            raise ConfigError(str(error)) from error
         if not there:
-            raise ValueError(f"there is no folder {self.path!r}; give the path of your data")
+            raise ConfigError(f"there is no folder {self.path!r}; give the path of your data")
         for name, allowed in (("kinds", tuple(ENDINGS)), ("need", ("frames", "audio"))):
             wrong = [value for value in getattr(self, name) if value not in allowed]
             if wrong:
-                raise ValueError(f"{name}={getattr(self, name)}: {wrong[0]!r} is none of {allowed}")
+                raise ConfigError(
+                    f"{name}={getattr(self, name)}: {wrong[0]!r} is none of {allowed}"
+                )
         if self.manifest and self.lists:
-            raise ValueError("give a manifest or lists, not both")
+            raise ConfigError("give a manifest or lists, not both")
         if self.split and not (self.manifest or self.lists):
-            raise ValueError(
+            raise ConfigError(
                 f"split={self.split!r} needs a manifest with a column 'split'; "
                 "for folders named train, test, ... give the path of one of them"
             )
@@ -119,31 +122,8 @@ class FolderSource:
         if not 0 <= index < len(self.items):
             raise IndexError(index)
         item = self.items[index]
-        media = decode.probe(paths.join(self.path, item.path), self.limits)
-        first, last, start, duration = segment(item, media)
-        extra = {"path": media.path, "split": item.split, **dict(item.extra)}
-        rate = (self.sample_rate or media.sample_rate) if media.has_sound else 0
-
-        def frames(indices):
-            return _frames(media, first, last, indices, self.limits)
-
-        def audio(begin, end):
-            return _audio(media, start, rate, float(begin), float(end), self.limits)
-
-        return Record(
-            name=item.path,
-            index=int(index),
-            num_frames=last - first,
-            fps=(last - first) / duration,
-            times=media.times[first:last] - start if media.has_frames else None,
-            frames=frames if media.has_frames else None,
-            audio=audio if media.has_sound else None,
-            sample_rate=rate,
-            duration=duration,
-            captions=item.captions,
-            label=item.label,
-            extra=extra,
-        )
+        path = paths.join(self.path, item.path)
+        return record_of(path, item, int(index), self.sample_rate, self.limits)
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -165,9 +145,9 @@ class FolderSource:
             chosen = [i for i in chosen if i.split == self.split]
             if self.split not in splits:
                 where = self.manifest or self.lists
-                raise ValueError(f"{where}: no split {self.split!r}, there is {splits}")
+                raise ConfigError(f"{where}: no split {self.split!r}, there is {splits}")
         if not chosen:
-            raise ValueError(
+            raise ConfigError(
                 f"{self.path}: no files of kinds={self.kinds} among {len(items)} media files; "
                 f"known endings are {' '.join(sorted(KIND))}"
             )
@@ -189,7 +169,7 @@ class FolderSource:
                     "%s: %d of %d records; left out: %s", self.path, len(kept), len(items), left_out
                 )
             if not kept:
-                raise ValueError(
+                raise ConfigError(
                     f"{self.path}: nothing is left after need={self.need} and "
                     f"min_seconds={self.min_seconds}, min_frames={self.min_frames}: {left_out}"
                 )
@@ -211,6 +191,38 @@ class FolderSource:
             return "without audio"
         short = duration < self.min_seconds or last - first < self.min_frames
         return "too short" if short else ""
+
+
+def record_of(path: str, item: Item, index: int, sample_rate: int, limits: decode.Limits) -> Record:
+    """The record of an item whose file is at `path`; the file is probed, and decoded when asked.
+
+    Raises MediaError for a file that cannot be read.
+    """
+    media = decode.probe(path, limits)
+    first, last, start, duration = segment(item, media)
+    extra = {"path": media.path, "split": item.split, **dict(item.extra)}
+    rate = (sample_rate or media.sample_rate) if media.has_sound else 0
+
+    def frames(indices):
+        return _frames(media, first, last, indices, limits)
+
+    def audio(begin, end):
+        return _audio(media, start, rate, float(begin), float(end), limits)
+
+    return Record(
+        name=item.path,
+        index=index,
+        num_frames=last - first,
+        fps=(last - first) / duration,
+        times=media.times[first:last] - start if media.has_frames else None,
+        frames=frames if media.has_frames else None,
+        audio=audio if media.has_sound else None,
+        sample_rate=rate,
+        duration=duration,
+        captions=item.captions,
+        label=item.label,
+        extra=extra,
+    )
 
 
 def segment(item: Item, media: decode.Media) -> tuple[int, int, float, float]:
@@ -271,9 +283,9 @@ def _read_manifest(file: str) -> tuple[list[Item], tuple[str, ...]]:
         columns = reader.fieldnames or []
         rows = [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{file}: cannot be read as a csv in UTF-8 ({error})") from error
+        raise ConfigError(f"{file}: cannot be read as a csv in UTF-8 ({error})") from error
     if "path" not in columns:
-        raise ValueError(
+        raise ConfigError(
             f"{file}: needs a header with the column 'path', it has {columns}; "
             f"the others may be {', '.join(COLUMNS[1:])}"
         )
@@ -282,7 +294,7 @@ def _read_manifest(file: str) -> tuple[list[Item], tuple[str, ...]]:
     items = {}
     for (line, row), label in zip(rows, labels, strict=True):
         if None in row or None in row.values():
-            raise ValueError(f"{file}:{line}: has another number of fields than the header")
+            raise ConfigError(f"{file}:{line}: has another number of fields than the header")
         item = _item(f"{file}:{line}", row, number[label])
         whole = dataclasses.replace(item, captions=(), extra=())
         # Rule 1 gives each row a key of its own, rule 2 gathers the captions under one.
@@ -303,7 +315,7 @@ def _number_labels(file: str, labels: list[str]) -> tuple[dict[str, int], tuple[
         return {**numbers, "": -1}, tuple(given)
     if min(numbers.values(), default=0) < -1:
         lowest = min(numbers.values())
-        raise ValueError(f"{file}: labels must count from 0 (-1 is none), one is {lowest}")
+        raise ConfigError(f"{file}: labels must count from 0 (-1 is none), one is {lowest}")
     names = tuple(str(number) for number in range(max(numbers.values(), default=-1) + 1))
     return {**numbers, "": -1}, names
 
@@ -312,9 +324,9 @@ def _item(where: str, row: dict[str, str], label: int) -> Item:
     row = {name: value.strip() for name, value in row.items()}
     path = row["path"].replace("\\", "/")
     if not path or os.path.isabs(path) or ".." in path.split("/"):
-        raise ValueError(f"{where}: path {path!r} must lie inside the folder of the source")
+        raise ConfigError(f"{where}: path {path!r} must lie inside the folder of the source")
     if not kind(path):
-        raise ValueError(
+        raise ConfigError(
             f"{where}: path {path!r} has no known ending; known are {' '.join(sorted(KIND))}"
         )
     times = []
@@ -322,10 +334,10 @@ def _item(where: str, row: dict[str, str], label: int) -> Item:
         try:
             times.append(float(row.get(name) or default))
         except ValueError as error:
-            raise ValueError(f"{where}: {name}={row[name]!r} is no number of seconds") from error
+            raise ConfigError(f"{where}: {name}={row[name]!r} is no number of seconds") from error
     start, end = times
     if not 0 <= start < end:
-        raise ValueError(f"{where}: start {start} and end {end} must satisfy 0 <= start < end")
+        raise ConfigError(f"{where}: start {start} and end {end} must satisfy 0 <= start < end")
     split = row.get("split", "")
     extra = tuple((name, value) for name, value in row.items() if name not in COLUMNS)
     path = os.path.normpath(path).replace(os.sep, "/")

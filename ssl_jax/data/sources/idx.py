@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import UInt8
 
+from ssl_jax.config import ConfigError
 from ssl_jax.data.record import MediaError, Record
 
 SPLITS = {"train": "train", "test": "(?:t10k|test)"}
@@ -35,7 +36,7 @@ class IdxSource:
 
     def __post_init__(self):
         if self.split not in SPLITS:
-            raise ValueError(f"split={self.split!r} must be one of {tuple(SPLITS)}")
+            raise ConfigError(f"split={self.split!r} must be one of {tuple(SPLITS)}")
 
     def __len__(self) -> int:
         count = len(self._arrays[1])
@@ -89,13 +90,13 @@ def _find(folder: str, split: str, what: str, axes: int) -> str:
         "TfdsSource with the name 'mnist', 'fashion_mnist', 'kmnist' or 'emnist'"
     )
     if not os.path.isdir(folder):
-        raise ValueError(f"there is no folder {folder!r}: {help_line}")
+        raise ConfigError(f"there is no folder {folder!r}: {help_line}")
     pattern = re.compile(rf"(?:.*-)?{SPLITS[split]}-{what}[-.]idx{axes}-ubyte(\.gz)?")
     found = sorted(name for name in os.listdir(folder) if pattern.fullmatch(name))
     sets = {name.removesuffix(".gz") for name in found}
     if len(sets) != 1:
         reason = f"several sets, {', '.join(sorted(sets))}: give each a folder" if sets else "none"
-        raise ValueError(f"{folder}: {split} {what} in idx format: {reason}; {help_line}")
+        raise ConfigError(f"{folder}: {split} {what} in idx format: {reason}; {help_line}")
     return os.path.join(folder, found[0])
 
 

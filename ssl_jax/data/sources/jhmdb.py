@@ -6,6 +6,7 @@ import functools
 import numpy as np
 from jaxtyping import Float64
 
+from ssl_jax.config import ConfigError
 from ssl_jax.data import decode, paths
 from ssl_jax.data.media import errors_name
 from ssl_jax.data.numbered_pictures import numbered_pictures, read_numbered
@@ -37,7 +38,7 @@ class JhmdbSource:
       limit: at most so many clips, spread evenly over all (they are sorted by class); 0 for all.
 
     Raises:
-      ValueError: an unknown split, or its lists are not there or make no sense.
+      ConfigError: an unknown split, or its lists are not there or make no sense.
       MediaError: a clip's joints, pictures or film are damaged or not there; the file is named.
     """
 
@@ -48,7 +49,7 @@ class JhmdbSource:
 
     def __post_init__(self):
         if self.split not in split_files.SPLITS:
-            raise ValueError(f"split={self.split!r} must be one of {split_files.SPLITS}")
+            raise ConfigError(f"split={self.split!r} must be one of {split_files.SPLITS}")
 
     def __len__(self) -> int:
         return len(self.clips)

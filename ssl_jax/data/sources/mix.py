@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from ssl_jax.config import ConfigError
 from ssl_jax.data.record import Record
 
 # Weights are kept to one part in so many.
@@ -30,11 +31,11 @@ class Mix:
 
     def __post_init__(self):
         if not self.sources:
-            raise ValueError("a mix needs at least one source")
+            raise ConfigError("a mix needs at least one source")
         if self.weights and len(self.weights) != len(self.sources):
-            raise ValueError(f"weights={self.weights}: {len(self.sources)} sources need one each")
+            raise ConfigError(f"weights={self.weights}: {len(self.sources)} sources need one each")
         if self.weights and not (min(self.weights) > 0 and math.isfinite(sum(self.weights))):
-            raise ValueError(f"weights={self.weights} must be positive numbers")
+            raise ConfigError(f"weights={self.weights} must be positive numbers")
 
     def __len__(self) -> int:
         pattern, counts, _ = self._pattern
@@ -56,7 +57,7 @@ class Mix:
     def _sizes(self) -> list[int]:
         sizes = [len(source) for source in self.sources]
         if 0 in sizes:
-            raise ValueError(f"the source {self.sources[sizes.index(0)]} is empty")
+            raise ConfigError(f"the source {self.sources[sizes.index(0)]} is empty")
         return sizes
 
     @functools.cached_property

@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Iterator
 
+from ssl_jax.config import ConfigError
 from ssl_jax.data import paths
 
 SPLITS = ("train", "test")
@@ -25,17 +26,17 @@ def read(folder: str, fold: int) -> tuple[list[tuple[str, int, str]], tuple[str,
     Those that train come first, in the order of the lists.
 
     Raises:
-      ValueError: there are no such lists, or one has a line that makes no sense; it is named.
+      ConfigError: there are no such lists, or one has a line that makes no sense; it is named.
     """
     try:
         there = paths.names(folder)
     except OSError as error:
-        raise ValueError(f"{folder}: cannot be read as a folder of lists ({error})") from error
+        raise ConfigError(f"{folder}: cannot be read as a folder of lists ({error})") from error
     if "classInd.txt" in there:
         return _ucf101(folder, there, fold)
     if any(HMDB.fullmatch(name) for name in there):
         return _hmdb51(folder, there, fold)
-    raise ValueError(
+    raise ConfigError(
         f"{folder}: has neither the lists of UCF101 (classInd.txt, trainlist01.txt, ...) nor those "
         "of HMDB51 (brush_hair_test_split1.txt, ...)"
     )
@@ -45,21 +46,21 @@ def _ucf101(folder: str, there: list[str], fold: int):
     numbers: dict[str, int] = {}
     for where, fields in _lines(folder, "classInd.txt"):
         if len(fields) != 2 or fields[0] != str(len(numbers) + 1) or fields[1] in numbers:
-            raise ValueError(f"{where}: '{len(numbers) + 1} NameOfAClass' should stand there")
+            raise ConfigError(f"{where}: '{len(numbers) + 1} NameOfAClass' should stand there")
         numbers[fields[1]] = len(numbers)
     found = {}
     for split in SPLITS:
         name = f"{split}list{fold:02d}.txt"
         if name not in there:
             folds = sorted(int(n[9:11]) for n in there if re.fullmatch(r"trainlist\d\d\.txt", n))
-            raise ValueError(f"{folder}: has no {name}; there are folds {folds}")
+            raise ConfigError(f"{folder}: has no {name}; there are folds {folds}")
         for where, (film, *number) in _lines(folder, name):
             label = numbers.get(film.partition("/")[0], -1)
             if label < 0 or film.count("/") != 1:
-                raise ValueError(f"{where}: '{film}' is no film in the folder of a known class")
+                raise ConfigError(f"{where}: '{film}' is no film in the folder of a known class")
             # The test lists leave out the number.
             if number != [str(label + 1)] and (number or split == "train"):
-                raise ValueError(
+                raise ConfigError(
                     f"{where}: '{' '.join(number)}' stands where the number of its class in "
                     f"classInd.txt should, {label + 1}"
                 )
@@ -75,12 +76,12 @@ def _hmdb51(folder: str, there: list[str], fold: int):
             lists[match[1]] = name
     if not lists:
         folds = sorted({int(match[2]) for name in there if (match := HMDB.fullmatch(name))})
-        raise ValueError(f"{folder}: has no lists of fold {fold}; there are folds {folds}")
+        raise ConfigError(f"{folder}: has no lists of fold {fold}; there are folds {folds}")
     found = {}
     for label, (action, name) in enumerate(sorted(lists.items())):
         for where, fields in _lines(folder, name):
             if len(fields) != 2 or fields[1] not in ("0", "1", "2"):
-                raise ValueError(f"{where}: 'NAME.avi' and 0, 1 or 2 should stand there")
+                raise ConfigError(f"{where}: 'NAME.avi' and 0, 1 or 2 should stand there")
             if fields[1] != "0":
                 split = SPLITS[int(fields[1]) - 1]
                 _add(found, where, f"{action}/{fields[0]}", label, split)
@@ -94,7 +95,7 @@ def _lines(folder: str, name: str) -> Iterator[tuple[str, list[str]]]:
     try:
         text = paths.read_text(file).read()
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file}: cannot be read as text in UTF-8 ({error})") from error
+        raise ConfigError(f"{file}: cannot be read as text in UTF-8 ({error})") from error
     for line, content in enumerate(text.splitlines(), start=1):
         if content.strip():
             yield f"{file}:{line}", content.split()
@@ -102,7 +103,7 @@ def _lines(folder: str, name: str) -> Iterator[tuple[str, list[str]]]:
 
 def _add(found: dict, where: str, film: str, label: int, split: str) -> None:
     if os.path.isabs(film) or ".." in film.split("/"):
-        raise ValueError(f"{where}: '{film}' must lie inside the folder of the source")
+        raise ConfigError(f"{where}: '{film}' must lie inside the folder of the source")
     if film in found:
-        raise ValueError(f"{where}: '{film}' is named twice, at first to {found[film][2]}")
+        raise ConfigError(f"{where}: '{film}' is named twice, at first to {found[film][2]}")
     found[film] = (film, label, split)

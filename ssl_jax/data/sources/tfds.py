@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from ssl_jax.config import ConfigError
 from ssl_jax.data import decode
 from ssl_jax.data.audio import cut
 from ssl_jax.data.record import MediaError, Record
@@ -108,7 +109,7 @@ def _sound(name: str, stored, rate: int) -> tuple[Float32[np.ndarray, "s"], int]
     if isinstance(stored, bytes):
         return decode.decode_sound(name, stored)
     if rate < 1:
-        raise ValueError(f"{name}: the set does not state its sample rate; give sample_rate")
+        raise ConfigError(f"{name}: the set does not state its sample rate; give sample_rate")
     wave = np.asarray(stored)
     if wave.dtype.kind in "iu":  # of 16 bits as a rule, in wider integers
         peak = max(int(wave.max()), -int(wave.min())) if wave.size else 0
@@ -158,13 +159,13 @@ def _open(name: str, split: str, data_dir: str) -> _Opened:
             builder = tfds.builder(name, data_dir=data_dir or None)
             features = builder.info.features
     except tfds.core.DatasetNotFoundError as error:
-        raise ValueError(f"TFDS knows no set {name!r}; see tfds.list_builders()") from error
+        raise ConfigError(f"TFDS knows no set {name!r}; see tfds.list_builders()") from error
     kinds = {key: _kind(tfds.features, feature) for key, feature in features.items()}
     first = {kind: key for key, kind in reversed(kinds.items())}
     frames = first.get("film") or first.get("masked film") or first.get("picture") or ""
     sound, label = first.get("sound") or "", first.get("label") or ""
     if not frames and not sound:
-        raise ValueError(
+        raise ConfigError(
             f"{name} of TFDS has no pictures, films or sounds, its features are {list(features)}"
         )
     stored = {key: Encoded() for key in (frames, sound) if key}
@@ -174,7 +175,7 @@ def _open(name: str, split: str, data_dir: str) -> _Opened:
         examples = builder.as_data_source(split, decoders=stored)
     except NotImplementedError as error:
         where = f", data_dir={data_dir!r}" if data_dir else ""
-        raise ValueError(
+        raise ConfigError(
             f"{name} is not prepared as array_record in {builder.data_dir}; once, do: "
             f'python -c "import tensorflow_datasets as tfds; '
             f"tfds.builder({name!r}{where}, file_format='array_record').download_and_prepare()\" "
@@ -182,7 +183,7 @@ def _open(name: str, split: str, data_dir: str) -> _Opened:
         ) from error
     except ValueError as error:
         splits = list(builder.info.splits)
-        raise ValueError(f"{name} of TFDS: no split {split!r}, there is {splits}") from error
+        raise ConfigError(f"{name} of TFDS: no split {split!r}, there is {splits}") from error
     names = tuple(features[label].names) if label else ()
     rate = (features[sound].sample_rate or 0) if sound else 0
     return _Opened(examples, frames, kinds.get(frames) == "picture", sound, rate, label, names)
