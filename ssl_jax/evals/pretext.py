@@ -16,9 +16,9 @@ class Pretext:
     """The method's loss and metrics on held-out records, network frozen, one puzzle a record.
 
     Yields 'loss', 'accuracy', ... as the method names them. A method that solves its puzzle in
-    training and not here has learnt its films by heart. Records that do not fill a batch at the end
-    are left out: some losses depend on the batch's size. The order is drawn once, from the seed,
-    because others do on what is in a batch, and sources are often sorted by class.
+    training and not here has memorised its records. Records that do not fill a batch at the end
+    are skipped: some losses depend on the batch's size. The order is drawn once, from the seed,
+    because other losses depend on what is in a batch, and sources are often sorted by class.
 
     Attributes:
       source: held-out records.
@@ -33,30 +33,36 @@ class Pretext:
 
     def run(self, frozen) -> Iterator[tuple[str, float]]:
         """ConfigError if the records do not fill a batch."""
-        if len(self.source) < self.batch_size:
-            raise ConfigError(
-                f"pretext: {len(self.source)} records do not fill a batch of {self.batch_size}; "
-                "lower its batch_size"
-            )
-
-        def read(record):
-            return frozen.method.views(record, np.random.default_rng([self.seed, record.index]))
-
-        # Every host reads whole batches, which is what `puzzle` takes: of parts, some hosts might
-        # be full and others not, and these would wait for one another for ever.
-        mixed = _Mixed(self.source, self.seed)
-        batches = record_batches(mixed, read, self.batch_size, frozen.loading)
-        key, results = jax.random.key(self.seed), []
-        for number, (batch, valid) in enumerate(batches):
-            if valid == self.batch_size:
-                results.append(frozen.puzzle(batch, jax.random.fold_in(key, number)))
-        if not results:
-            raise ConfigError(
-                f"pretext: too few of {len(self.source)} records could be read to fill a batch of "
-                f"{self.batch_size}; lower its batch_size"
-            )
+        batches = puzzle_batches(frozen, self.source, self.batch_size, self.seed)
+        results = [frozen.puzzle(batch, key) for batch, key in batches]
         for name in results[0]:
             yield name, float(np.mean([result[name] for result in results]))
+
+
+def puzzle_batches(
+    frozen, source: Source, batch_size: int, seed: int
+) -> Iterator[tuple[dict[str, np.ndarray], jax.Array]]:
+    """Full batches of the method's views, one of each record, and a key for each batch.
+
+    Every host reads whole batches: if each read a part, some parts might be full and others not,
+    and hosts would wait for one another for ever. ConfigError if the records do not fill a batch.
+    """
+
+    def read(record):
+        return frozen.method.views(record, np.random.default_rng([seed, record.index]))
+
+    key, full = jax.random.key(seed), 0
+    if len(source) >= batch_size:
+        batches = record_batches(_Mixed(source, seed), read, batch_size, frozen.loading)
+        for number, (batch, valid) in enumerate(batches):
+            if valid == batch_size:
+                full += 1
+                yield batch, jax.random.fold_in(key, number)
+    if not full:
+        raise ConfigError(
+            f"the readable ones of {len(source)} records do not fill a batch of {batch_size}; "
+            "lower the evaluator's batch_size"
+        )
 
 
 class _Mixed:
