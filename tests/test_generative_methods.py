@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ssl_jax.config import ConfigError
 from ssl_jax.methods.image.autoencoder import Autoencoder
 from ssl_jax.methods.image.inpainting import Inpainting
 from ssl_jax.models.alexnet import AlexNet
@@ -15,14 +16,14 @@ from ssl_jax.models.decoders import (
     ChannelwiseDense,
     Critic,
     DenseDecoder,
-    PictureDecoder,
+    ImageDecoder,
 )
 from ssl_jax.models.encoders import ContextEncoder, DenseEncoder, sparse_normal
 from ssl_jax.objectives.reconstruction import adversarial, binary_cross_entropy, weighted_squares
 from ssl_jax.ops import corruption
 from ssl_jax.ops.corruption import random_blocks, random_regions, square_mask
 
-FILL = (-0.0823529, -0.1843137, -0.0352941)
+FILL = np.array([117, 104, 123]) / 255
 
 
 def uniform(seed: int, *shape: int) -> jax.Array:
@@ -86,7 +87,7 @@ def test_what_is_hidden_never_reaches_the_encoder(holes):
     method = Inpainting(ContextEncoder(), holes, size=32, stored=32, overlap=2, critic=critic)
     augment = jax.jit(method.augment)
     images = pictures(6, 32)
-    out = jax.device_get(augment({"vision": images}, jax.random.key(0)))
+    out = jax.device_get(augment({"vision": images}, {}, jax.random.key(0)))
     hidden = (np.abs(out["vision"] - FILL) < 1e-6).all(-1)
     if holes == "centre":
         assert (hidden == np.asarray(square_mask(32, 12))[None, :, :, 0].astype(bool)).all()
@@ -98,13 +99,13 @@ def test_what_is_hidden_never_reaches_the_encoder(holes):
         # The mean over hidden pixels.
         np.testing.assert_allclose(out["weight"].mean((1, 2, 3)), 1, rtol=1e-5)
     # Whatever stood there: a picture that differs in the hole alone gives the same input.
-    whole = np.asarray(method.prepare("vision", images))
+    whole = np.asarray(images) / np.float32(255)
     shown = np.where(hidden[..., None], whole, out["vision"])  # as if nothing were hidden
     flipped = (shown != whole).any((1, 2, 3))
     assert 0 < flipped.sum() < 6
     place = np.where(flipped[:, None, None], hidden[:, :, ::-1], hidden)
     spoilt = jnp.where(place[..., None], 255 - images, images)
-    again = augment({"vision": spoilt}, jax.random.key(0))
+    again = augment({"vision": spoilt}, {}, jax.random.key(0))
     assert (again["vision"] == out["vision"]).all()
     assert (again["target"] != out["target"]).any()
 
@@ -112,7 +113,7 @@ def test_what_is_hidden_never_reaches_the_encoder(holes):
 def test_the_hole_of_the_authors_code():
     method = Inpainting(ContextEncoder(), stored=128)
     images = pictures(2, 128)
-    out = jax.device_get(jax.jit(method.augment)({"vision": images}, jax.random.key(3)))
+    out = jax.device_get(jax.jit(method.augment)({"vision": images}, {}, jax.random.key(3)))
     hole = out["vision"][:, 36:92, 36:92]
     np.testing.assert_allclose(hole, np.broadcast_to(FILL, hole.shape), atol=1e-6)
     assert out["target"].shape == (2, 64, 64, 3)
@@ -121,6 +122,12 @@ def test_the_hole_of_the_authors_code():
     assert (weight[4:60, 4:60] == 1).all()
     assert weight.sum() == 10 * (64**2 - 56**2) + 56**2
     np.testing.assert_allclose(out["vision"][:, 32:36, 32:96], out["target"][:, :4], atol=0)
+    ready = method.inputs(out)  # in the range of the decoder
+    for name in ("vision", "target"):
+        np.testing.assert_allclose(ready[name], 2 * out[name] - 1, atol=1e-6)
+    np.testing.assert_allclose(  # the authors' fill
+        ready["vision"][0, 60, 60], (-0.0823529, -0.1843137, -0.0352941), atol=1e-6
+    )
 
 
 def test_context_encoder_decoder_and_critic_have_the_published_shapes():
@@ -128,14 +135,14 @@ def test_context_encoder_decoder_and_critic_have_the_published_shapes():
     assert layers["conv1"].shape == (2, 64, 64, 64)
     assert layers["conv5"].shape == (2, 4, 4, 512)
     assert layers["code"].shape == (2, 4000)
-    made, variables = shapes(PictureDecoder(), (2, 4000), train=False)
+    made, variables = shapes(ImageDecoder(), (2, 4000), train=False)
     assert made.shape == (2, 64, 64, 3)
     assert variables["params"]["unfold"]["kernel"].size == 4000 * 512 * 16
     logit, variables = shapes(Critic(), (2, 64, 64, 3), train=False)
     assert logit.shape == (2,)
     kernels = [v["kernel"].size for k, v in variables["params"].items() if "bn" not in k]
     assert kernels == [3072, 131_072, 524_288, 2_097_152, 8192]
-    features = PictureDecoder((256, 128, 64, 64, 32))
+    features = ImageDecoder((256, 128, 64, 64, 32))
     made, variables = shapes(features, (2, 6, 6, 256), train=False)
     assert made.shape == (2, 192, 192, 3)
     assert variables["params"]["channelwise"]["kernel"].size == 331_776
@@ -220,7 +227,7 @@ def test_apply_to_fills_the_hole_and_nothing_else(holes):
     decoder = (8, 8) if holes == "centre" else (8, 8, 8)
     method = Inpainting(trunk, holes, size=32, stored=32, overlap=2, decoder=decoder, critic=critic)
     images = pictures(2, 32)
-    variables = jax.jit(method.init)(jax.random.key(0), {"vision": images})
+    variables = jax.jit(method.init, static_argnums=2)(jax.random.key(0), {"vision": images}, 2)
     apply_to = jax.jit(method.apply_to)
     filled = np.asarray(apply_to(variables, images))
     assert filled.dtype == np.uint8
@@ -236,9 +243,9 @@ def test_apply_to_fills_the_hole_and_nothing_else(holes):
 
 
 def test_inpainting_rejects_what_cannot_work():
-    with pytest.raises(ValueError, match="centre, block, region"):
+    with pytest.raises(ConfigError, match="'centre', 'block', 'region'"):
         Inpainting(AlexNet(), holes="square")
-    with pytest.raises(ValueError, match="critic"):
+    with pytest.raises(ConfigError, match="critic"):
         Inpainting(AlexNet(), holes="region")
 
 
@@ -288,19 +295,19 @@ def test_a_denoising_autoencoder_gives_back_the_clean_picture_moved_or_not():
     batch = {"vision": pictures(4, 12)}
     clean = np.asarray(batch["vision"]).mean(-1, keepdims=True) / 255
     method = Autoencoder(DenseEncoder(), 12, corruption="masking", amount=0.4)
-    out = jax.jit(method.augment)(batch, jax.random.key(0))
+    out = jax.jit(method.augment)(batch, {}, jax.random.key(0))
     np.testing.assert_allclose(out["target"], clean, atol=1e-6)
     assert np.mean(out["vision"] == 0) > 0.3
     seen = np.asarray(out["vision"]) != 0
     assert (np.asarray(out["vision"])[seen] == np.asarray(out["target"])[seen]).all()
-    plain = jax.jit(Autoencoder(DenseEncoder(), 12).augment)(batch, jax.random.key(0))
+    plain = jax.jit(Autoencoder(DenseEncoder(), 12).augment)(batch, {}, jax.random.key(0))
     assert (plain["vision"] == plain["target"]).all()
     for noise in ("masking", "gaussian", "salt_pepper"):  # none of it: a plain autoencoder
         none = Autoencoder(DenseEncoder(), 12, corruption=noise, amount=0.0)
-        out = jax.jit(none.augment)(batch, jax.random.key(0))
+        out = jax.jit(none.augment)(batch, {}, jax.random.key(0))
         np.testing.assert_array_equal(out["vision"], plain["vision"])
     moving = Autoencoder(DenseEncoder(), 12, shift=0.2, degrees=15.0, scale=(0.9, 1.1))
-    moved = jax.jit(moving.augment)(batch, jax.random.key(0))
+    moved = jax.jit(moving.augment)(batch, {}, jax.random.key(0))
     assert (moved["vision"] == moved["target"]).all()
     assert np.abs(np.asarray(moved["target"]) - clean).max() > 0.1
 
@@ -309,15 +316,15 @@ def test_the_loss_of_an_autoencoder_is_the_one_named():
     logits, target = 4 * uniform(0, 3, 16) - 2, uniform(1, 3, 4, 4, 1)
     losses = {}
     for name in ("cross_entropy", "squares"):
-        method = Autoencoder(DenseEncoder(), 4, loss_name=name)
+        method = Autoencoder(DenseEncoder(), 4, criterion=name)
         losses[name], metrics = method.objective(logits, {"target": target})
     assert losses["cross_entropy"] == metrics["cross_entropy"]
     assert losses["squares"] == metrics["squared_error"]
     error = jnp.mean((jax.nn.sigmoid(logits) - target.reshape(3, 16)) ** 2)
     assert losses["squares"] == pytest.approx(float(error), rel=1e-5)
-    with pytest.raises(ValueError, match="loss_name"):
-        Autoencoder(DenseEncoder(), loss_name="l1")
-    with pytest.raises(ValueError, match="corruption"):
+    with pytest.raises(ConfigError, match="criterion='l1'"):
+        Autoencoder(DenseEncoder(), criterion="l1")
+    with pytest.raises(ConfigError, match="corruption='blur'"):
         Autoencoder(DenseEncoder(), corruption="blur")
 
 

@@ -37,7 +37,7 @@ NORMED_DEEP = ("conv3", "conv4", "conv5", "fc6", "fc7")  # what the Caffe nets n
 class AlexNet(nn.Module):
     """AlexNet trunk (Krizhevsky, Sutskever, Hinton 2012, as CaffeNet: pooling before LRN).
 
-    Called with pictures (b h w c), returns their layers: conv1, pool1, conv2, pool2, conv3, conv4,
+    Called with images (b h w c), returns their layers: conv1, pool1, conv2, pool2, conv3, conv4,
     conv5, pool5 (b h w c), then fc6 and fc7 (b d) where they exist; convolutions after ReLU and
     BN, fc6 and fc7 also after dropout. pool1 and pool2 are as pooled, before LRN.
 
@@ -49,7 +49,7 @@ class AlexNet(nn.Module):
       lrn: local response normalisation after pool1 and pool2.
       normed: names of the layers with batch normalisation.
       bn_affine: BN has scale and offset.
-      bn_momentum: share of the past in the running statistics; Caffe's is 0.999.
+      bn_momentum: fraction of the past in the running statistics; Caffe's is 0.999.
       bn_after_relu: order conv-ReLU-BN instead of conv-BN-ReLU.
       fc6, fc7: widths; 0: no such layer.
       fc_bias: fc6 and fc7 have a bias.

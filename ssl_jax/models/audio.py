@@ -1,4 +1,4 @@
-"""Networks for sound."""
+"""Networks for audio."""
 
 import flax.linen as nn
 from jaxtyping import Array, Float
@@ -15,7 +15,7 @@ class AudioNet(nn.Module):
 
     Attributes:
       first_stride: of conv1_1: 1 (L3-Net) or 2 (AVE-Net).
-      bn_momentum: share of the past in the running statistics.
+      bn_momentum: fraction of the past in the running statistics.
       width: multiplies all widths.
       remat: recompute convolutions, BN and ReLU in the backward pass: less memory, more time.
       dtype: of the computation.

@@ -17,7 +17,7 @@ class C3D(nn.Module):
     their biases, as in VCOP.
 
     Attributes:
-      bn_momentum: share of the past in the running statistics.
+      bn_momentum: fraction of the past in the running statistics.
       width: multiplies all widths.
       remat: recompute convolutions, BN and ReLU in the backward pass: less memory, more time.
       dtype: of the computation.

@@ -20,7 +20,7 @@ def conv_bn_relu(
 
     Args:
       names: of the convolution and of the BN.
-      bn_momentum: share of the past in the running statistics.
+      bn_momentum: fraction of the past in the running statistics.
       dtype: of the computation.
     """
     x = nn.Conv(

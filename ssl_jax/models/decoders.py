@@ -1,4 +1,4 @@
-"""From features back to pictures; and a critic that tells real pictures from generated ones."""
+"""From features back to images; and a critic that tells real images from generated ones."""
 
 import flax.linen as nn
 import jax
@@ -26,8 +26,8 @@ class ChannelwiseDense(nn.Module):
         return (jnp.einsum("bic,cij->bjc", flat, kernel) + bias.T).reshape(b, h, w, c)
 
 
-class PictureDecoder(nn.Module):
-    """A picture in -1..1 from a code or from maps, the side doubled at every layer.
+class ImageDecoder(nn.Module):
+    """An image in -1..1 from a code or from maps, the side doubled at every layer.
 
     A code (b d) is first unfolded to 4x4 by a transposed convolution. Maps (b h w c) first pass
     `ChannelwiseDense` and a convolution that mixes channels. Then follow 4x4 transposed
@@ -68,7 +68,7 @@ class PictureDecoder(nn.Module):
 
 
 class Critic(nn.Module):
-    """Is this picture real? One logit (DCGAN's discriminator, Radford et al. 2016).
+    """Is this image real? One logit (DCGAN's discriminator, Radford et al. 2016).
 
     4x4 convolutions of stride 2 with leaky ReLU and, but for the first, BN; then one convolution
     that covers what is left: 64x64 pixels end at 4x4 with the default channels.
@@ -106,8 +106,8 @@ class Critic(nn.Module):
 class Adversary(nn.Module):
     """A critic asked three times, so that one backward pass trains both players.
 
-    Called with real and generated pictures, returns logits of the real ones; of the generated ones,
-    whose gradient stops at the picture (it trains the critic alone); and the same of the generated
+    Called with real and generated images, returns logits of the real ones; of the generated ones,
+    whose gradient stops at the image (it trains the critic alone); and the same of the generated
     ones, whose gradient stops at the critic's weights (it trains the generator alone).
 
     Attributes:
@@ -131,7 +131,7 @@ class Adversary(nn.Module):
 
 
 class DenseDecoder(nn.Module):
-    """Dense sigmoid layers from a code to the logits of every value of a picture.
+    """Dense sigmoid layers from a code to the logits of every value of an image.
 
     Attributes:
       hidden: widths of the sigmoid layers.

@@ -16,14 +16,14 @@ class DenseAlexNet(nn.Module):
     round up, as in Caffe. A side of 16 n + 1 to 16 n + 4 pixels ends as n + 1 cells, of which cell
     i is centred at pixel 16 i (with a conv1_stride of 2: 8 n + 1 or 8 n + 2 pixels, and 8 i).
 
-    Called with pictures of any number of channels (b h w c), returns their layers, all maps
+    Called with images of any number of channels (b h w c), returns their layers, all maps
     (b h w c): conv1, pool1, conv2, pool2, conv3, conv4, conv5, pool5, fc6, fc7; after BN and ReLU.
 
     Attributes:
       groups: of conv2, conv4 and conv5: 2 as on two GPUs; 1 in a half of a split-brain.
-      conv1_stride: 4; with 2 the last cells are 8 pixels apart, for small pictures.
+      conv1_stride: 4; with 2 the last cells are 8 pixels apart, for small images.
       fc6, fc7: widths.
-      bn_momentum: share of the past in the running statistics.
+      bn_momentum: fraction of the past in the running statistics.
       width: multiplies all widths; a half of a split-brain has 0.5.
       dtype: of the computation.
     """

@@ -11,11 +11,11 @@ class ConvNet(nn.Module):
     """Plain convolutional network without normalisation (Dosovitskiy et al. 2014).
 
     5x5 convolutions with ReLU, all but the last followed by 2x2 max pooling, and a layer that sees
-    the whole map of a training patch. That layer is a convolution as well, so larger pictures give
+    the whole map of a training patch. That layer is a convolution as well, so larger images give
     a map of features. The paper's nets: channels=(64, 64), fc=128; the defaults; and
     channels=(92, 256, 512), fc=1024.
 
-    Called with pictures (b h w c), returns their layers: pool1, pool2, ..., the last convolution
+    Called with images (b h w c), returns their layers: pool1, pool2, ..., the last convolution
     conv3 (b h w c), and fc (b h w d).
 
     Attributes:
@@ -61,10 +61,10 @@ class ContextEncoder(nn.Module):
     """Encoder that halves the side at every layer, down to one code (Pathak et al. 2016).
 
     4x4 convolutions of stride 2 with leaky ReLU and, but for the first, BN; then one convolution
-    that covers what is left. The defaults are those of the authors' code for pictures of 128
+    that covers what is left. The defaults are those of the authors' code for images of 128
     pixels. Weights start as N(0, 0.02).
 
-    Called with pictures (b h w c), returns their layers: conv1, conv2, ... (b h w c) and code
+    Called with images (b h w c), returns their layers: conv1, conv2, ... (b h w c) and code
     (b d). The side is fixed by the first call.
 
     Attributes:

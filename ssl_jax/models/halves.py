@@ -1,4 +1,4 @@
-"""Trunks side by side, each of which sees some of a Lab picture's channels."""
+"""Trunks side by side, each of which sees some of a Lab image's channels."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -8,10 +8,10 @@ from ssl_jax.ops.colour import CHANNELS
 
 
 class Halves(nn.Module):
-    """Trunks side by side that share nothing, each seeing its own channels of a Lab picture.
+    """Trunks side by side that share nothing, each seeing its own channels of a Lab image.
 
     The two halves of a split-brain autoencoder (Zhang, Isola and Efros 2017). Called with prepared
-    Lab pictures (b h w 3), returns the layers of one trunk, every layer the trunks' outputs one
+    Lab images (b h w 3), returns the layers of one trunk, every layer the trunks' outputs one
     after the other along the channels. Parameters: `halves_0`, `halves_1`.
 
     Attributes:

@@ -23,7 +23,7 @@ class MLPHead(nn.Module):
       norm_hidden: BN in the hidden layers; without it they have a bias.
       norm_out: BN, without offset, on the output; without it the last layer has a bias.
       init_std: deviation of the initial weights; 0: LeCun's rule, better without BN.
-      bn_momentum: share of the past in the running statistics.
+      bn_momentum: fraction of the past in the running statistics.
       dtype: of the computation.
     """
 
@@ -107,7 +107,7 @@ class PairwiseOrderHead(nn.Module):
         first (01 12 23 02 13 03).
       norm: BN of a pair's features, with statistics, scale and offset of its own for every pair.
       dropout: rate, on the pairs' features.
-      bn_momentum: share of the past in the running statistics.
+      bn_momentum: fraction of the past in the running statistics.
       dtype: of the computation.
 
     Raises:
@@ -209,7 +209,7 @@ class ConvHead(nn.Module):
     Attributes:
       classes: number of classes.
       features: width of the convolutions.
-      bn_momentum: share of the past in the running statistics.
+      bn_momentum: fraction of the past in the running statistics.
       dtype: of the computation.
     """
 

@@ -1,4 +1,4 @@
-"""The VGG-type network that L3-Net and AVE-Net use for pictures, and (`audio.py`) for sound."""
+"""The VGG-type network that L3-Net and AVE-Net use for images, and (`audio.py`) for audio."""
 
 import flax.linen as nn
 import jax
@@ -10,12 +10,12 @@ from ssl_jax.ops.pooling import global_max_pool, max_pool
 class L3Net(nn.Module):
     """Vision trunk of L3-Net (Arandjelovic, Zisserman 2017) and AVE-Net (2018).
 
-    Called with pictures (b h w c), returns their layers: conv1_1, conv1_2, conv2_1, ... conv4_2
+    Called with images (b h w c), returns their layers: conv1_1, conv1_2, conv2_1, ... conv4_2
     (b h w c; after BN and ReLU), and pool (b d), the maximum of conv4_2 over space.
 
     Attributes:
       first_stride: of conv1_1: 1 (L3-Net: 224 pixels end as 28x28) or 2 (AVE-Net: 14x14).
-      bn_momentum: share of the past in the running statistics.
+      bn_momentum: fraction of the past in the running statistics.
       width: multiplies all widths.
       remat: recompute convolutions, BN and ReLU in the backward pass: less memory, more time.
       dtype: of the computation.

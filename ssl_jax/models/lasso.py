@@ -22,7 +22,7 @@ class Lasso(nn.Module):
     Attributes:
       trunk: with a field `dtype`, as all trunks of this package.
       units: names of layers of one shape, such as the residual units of a stage.
-      bn_momentum: share of the past in the running statistics.
+      bn_momentum: fraction of the past in the running statistics.
       dtype: of the computation, the trunk's too.
 
     Raises:

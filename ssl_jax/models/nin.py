@@ -1,4 +1,4 @@
-"""Network in network for pictures of 32 pixels, as RotNet trained it on CIFAR."""
+"""Network in network for images of 32 pixels, as RotNet trained it on CIFAR."""
 
 import flax.linen as nn
 from jaxtyping import Array, Float
@@ -12,14 +12,14 @@ class NIN(nn.Module):
     """Network in network (Lin et al. 2014) of 3, 4 or 5 blocks (Gidaris, Singh, Komodakis 2018).
 
     A block is three convolutions, the last two of them 1x1, each followed by BN and ReLU.
-    Called with pictures (b h w c), returns their layers: block1 (max-pooled to half the side),
+    Called with images (b h w c), returns their layers: block1 (max-pooled to half the side),
     block2 (average-pooled to a quarter), block3, ... (b h w c), and pool (b d), the mean of the
     last block over space.
 
     Attributes:
       blocks: at least 3.
       pool_block3: average-pools block3 too, if it is not the last.
-      bn_momentum: share of the past in the running statistics.
+      bn_momentum: fraction of the past in the running statistics.
       width: multiplies all widths.
       remat: recompute convolutions, BN and ReLU in the backward pass: less memory, more time.
       dtype: of the computation.

@@ -1,4 +1,4 @@
-"""Residual networks for pictures (He et al. 2016), as SimCLR trained them."""
+"""Residual networks for images (He et al. 2016), as SimCLR trained them."""
 
 import flax.linen as nn
 import jax
@@ -21,19 +21,19 @@ DEPTHS = {
 class ResNet(nn.Module):
     """ResNet v1 trunk (He et al. 2016; a bottleneck strides in its 3x3 convolution).
 
-    Called with pictures (b h w c), returns their layers: stem (before its max pooling), stage1,
+    Called with images (b h w c), returns their layers: stem (before its max pooling), stage1,
     stage2, stage3, stage4 (b h w c), and pool (b d), the mean of stage4 over space. All after
     ReLU. The defaults are those of SimCLR's code (Chen et al. 2020).
 
     Attributes:
       depth: 10, 18, 34, 50, 101 or 152.
       stem: 'imagenet' (7x7, stride 2, then 3x3 max pooling, stride 2) or 'cifar' (3x3, stride 1,
-        no pooling; for pictures of 32 pixels).
+        no pooling; for images of 32 pixels).
       project_first: the first block of every stage has a projection on its shortcut. If False,
         only where the shape changes, as in torchvision (stage1 of ResNet-18 and 34 has none).
-      strides: of the four stages; (1, 2, 1, 1) keeps a map of 1/8 of the picture's side.
+      strides: of the four stages; (1, 2, 1, 1) keeps a map of 1/8 of the image's side.
       zero_init: the last BN scale of every block starts at zero, so that blocks start as identity.
-      bn_momentum: share of the past in the running statistics.
+      bn_momentum: fraction of the past in the running statistics.
       width: multiplies all widths.
       remat: recompute blocks in the backward pass: less memory, a third more time.
       dtype: of the computation.

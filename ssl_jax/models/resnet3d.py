@@ -33,7 +33,7 @@ class ResNet3D(nn.Module):
       stem_middle: channels between the two halves of the split stem, before `width`; 0: by the
         rule above, which gives 83.
       share_middle: both convolutions of a block have the middle width of its first (torchvision).
-      bn_momentum: share of the past in the running statistics.
+      bn_momentum: fraction of the past in the running statistics.
       bn_eps: added to BN's variance; VMZ's and XDC's is 1e-3.
       width: multiplies all widths.
       remat: recompute blocks in the backward pass: less memory, a third more time.

@@ -11,9 +11,9 @@ class ResNetV2(nn.Module):
     """ResNet v2 trunk of bottleneck units, cut off after some stage, all units of which are layers.
 
     The defaults are the network of Doersch & Zisserman 2017: ResNet-101 up to its third stage, 23
-    units of 1024 channels and a sixteenth of the picture's side.
+    units of 1024 channels and a sixteenth of the image's side.
 
-    Called with pictures (b h w c), returns their layers, all maps (b h w c): stem (before its max
+    Called with images (b h w c), returns their layers, all maps (b h w c): stem (before its max
     pooling), stage1, stage2, ... up to the last but one, then unit1, unit2, ... of the last stage,
     as the residual units give them; and, with `final_norm`, final: the last unit after BN and ReLU.
 
@@ -21,7 +21,7 @@ class ResNetV2(nn.Module):
       units: of every stage; (3, 4, 6) and (3, 4, 6, 3) are of ResNet-50, whole (3, 4, 23, 3) of
         ResNet-101.
       final_norm: without it nothing follows the last unit, as where `Lasso` reads the units.
-      bn_momentum: share of the past in the running statistics.
+      bn_momentum: fraction of the past in the running statistics.
       width: multiplies all widths.
       remat: recompute units in the backward pass: less memory, a third more time.
       dtype: of the computation.

@@ -1,4 +1,4 @@
-"""The dilated VGG-style network that colours pictures (Zhang, Isola and Efros 2016)."""
+"""The dilated VGG-style network that colours images (Zhang, Isola and Efros 2016)."""
 
 import flax.linen as nn
 import jax
@@ -24,11 +24,11 @@ class DilatedVGG(nn.Module):
     offset. 176 pixels end as 44x44. With the classifier of 313 colours it has the published
     32,230,393 parameters.
 
-    Called with pictures of any number of channels (b h w c), returns the last layer of every
+    Called with images of any number of channels (b h w c), returns the last layer of every
     block, maps (b h w c): conv1_2, conv2_2, conv3_3, conv4_3, conv5_3, conv6_3, conv7_3, conv8_3.
 
     Attributes:
-      bn_momentum: share of the past in the running statistics.
+      bn_momentum: fraction of the past in the running statistics.
       width: multiplies all widths.
       remat: recompute blocks in the backward pass: less memory, a third more time.
       dtype: of the computation.

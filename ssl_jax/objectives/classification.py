@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Int
 def classification(
     logits: Float[Array, "*n k"], labels: Int[Array, "*n"]
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-    """Mean cross-entropy in nats and the share of rows whose largest logit is the label's.
+    """Mean cross-entropy in nats and the fraction of rows whose largest logit is the label's.
 
         loss = mean_i [log sum_j exp(logits_ij) - logits_i,label(i)]
 
@@ -27,7 +27,7 @@ def classification(
 def several_classes(
     logits: Float[Array, "b k"], shown: Int[Array, "b k"]
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-    """Cross-entropy in nats of a sigmoid a class, and the share of right answers.
+    """Cross-entropy in nats of a sigmoid a class, and the fraction of right answers.
 
         loss = mean over what counts of log(1 + exp(-shown * logit))
 

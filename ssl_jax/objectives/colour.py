@@ -101,12 +101,12 @@ def colour_cross_entropy(
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """Mean over pixels of w * cross-entropy against the soft-encoded colour, in nats.
 
-    w is the weight of the pixel's nearest bin, and 0 in pictures without colour, those in which no
+    w is the weight of the pixel's nearest bin, and 0 in images without colour, those in which no
     |a| or |b| exceeds `least_colour`: they would teach that everything may be grey. Chance is
     log 313 = 5.746, as weights have a mean of 1.
 
     Returns:
-      The loss, and {'accuracy': share of pixels whose largest logit is the nearest bin's}.
+      The loss, and {'accuracy': fraction of pixels whose largest logit is the nearest bin's}.
     """
     target = soft_bins(ab, neighbours, sigma)
     entropies = -jnp.sum(target * jax.nn.log_softmax(logits.astype(jnp.float32)), axis=-1)

@@ -61,7 +61,7 @@ def info_nce(
       chunk: keys compared at once; 0: all.
 
     Returns:
-      The loss, and {'accuracy': share of queries whose own key is the most similar}.
+      The loss, and {'accuracy': fraction of queries whose own key is the most similar}.
 
     Raises:
       ConfigError: chunk does not divide n.
@@ -101,8 +101,8 @@ def nt_xent(
       chunk: rows of each kind compared with at once; 0: all.
 
     Returns:
-      The loss, and {'contrastive_accuracy': share of first views whose partner is the most similar
-      among the second views}, as the authors report it.
+      The loss, and {'contrastive_accuracy': fraction of first views whose partner is the most
+      similar among the second views}, as the authors report it.
 
     Raises:
       ConfigError: chunk does not divide n.
@@ -146,7 +146,7 @@ def mil_nce(
       chunk: rows compared with at once, of each of the k captions; 0: all.
 
     Returns:
-      The loss, and {'accuracy': share of videos whose most similar caption is one of their own}.
+      The loss, and {'accuracy': fraction of videos whose most similar caption is one of their own}.
 
     Raises:
       ConfigError: chunk does not divide n.
@@ -270,7 +270,7 @@ def cross_and_learn(
     weight: float = 0.5,
     eps: float = 1e-4,
 ) -> tuple[Float[Array, ""], Metrics]:
-    """Cross and Learn (Sayed et al. 2018): streams of one film agree, films differ.
+    """Cross and Learn (Sayed et al. 2018): streams of one video agree, videos differ.
 
         d(a, b) = 1 - a.b / (sqrt(a.a + eps) sqrt(b.b + eps))
         cross   = mean of [d(r1, f1) + d(r2, f2)] / 2
@@ -281,9 +281,9 @@ def cross_and_learn(
     where everything is the same.
 
     Args:
-      r1, f1: frame and motion features of the first film of each item.
-      r2, f2: of the second film.
-      weight: of drawing streams together against telling films apart.
+      r1, f1: frame and motion features of the first video of each item.
+      r2, f2: of the second video.
+      weight: of drawing streams together against telling videos apart.
       eps: added to squared lengths.
 
     Returns:

@@ -11,22 +11,22 @@ def counting(
     other: Float[Array, "b d"],
     margin: float = 10.0,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-    """What is counted in the tiles is what is counted in the picture, and not in another.
+    """What is counted in the tiles is what is counted in the image, and not in another.
 
         total = sum_j tile_j
         loss  = mean over rows of |whole - total|^2 + max(0, margin - |other - total|^2)
 
-    Counting nothing at all costs the margin, which is why there is another picture.
+    Counting nothing at all costs the margin, which is why there is another image.
 
     Args:
-      whole: counts in a picture made small, not negative.
+      whole: counts in an image made small, not negative.
       tiles: counts in each of its tiles.
-      other: counts in another picture made small.
+      other: counts in another image made small.
 
     Returns:
-      The loss, and {'own', 'other': the two mean squared distances, 'accuracy': share of rows whose
-      tiles add up to something nearer to the own picture than to the other, 'active': share of the
-      d counts that are above 0 somewhere in the batch}.
+      The loss, and {'own', 'other': the two mean squared distances, 'accuracy': fraction of rows
+      whose tiles add up to something nearer to the own image than to the other, 'active': fraction
+      of the d counts that are above 0 somewhere in the batch}.
     """
     whole, tiles, other = (x.astype(jnp.float32) for x in (whole, tiles, other))
     total = jnp.sum(tiles, axis=1)

@@ -1,4 +1,4 @@
-"""Joints as shares of a picture's sides, the targets of DeepPose."""
+"""Joints as fractions of an image's sides, the targets of DeepPose."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float

@@ -1,4 +1,4 @@
-"""Objectives of networks that give a picture back, and of a critic that looks at it."""
+"""Objectives of networks that give an image back, and of a critic that looks at it."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ def weighted_squares(
 ) -> Float[Array, ""]:
     """Mean over all values of weight * (predicted - target)^2, in float32.
 
-    The weight is spread to the picture's shape; it is not divided out again.
+    The weight is spread to the image's shape; it is not divided out again.
     """
     difference = predicted.astype(jnp.float32) - target.astype(jnp.float32)
     return jnp.mean(weight * difference**2)
@@ -36,12 +36,12 @@ def adversarial(
     """The two losses of a generative adversarial network (Goodfellow et al. 2014) in one go.
 
     Args:
-      real: the critic's logits of real pictures; positive: it takes them for real.
-      fake: its logits of generated pictures, behind which no gradient may reach the generator.
+      real: the critic's logits of real images; positive: it takes them for real.
+      fake: its logits of generated images, behind which no gradient may reach the generator.
       fooled: the same logits, with gradients to the generator and none to the critic.
 
     Returns:
-      The critic's loss (both errors in nats, added), the generator's (that its pictures should be
+      The critic's loss (both errors in nats, added), the generator's (that its images should be
       taken for real, not that they should not be taken for generated: the gradient does not vanish
       while the critic wins), and {'critic_accuracy'}.
     """

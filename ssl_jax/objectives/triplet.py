@@ -30,8 +30,8 @@ def triplet(
     length by itself. Written on the global batch; memory grows with n * n.
 
     Returns:
-      The loss, and {'accuracy': share of the pairs a, p of which p is nearer to a than every row of
-      another label, 'violations': share of pairs with a loss above 0}.
+      The loss, and {'accuracy': fraction of the pairs a, p of which p is nearer to a than every row
+      of another label, 'violations': fraction of pairs with a loss above 0}.
 
     Raises:
       ConfigError: unknown `mining`.

@@ -1,7 +1,7 @@
-"""Random changes of pictures and clips, on the device.
+"""Random changes of images and clips, on the device.
 
-Pictures are (b h w c), clips (b t h w c). Every example of the batch has draws of its own; all
-frames of a clip share theirs, so that a film at rest stays at rest. To change something frame by
+Images are (b h w c), clips (b t h w c). Every example of the batch has draws of its own; all
+frames of a clip share theirs, so that a video at rest stays at rest. To change something frame by
 frame, fold the frames into the batch first. The same key gives the same result. Geometry works on
 any type, colour and blur on floats in 0..1 (computed in float32, returned as they came).
 """
@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, Num
 
 from ssl_jax.config import ConfigError
 
-# Weights of red, green and blue in the grey picture (ITU-R 601).
+# Weights of red, green and blue in the grey image (ITU-R 601).
 LUMA = (0.2989, 0.587, 0.114)
 
 # Boxes drawn for each example of `random_resized_crop`; the first that fits is taken.
@@ -33,13 +33,13 @@ def random_resized_crop(
 ) -> Num[Array, "b *t size size c"]:
     """Cuts a random box and resizes it to a square of `size` pixels ("Inception crop").
 
-    The box's share of the area is uniform, its width over height log-uniform. Of ten such boxes
-    the first that fits is taken, at a uniform place; if none fits, the whole picture. Corners need
+    The box's fraction of the area is uniform, its width over height log-uniform. Of ten such boxes
+    the first that fits is taken, at a uniform place; if none fits, the whole image. Corners need
     not lie on whole pixels. Shrinking averages over what vanishes; cubic results may leave the
     range of the input a little.
 
     Args:
-      area: smallest and largest share of the picture.
+      area: smallest and largest fraction of the image.
       aspect: smallest and largest width / height.
       method: 'linear' or 'cubic' (Keys, a = -1/2).
 
@@ -77,15 +77,15 @@ def random_crop(
     """Cuts a square of `size` pixels at a random place.
 
     Args:
-      padding: before that the picture is continued so many pixels outwards by mirroring, which
+      padding: before that the image is continued so many pixels outwards by mirroring, which
         leaves no border that a network could see.
 
     Raises:
-      ConfigError: the square is larger than the padded picture, or the padding than the picture.
+      ConfigError: the square is larger than the padded image, or the padding than the image.
     """
     h, w = images.shape[-3:-1]
     if padding >= min(h, w):
-        raise ConfigError(f"random_crop: a picture of {h}x{w} cannot be mirrored by {padding}")
+        raise ConfigError(f"random_crop: an image of {h}x{w} cannot be mirrored by {padding}")
     if padding:
         still = [(0, 0)] * (images.ndim - 3)
         sides = [*still, (padding, padding), (padding, padding), (0, 0)]
@@ -142,8 +142,8 @@ def colour_jitter(
     """SimCLR's colour distortion (Chen et al. 2020): four changes in random order.
 
     With s the strength: brightness x f, contrast m + f (x - m) with m the mean of each channel,
-    saturation g + f (x - g) with g the grey picture, each f uniform in max(0, 1 - 0.8 s) to
-    1 + 0.8 s; and the hue turned by a uniform share in -0.2 s..0.2 s of the circle. Clipped to
+    saturation g + f (x - g) with g the grey image, each f uniform in max(0, 1 - 0.8 s) to
+    1 + 0.8 s; and the hue turned by a uniform fraction in -0.2 s..0.2 s of the circle. Clipped to
     0..1 after each.
 
     Args:
@@ -169,7 +169,7 @@ def jitter_colours(
 
     Args:
       reach: of brightness, contrast and saturation: their factors are uniform in max(0, 1 - reach)
-        to 1 + reach; of the hue: the largest turn, as a share of the circle.
+        to 1 + reach; of the hue: the largest turn, as a fraction of the circle.
       probability: of changing an example at all.
       additive_brightness: x + f - 1 instead of x f.
 
@@ -201,7 +201,7 @@ def change_colours(
 
     Args:
       factors: of brightness, contrast and saturation.
-      turns: of the hue, as shares of the circle.
+      turns: of the hue, as fractions of the circle.
       places: of brightness, contrast, saturation and hue in the order, 0 to 3.
     """
 
@@ -225,7 +225,7 @@ def change_colours(
 
     # The hue costs most, so it is turned once, between those of the others that stand before it
     # and those that stand after it; trying all four at all four places would take it four times.
-    # Loops, because compilers for CPUs would compute a change anew wherever it is used.
+    # Loops, because compilers for CPUs would compute a change again wherever it is used.
     x = jnp.moveaxis(images.astype(jnp.float32), -1, 0)
     x = lax.fori_loop(0, 3, lambda place, x: change(x, place, place < places[:, 3]), x)
     x = jnp.clip(_turn_hue(x, _spread(turns, x[0])), 0, 1)
@@ -236,7 +236,7 @@ def change_colours(
 def random_grey(
     key: Key[Array, ""], images: Num[Array, "b *t h w 3"], probability: float = 0.2
 ) -> Num[Array, "b *t h w 3"]:
-    """Replaces all three channels by the picture's brightness.
+    """Replaces all three channels by the image's brightness.
 
     Raises:
       ValueError: not floats.
@@ -356,7 +356,7 @@ def _grey(x: Float[Array, "3 *b h w"]) -> Float[Array, "*b h w"]:
 
 
 def _turn_hue(x: Float[Array, "3 *b h w"], turn: Array) -> Float[Array, "3 *b h w"]:
-    """Turns the hue by a share of the circle; brightest and darkest channel keep their values."""
+    """Turns the hue by a fraction of the circle; brightest and darkest channel keep their value."""
     red, green, blue = x
     high = jnp.maximum(jnp.maximum(red, green), blue)
     low = jnp.minimum(jnp.minimum(red, green), blue)

@@ -1,4 +1,4 @@
-"""Colour: sRGB to CIE Lab and back, and small colour maps enlarged to the size of pictures.
+"""Colour: sRGB to CIE Lab and back, and small colour maps enlarged to the size of images.
 
 The convention is scikit-image's, as in the papers on colorization: sRGB with D65 white. L is 0 to
 100; over all sRGB colours a is -86.2 to 98.2 and b is -107.9 to 94.5. A grey has a and b of a few
@@ -19,12 +19,12 @@ RGB_TO_XYZ = (
 XYZ_TO_RGB = tuple(map(tuple, np.linalg.inv(RGB_TO_XYZ).tolist()))
 WHITE = (0.95047, 1.0, 1.08883)  # XYZ of D65
 
-# Where in a Lab picture they are.
+# Where in a Lab image they are.
 CHANNELS = {"L": slice(0, 1), "ab": slice(1, 3), "Lab": slice(0, 3)}
 
 
 def rgb_to_lab(images: Num[Array, "*b 3"]) -> Float[Array, "*b 3"]:
-    """CIE Lab (float32) of sRGB pictures, uint8 or floats in 0..1."""
+    """CIE Lab (float32) of sRGB images, uint8 or floats in 0..1."""
     rgb = images.astype(jnp.float32)
     return unit_rgb_to_lab(rgb / 255.0 if images.dtype == jnp.uint8 else rgb, jnp)
 
@@ -43,7 +43,7 @@ def unit_rgb_to_lab(rgb, xp):
 
 
 def lab_to_rgb(lab: Float[Array, "*b 3"]) -> Float[Array, "*b 3"]:
-    """sRGB (float32) of Lab pictures; colours that a screen cannot show are clipped to 0..1."""
+    """sRGB (float32) of Lab images; colours that a screen cannot show are clipped to 0..1."""
     lightness, a, b = (lab[..., i].astype(jnp.float32) for i in range(3))
     y = (lightness + 16) / 116
     x, z = a / 500 + y, jnp.maximum(y - b / 200, 0.0)
@@ -57,7 +57,7 @@ def lab_to_rgb(lab: Float[Array, "*b 3"]) -> Float[Array, "*b 3"]:
 
 
 def alone(lab: Float[Array, "*b 3"], channels: str) -> UInt8[Array, "*b 3"]:
-    """Pictures of some of CHANNELS of Lab: of L without colour, of ab at middle lightness."""
+    """Images of some of CHANNELS of Lab: of L without colour, of ab at middle lightness."""
     kept = jnp.zeros(3).at[CHANNELS[channels]].set(1)
     rgb = lab_to_rgb(lab * kept + jnp.array([60.0, 0.0, 0.0]) * (1 - kept))
     return jnp.round(255 * rgb).astype(jnp.uint8)
@@ -69,7 +69,7 @@ def resize_corners(
     """Bilinear resizing that maps the centres of the corner cells to the corner pixels.
 
     A fully convolutional network of stride s sees around pixel s i from its cell i, so this is how
-    its map lies over the picture. (`jax.image.resize` maps the outer edges to one another.)
+    its map lies over the image. (`jax.image.resize` maps the outer edges to one another.)
     """
     for axis, size in ((1, height), (2, width)):
         places = jnp.linspace(0.0, x.shape[axis] - 1.0, size)

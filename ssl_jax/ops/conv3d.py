@@ -74,7 +74,7 @@ def _fold(x: Array, kernel: Array, strides, pads) -> Array:
         b, t, h, w, _ = x.shape
         out = _conv2d(x.reshape(b, t, h * w, ci), kernel[:, 0], (st, 1), (pads[0], (0, 0)))
         return out.reshape(b, -1, h, w, co)
-    # Otherwise every output frame becomes a picture whose channels are its kt input frames.
+    # Otherwise every output frame becomes an image whose channels are its kt input frames.
     x = jnp.pad(x, ((0, 0), pads[0], (0, 0), (0, 0), (0, 0)))
     b, t, h, w, _ = x.shape
     t = (t - kt) // st + 1

@@ -10,7 +10,7 @@ def frame_differences(frames: Num[Array, "b t h w c"]) -> Float[Array, "b h w d"
     """x_(k+1) - x_k of clips, stacked as channels: d = (t - 1) c, those of the first step first.
 
     Five colour frames give 12 channels (Cross and Learn, Sayed et al. 2018, with frames in 0..1,
-    without further scaling). A film played backwards gives the steps in reverse order, negated.
+    without further scaling). A video played backwards gives the steps in reverse order, negated.
 
     Raises:
       ConfigError: fewer than two frames.

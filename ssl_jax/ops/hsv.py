@@ -1,13 +1,13 @@
 """Colour as hue, saturation and value, and Exemplar-CNN's random changes of it.
 
-Pictures are floats (b h w 3) in 0..1. Every example has draws of its own.
+Images are floats (b h w 3) in 0..1. Every example has draws of its own.
 """
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-# Principal axes of the colours of natural pictures: light, blue-yellow, green-magenta (Ruderman,
+# Principal axes of the colours of natural images: light, blue-yellow, green-magenta (Ruderman,
 # Cronin and Chiao 1998). The rows are orthonormal.
 COLOUR_AXES = (
     (3**-0.5, 3**-0.5, 3**-0.5),
@@ -74,7 +74,7 @@ def random_hsv(
 def random_colour_contrast(
     key: Key[Array, ""], images: Float[Array, "b h w 3"], factor: tuple[float, float] = (0.5, 2.0)
 ) -> Float[Array, "b h w 3"]:
-    """Stretches each picture's colours about their mean, along each of `COLOUR_AXES` by a factor.
+    """Stretches each image's colours about their mean, along each of `COLOUR_AXES` by a factor.
 
     Dosovitskiy et al. 2014, who take the principal axes of their own patches. Factors are
     log-uniform. Results are clipped to 0..1.

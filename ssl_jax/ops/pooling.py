@@ -31,7 +31,7 @@ def max_pool(
     Where several cells of a window are largest, the first of them gets the gradient.
 
     Args:
-      x: pictures (b h w c) or clips (b t h w c).
+      x: images (b h w c) or clips (b t h w c).
       window: size of the window, one number or one for each axis of space.
       strides: likewise; None: windows do not overlap.
       padding: at both ends of an axis, one number or one for each axis, where a pair stands for
@@ -100,7 +100,7 @@ def global_avg_pool(x: Float[Array, "b *space c"]) -> Float[Array, "b c"]:
 def global_max_pool(x: Float[Array, "b *space c"]) -> Float[Array, "b c"]:
     """Maximum over all positions; the first of equals gets the gradient."""
     x = x.reshape(x.shape[0], -1, x.shape[-1])
-    # The gradient of a plain maximum compares it with x, which XLA may have computed anew and a
+    # The gradient of a plain maximum compares it with x, which XLA may have computed again and a
     # rounding apart: then nothing is equal, and the share of each is 0 / 0.
     place = jnp.argmax(jax.lax.stop_gradient(x), axis=1, keepdims=True)
     return jnp.take_along_axis(x, place, axis=1)[:, 0]
@@ -109,7 +109,7 @@ def global_max_pool(x: Float[Array, "b *space c"]) -> Float[Array, "b c"]:
 def adaptive_pool(
     x: Float[Array, "b h w c"], side: int, how: str = "avg"
 ) -> Float[Array, "b side side c"]:
-    """Pools pictures of any size to `side` x `side` cells, as PyTorch's adaptive pooling.
+    """Pools images of any size to `side` x `side` cells, as PyTorch's adaptive pooling.
 
     Cell i covers the rows from floor(i h / side) to ceil((i + 1) h / side); cells overlap where h
     is not divisible, and repeat where h < side.

@@ -1,4 +1,4 @@
-"""Pictures read at other places: random affine maps, and halving by a random filter."""
+"""Images read at other places: random affine maps, and halving by a random filter."""
 
 import math
 
@@ -22,11 +22,11 @@ def random_affine(
     scale: tuple[float, float] = (1.0, 1.0),
     degrees: float = 0.0,
 ) -> Float[Array, "b size size c"]:
-    """Cuts a square out of each picture, shifted, enlarged and turned at random.
+    """Cuts a square out of each image, shifted, enlarged and turned at random.
 
     Args:
       size: side of the square in pixels.
-      centres: (y, x) of its middle in pixels before the shift; None: the picture's middle.
+      centres: (y, x) of its middle in pixels before the shift; None: the image's middle.
       shift: along each axis at most so many sides of the square, uniform.
       scale: smallest and largest magnification, log-uniform.
       degrees: turned by at most so much to either side, uniform.
@@ -52,7 +52,7 @@ def affine(
 ) -> Float[Array, "b size size c"]:
     """The square whose pixel at (y, x) from its middle is read at centre + matrix (y, x).
 
-    Between pixels it is bilinear; beyond the border the picture is mirrored, so that no edge or
+    Between pixels it is bilinear; beyond the border the image is mirrored, so that no edge or
     constant colour tells where it ends.
     """
     h, w = images.shape[1:3]
@@ -82,10 +82,10 @@ def _mirrored(places: Int[Array, "*n"], length: int) -> Int[Array, "*n"]:
 def random_halving(
     key: Key[Array, ""], images: Float[Array, "b h w c"]
 ) -> Float[Array, "b h2 w2 c"]:
-    """Pictures of half the side, made by one of four filters, the same for the whole batch.
+    """Images of half the side, made by one of four filters, the same for the whole batch.
 
     Bilinear, bicubic, Lanczos, or the mean of 2 x 2 pixels, so that a network cannot learn to
-    recognise how pictures are made smaller.
+    recognise how images are made smaller.
 
     Raises:
       ConfigError: an odd side.
@@ -97,7 +97,7 @@ def random_halving(
 
 
 def halved(images: Float[Array, "b h w c"], name: str) -> Float[Array, "b h2 w2 c"]:
-    """Pictures of half the side by one of `FILTERS`, all of which suppress aliasing."""
+    """Images of half the side by one of `FILTERS`, all of which suppress aliasing."""
     if name == "area":
         return avg_pool(images, 2)
     b, h, w, c = images.shape

@@ -13,7 +13,7 @@ from ssl_jax.config import ConfigError
 from ssl_jax.data.record import Record
 from ssl_jax.data.squares import random_square
 from ssl_jax.method import Batch, Example, Method, State, scaled
-from ssl_jax.models.decoders import Adversary, PictureDecoder
+from ssl_jax.models.decoders import Adversary, ImageDecoder
 from ssl_jax.models.heads import last
 from ssl_jax.objectives.reconstruction import adversarial, weighted_squares
 from ssl_jax.ops.augment import random_crop, random_flip
@@ -33,7 +33,7 @@ class InpaintingNet(nn.Module):
     @nn.compact
     def __call__(self, batch: Batch, train: bool) -> tuple[jax.Array, tuple | None]:
         layers = self.vision(batch["vision"], train)
-        made = PictureDecoder(self.decoder, name="decoder")(last(layers), train)
+        made = ImageDecoder(self.decoder, name="decoder")(last(layers), train)
         if made.shape[1] != self.side:
             made = jax.image.resize(made, (len(made), self.side, self.side, 3), "linear")
         if not self.critic:
