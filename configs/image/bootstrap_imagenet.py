@@ -1,29 +1,29 @@
 """BYOL on ImageNet with ResNet-50, batch 4096, 1000 epochs.
 
-    python -m ssl_jax.train --config=configs/image/bootstrap_imagenet.py --workdir=runs/bootstrap
+    python -m ssl_jax.train --config=image/bootstrap_imagenet.py --workdir=runs/bootstrap
 
-Data: TFDS `imagenet2012`, prepared as array_record. Cost: about 8 hours on 512 TPU v3 cores by the
-authors' README; ours not measured.
+Data: TFDS `imagenet2012`, prepared as array_record.
+Cost: about 8 hours on 512 TPU v3 cores by the authors' README; ours not measured.
 Paper: 74.3 % by a linear probe on all labels; here a twentieth of the training set is probed, and
-all of it by kNN. Ours: not measured.
+all of it by kNN.
 
-Learning rates are for each 256 rows, and those of the released presets, which differ by epochs
-(the paper's text names the first): 0.2 for 1000 epochs, 0.3 for 300, 0.45 below. Smaller machines
-keep 4096 rows by micro_batches.
+Learning rates are per 256 rows, and those of the released presets, which differ by epochs (the
+paper's text names the first): 0.2 for 1000 epochs, 0.3 for 300, 0.45 below. Smaller machines keep
+4096 rows by micro_batches.
 
 Differs from the released code: LARS has the learning rate inside its momentum.
 
 Variants: `:epochs300`, `:epochs100` and `:epochs40` are the shorter presets; `:tiny` is four steps
 on synthetic data.
+
+Ours: not measured.
 """
 
+from ssl_jax import presets
 from ssl_jax.config import call, choose
-from ssl_jax.data.sources.synthetic import SyntheticSource
-from ssl_jax.data.sources.tfds import TfdsSource
 from ssl_jax.evals.knn import Knn
 from ssl_jax.evals.linear import Linear
 from ssl_jax.evals.pretext import Pretext
-from ssl_jax.evals.ridge import Ridge
 from ssl_jax.evaluator import Read
 from ssl_jax.experiment import Experiment
 from ssl_jax.methods.image.bootstrap import Bootstrap
@@ -54,10 +54,8 @@ def epochs40():
 
 
 def preset(epochs: int, rate: float, weight_decay: float, tau: float):
-    """A run of the released code; `rate` is for each 256 rows."""
-    train = call(TfdsSource, name="imagenet2012", split="train")
-    probe = call(TfdsSource, name="imagenet2012", split="train[:5%]")
-    test = call(TfdsSource, name="imagenet2012", split="validation")
+    """A run of the released code; `rate` is per 256 rows."""
+    train, probe, test = presets.imagenet()
     images, rows = 1_281_167, 4096
     pool, slow = (call(Read, stream=name, layers=("pool",)) for name in ("vision", "slow"))
     return call(
@@ -84,26 +82,8 @@ def preset(epochs: int, rate: float, weight_decay: float, tau: float):
 
 
 def tiny():
-    train = call(SyntheticSource, size=24, frames=1, height=40, width=40)
-    test = call(SyntheticSource, size=16, frames=1, height=40, width=40, seed=1)
-    return call(
-        Experiment,
-        source=train,
-        method=call(
-            Bootstrap,
-            vision=call(ResNet, depth=18, width=0.0625),
-            size=32,
-            stored=40,
-            hidden=16,
-            embedding=8,
-            tau=0.5,
-        ),
-        optimizer=call(Optimizer, name="lars", learning_rate=0.1),
-        steps=4,
-        batch_size=8,
-        eval_batch_size=8,
-        evaluators={
-            "pretext": call(Pretext, source=test, batch_size=8),
-            "ridge": call(Ridge, train=train, test=test),
-        },
+    trunk = call(ResNet, depth=18, width=0.0625)
+    return presets.tiny(
+        call(Bootstrap, vision=trunk, size=32, stored=40, hidden=16, embedding=8, tau=0.5),
+        presets.synthetic(40),
     )
