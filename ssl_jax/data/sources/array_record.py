@@ -16,6 +16,7 @@ from ssl_jax.data.flow import flow_from_bytes
 from ssl_jax.data.media import errors_name
 from ssl_jax.data.record import Caption, MediaError, Record
 from ssl_jax.data.shard_format import FORMAT, FRAMES, MARGIN, unpack
+from ssl_jax.data.spread import spread
 
 KINDS = ("video", "image", "audio")
 
@@ -295,9 +296,7 @@ def _choose(source: ArrayRecordSource) -> Sequence[tuple[_Shard, int]]:
             f"split={source.split!r}, kinds={source.kinds}, need={source.need}, "
             f"min_seconds={source.min_seconds}, min_frames={source.min_frames}"
         )
-    if source.limit and source.limit < len(chosen):
-        chosen = [chosen[i * len(chosen) // source.limit] for i in range(source.limit)]
-    return chosen
+    return spread(chosen, source.limit)
 
 
 def _lack(source: ArrayRecordSource, line: dict) -> str:

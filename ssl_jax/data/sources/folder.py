@@ -14,6 +14,7 @@ from ssl_jax.config import ConfigError
 from ssl_jax.data import decode, paths
 from ssl_jax.data.record import Caption, MediaError, Record
 from ssl_jax.data.sources import split_files
+from ssl_jax.data.spread import spread
 
 ENDINGS = {
     "image": decode.PICTURE_ENDINGS,
@@ -174,9 +175,7 @@ class FolderSource:
                     f"min_seconds={self.min_seconds}, min_frames={self.min_frames}: {left_out}"
                 )
             items = kept
-        if self.limit and self.limit < len(items):
-            items = [items[i * len(items) // self.limit] for i in range(self.limit)]
-        return items
+        return spread(items, self.limit)
 
     def _lack(self, item: Item) -> str:
         """Why a record is left out, '' if it is not."""
