@@ -223,7 +223,7 @@ def test_both_trunks_are_streams(trained):
     inputs = frozen.method.clips(record, "slow", [0.0])
     assert inputs["vision"].shape == (1, 8, 8, 3)
     online, slow = (frozen.encode(stream, inputs) for stream in ("vision", "slow"))
-    assert list(online) == list(slow) == ["hidden", "pool"]
+    assert list(online) == list(slow) == ["input", "hidden", "pool"]
     assert np.abs(online["pool"] - slow["pool"]).max() > 1e-4
     tree = {name: part["vision"] for name, part in frozen.variables["slow"].items()}
     x = frozen.method.prepare("vision", inputs["vision"] / 255.0)

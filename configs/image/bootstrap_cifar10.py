@@ -92,7 +92,7 @@ def fashion():
         optimizer=call(
             Optimizer,
             name="adamw",
-            learning_rate=1e-3,
+            learning_rate=3e-3,
             schedule=call(Cosine, warmup=50),
             weight_decay=1e-4,
         ),
@@ -101,7 +101,7 @@ def fashion():
         evaluators={
             "pretext": call(Pretext, source=test),
             "linear": call(Linear, **few),
-            "slow": call(Linear, **few, read=call(Read, stream="slow")),
+            "slow": call(Linear, **few, read=call(Read, stream="slow", layers=("stage4", "pool"))),
         },
     )
 
