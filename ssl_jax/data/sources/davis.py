@@ -11,6 +11,7 @@ from ssl_jax.data import paths
 from ssl_jax.data.media import Limits, check_size, errors_name
 from ssl_jax.data.numbered_pictures import numbered_pictures, read_numbered
 from ssl_jax.data.record import MediaError, Record
+from ssl_jax.data.spread import spread
 
 FPS = 24.0
 
@@ -96,8 +97,7 @@ class DavisSource:
             raise ConfigError(
                 f"{pictures}: has no folder {self.resolution!r}, there is {_there(pictures)}"
             )
-        if self.limit and self.limit < len(names):
-            names = [names[i * len(names) // self.limit] for i in range(self.limit)]
+        names = spread(names, self.limit)
         return names
 
     def _folder(self, kind: str, name: str) -> str:

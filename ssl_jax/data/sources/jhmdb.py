@@ -12,6 +12,7 @@ from ssl_jax.data.media import errors_name
 from ssl_jax.data.numbered_pictures import numbered_pictures, read_numbered
 from ssl_jax.data.record import MediaError, Record
 from ssl_jax.data.sources import split_files
+from ssl_jax.data.spread import spread
 
 FPS = 30.0  # of HMDB51's films, of which these clips are parts
 
@@ -95,8 +96,7 @@ class JhmdbSource:
             for film, label, split in self._listing[0]
             if split == self.split
         ]
-        if self.limit and self.limit < len(clips):
-            clips = [clips[i * len(clips) // self.limit] for i in range(self.limit)]
+        clips = spread(clips, self.limit)
         return clips
 
     @functools.cached_property
