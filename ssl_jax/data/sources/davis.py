@@ -97,8 +97,7 @@ class DavisSource:
             raise ConfigError(
                 f"{pictures}: has no folder {self.resolution!r}, there is {_there(pictures)}"
             )
-        names = spread(names, self.limit)
-        return names
+        return spread(names, self.limit)
 
     def _folder(self, kind: str, name: str) -> str:
         return paths.join(self.path, f"{kind}/{self.resolution}/{name}")

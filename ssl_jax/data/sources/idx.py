@@ -27,8 +27,8 @@ class IdxSource:
     Attributes:
       path: the folder that holds the files.
       split: 'train' or 'test'.
-      limit: the first so many images; 0 for all. (Other sources spread theirs evenly. These sets come
-        shuffled, and the measured numbers of many configs rest on the first ones.)
+      limit: the first so many images; 0 for all. (Other sources spread them evenly. These sets are
+        shuffled, and measured numbers of many configs rest on the first ones.)
     """
 
     path: str

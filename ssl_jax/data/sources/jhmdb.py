@@ -96,8 +96,7 @@ class JhmdbSource:
             for film, label, split in self._listing[0]
             if split == self.split
         ]
-        clips = spread(clips, self.limit)
-        return clips
+        return spread(clips, self.limit)
 
     @functools.cached_property
     def _listing(self) -> tuple[list[tuple[str, int, str]], tuple[str, ...]]:
