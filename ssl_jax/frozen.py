@@ -17,6 +17,7 @@ from ssl_jax.data.annotations import group_of
 from ssl_jax.data.pipeline import Loading
 from ssl_jax.data.record import Record, Source
 from ssl_jax.data.record_batches import record_batches
+from ssl_jax.data.sources.files import FilesSource
 from ssl_jax.devices.sharding import Sharding, by_rows, put_batch, put_same, replicated, run_once
 from ssl_jax.experiment import Experiment
 from ssl_jax.features import Features, Gathered, local_rows, of_all_hosts
@@ -217,6 +218,38 @@ class Frozen:
         while sum(self._cache[other].bytes_in_memory for other in kept) > self.memory:
             del self._cache[kept.pop(0)]
         return found
+
+    def embed(
+        self, paths: Sequence[str | os.PathLike], stream: str = "", layer: str = ""
+    ) -> Float[np.ndarray, "n d"]:
+        """Features of a handful of files, images, videos or audio: one row a file, in their order.
+
+        Of each file one input is read, from its middle. The rows are those that `features` gives;
+        for whole data sets use that, which keeps them and can average over several clips.
+
+        Args:
+          paths: of the files, or their URLs.
+          stream: a trunk, or another of the method's `streams`; '': the first.
+          layer: '': the last.
+
+        Raises MediaError for a file that is missing, cannot be read, or lacks what the stream
+        takes; ConfigError for an unknown stream or layer, or no files.
+        """
+        stream = stream or next(iter(self.method.streams))
+        self._check(stream)
+        if isinstance(paths, str | os.PathLike):
+            raise ConfigError(f"embed takes a list of paths: give [{os.fspath(paths)!r}]")
+        source = FilesSource(tuple(os.fspath(path) for path in paths))
+        if len(source) == 0:
+            raise ConfigError("embed was given no files")
+        # A row for each file or an error; and no batch of many rows for a few files.
+        rows = -(-min(self.batch_size, len(source)) // self.mesh.size) * self.mesh.size
+        loading = dataclasses.replace(self.loading, on_error="raise")
+        strict = dataclasses.replace(self, batch_size=rows, loading=loading)
+        # Not kept for the next call: files may change.
+        layers = (layer,) if layer else ()
+        found = strict._extract(source, stream, layers, 1, "max", True, None, None)
+        return found.layers[next(reversed(found.layers))]  # they run from the input up
 
     def forget(self) -> None:
         """Drops all features that were kept, in memory and in files."""
