@@ -166,9 +166,10 @@ def test_an_installed_wheel_brings_the_configs_and_trains_one_from_an_empty_fold
     installed, empty = tmp_path / "installed", tmp_path / "empty"
     zipfile.ZipFile(wheel).extractall(installed)
     empty.mkdir()
-    command = ["-m", "ssl_jax.train", "--config=video/clip_order_ucf101.py:tiny", "--workdir=run"]
+    train = [sys.executable, "-m", "ssl_jax.train", "--config=video/clip_order_ucf101.py:tiny"]
+    knobs = ["--workdir=run", "--config.sharding.devices=1"]
     environment = {**os.environ, "PYTHONPATH": str(installed)}
-    subprocess.run([sys.executable, *command], cwd=empty, env=environment, check=True)
+    subprocess.run([*train, *knobs], cwd=empty, env=environment, check=True)
     recorded = json.loads((empty / "run" / "config.json").read_text())
     assert recorded["steps"] == 4
     where = "import ssl_jax.config as c; print(c.installed())"
