@@ -29,14 +29,14 @@ COPIED = ("vision", "projector")  # what the slow copy has; only the online net 
 
 
 class BootstrapHead(nn.Module):
-    """Projector or predictor: a layer with BatchNorm and ReLU, and one without bias."""
+    """Projector or predictor: a layer with BatchNorm and ReLU, and one that is linear; no biases."""
 
     hidden: int
     out: int
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        x = nn.Dense(self.hidden, name="dense1")(x)
+        x = nn.Dense(self.hidden, use_bias=False, name="dense1")(x)
         norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-5, name="bn1")
         return nn.Dense(self.out, use_bias=False, name="dense2")(nn.relu(norm(x)))
 
@@ -85,7 +85,8 @@ class Bootstrap(Method):
     those of the batch, so training is the same; and since `augment` makes the targets, nothing but
     two forward passes is paid for them. The copy starts from the online weights, not from another
     draw (no difference, by the authors). Saturation is mixed with the grey picture, as in
-    reimplementations, not changed in HSV. Crops that do not fit are drawn again.
+    reimplementations, not changed in HSV. Crops that do not fit are drawn again. Heads lack the
+    hidden layer's bias, which BatchNorm takes away again.
 
     In micro-batches, BatchNorm of the online network sees a part, that of the copy the whole batch.
 
