@@ -90,6 +90,8 @@ def test_norms_of_gradients_by_task():
             slope = jax.grad(alone.loss, has_aux=True)(params, state, batch, key, False)[0]
             norms.append(float(optax.tree.norm(slope["vision"])))
         assert results[metric] == pytest.approx(np.mean(norms), rel=1e-4)
+        first = GradientNorms(SOURCE, (metric,), batch_size=6, batches=1, seed=3)
+        assert dict(first.run(network))[metric] == pytest.approx(norms[0], rel=1e-4)
 
 
 @pytest.mark.parametrize(

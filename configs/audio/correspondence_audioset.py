@@ -23,9 +23,11 @@ four steps on synthetic data.
 from ssl_jax import presets
 from ssl_jax.config import call, choose
 from ssl_jax.data.sources.folder import FolderSource
-from ssl_jax.evals.cross_modal_retrieval import CrossModalRetrieval
+from ssl_jax.evals.cross_modal_retrieval import CrossModalRetrieval, GradedRetrieval
 from ssl_jax.evals.linear import Linear
 from ssl_jax.evals.pretext import Pretext
+from ssl_jax.evals.svm import Svm
+from ssl_jax.evals.text_video_retrieval import TextVideoRetrieval
 from ssl_jax.evaluator import Read
 from ssl_jax.experiment import Experiment
 from ssl_jax.methods.audio.correspondence import Correspondence
@@ -125,5 +127,11 @@ def tiny():
         method,
         (train, test),
         read=call(Read, stream="audio"),
-        more={"retrieval": call(CrossModalRetrieval, test=test, ks=(1, 5))},
+        more={
+            "retrieval": call(CrossModalRetrieval, test=test, ks=(1, 5)),
+            "graded": call(GradedRetrieval, test=test, k=5),
+            # No network here reads text: audio takes its place.
+            "captions": call(TextVideoRetrieval, test=test, text="audio", clips=2, ks=(1, 5)),
+            "svm": call(Svm, train=train, read=call(Read, stream="audio", clips=2), costs=(0.1,)),
+        },
     )

@@ -28,6 +28,7 @@ from ssl_jax import presets
 from ssl_jax.config import call, choose
 from ssl_jax.data.sources.tfds import TfdsSource
 from ssl_jax.evals.linear import Linear
+from ssl_jax.evals.low_shot import LowShot
 from ssl_jax.evals.pretext import Pretext
 from ssl_jax.experiment import Experiment
 from ssl_jax.methods.image.autoencoder import Autoencoder
@@ -60,7 +61,7 @@ def mnist():
         batch_size=100,
         evaluators={
             "pretext": call(Pretext, source=test, batch_size=100, every=5000),
-            "few": call(Linear, train=train, test=test, labels_per_class=10, draws=10),
+            "few": call(LowShot, train=train, test=test, shots=(10,), draws=10),
             "linear": call(Linear, train=train, test=test),
         },
     )
@@ -118,4 +119,6 @@ def tiny():
         shift=0.1,
         degrees=15.0,
     )
-    return presets.tiny(method, presets.synthetic(16))
+    train, test = presets.synthetic(16)
+    few = call(LowShot, train=train, test=test, shots=(2,), draws=2, folds=2)
+    return presets.tiny(method, (train, test), more={"few": few})

@@ -2,7 +2,8 @@
 
     python -m ssl_jax.train --config=image/jigsaw_imagenet.py --workdir=runs/jigsaw
 
-Data: TFDS `imagenet2012`, prepared as array_record.
+Data: TFDS `imagenet2012` and, for the support vector machines of Goyal et al. 2019, `voc/2007`,
+prepared as array_record.
 Cost: 350,000 steps; 59.5 hours on one GPU of 2016 by the authors' code, ours not measured.
 Paper: linear probe of conv1 to conv5 19.2, 30.1, 34.7, 33.9, 28.3 %.
 
@@ -20,8 +21,11 @@ files in data/fashion_mnist; `:tiny` is four steps on synthetic data.
 
 from ssl_jax import presets
 from ssl_jax.config import call, choose
+from ssl_jax.data.sources.tfds import TfdsSource
 from ssl_jax.evals.linear import Linear
+from ssl_jax.evals.low_shot import VocLowShot
 from ssl_jax.evals.pretext import Pretext
+from ssl_jax.evals.svm import VocSvm
 from ssl_jax.evaluator import Read
 from ssl_jax.experiment import Experiment
 from ssl_jax.methods.image.jigsaw import Jigsaw
@@ -38,6 +42,11 @@ def get_config(variant: str = ""):
 
 def imagenet():
     train, probe, test = presets.imagenet()
+    voc = {
+        "train": call(TfdsSource, name="voc/2007", split="train+validation"),
+        "test": call(TfdsSource, name="voc/2007", split="test"),
+        "read": call(Read, layers=CONVS, pool="windows"),
+    }
     trunk = call(AlexNet, lrn=True, normed=(), conv1_stride=2, fc6=0, fc7=0)
     return call(
         Experiment,
@@ -57,6 +66,8 @@ def imagenet():
             "linear": call(
                 Linear, train=probe, test=test, read=call(Read, layers=CONVS, pool="avg")
             ),
+            "voc": call(VocSvm, **voc),
+            "few": call(VocLowShot, **voc),
         },
     )
 
@@ -104,4 +115,10 @@ def tiny():
         embedding=16,
         hidden=(16,),
     )
-    return presets.tiny(method, presets.synthetic(36))
+    train, test = presets.synthetic(36)
+    pool = {"train": train, "test": test, "read": call(Read, layers=("pool",), pool="windows")}
+    more = {
+        "voc": call(VocSvm, **pool, costs=(0.1, 1.0), folds=2),
+        "few": call(VocLowShot, **pool, shots=(1, 2), samples=2, costs=(0.1, 1.0)),
+    }
+    return presets.tiny(method, (train, test), more=more)

@@ -19,6 +19,8 @@ Ours: not measured.
 
 from ssl_jax import presets
 from ssl_jax.config import call, choose
+from ssl_jax.evals.gradient_norms import GradientNorms
+from ssl_jax.evals.lasso_units import LassoUnits
 from ssl_jax.evals.linear import Linear
 from ssl_jax.evals.pretext import Pretext
 from ssl_jax.evaluator import Read
@@ -32,6 +34,8 @@ from ssl_jax.models.lasso import Lasso
 from ssl_jax.models.resnet_v2 import ResNetV2
 from ssl_jax.optim import Optimizer
 from ssl_jax.training.schedules import Cosine
+
+LOSSES = ("exemplar/loss", "relative_position/loss", "colorization/loss")
 
 
 def get_config(variant: str = ""):
@@ -93,6 +97,8 @@ def imagenet():
         dtype="bfloat16",
         evaluators={
             "pretext": call(Pretext, source=test, batch_size=256, every=10_000),
+            "gradients": call(GradientNorms, source=test, metrics=LOSSES, every=50_000),
+            "units": call(LassoUnits, every=10_000),
             "linear": call(
                 Linear,
                 train=probe,
@@ -128,9 +134,14 @@ def tiny():
         relative_position=patches,
         colorization=call(Colorization, vision=narrow, size=32, stored=36),
     )
+    train, test = presets.synthetic(36)
     return presets.tiny(
         method,
-        presets.synthetic(36),
+        (train, test),
         optimizer=call(Optimizer, name="adam", learning_rate=1e-3, l1=0.1, l1_on=("unit_weights",)),
         read=call(Read, layers=("stage1", "unit2", "colorization_units")),
+        more={
+            "gradients": call(GradientNorms, source=test, metrics=LOSSES, batch_size=8),
+            "units": call(LassoUnits),
+        },
     )

@@ -14,6 +14,7 @@ Ours: not measured.
 
 from ssl_jax import presets
 from ssl_jax.config import call, choose
+from ssl_jax.evals.keypoints import Keypoints
 from ssl_jax.evals.linear import Linear
 from ssl_jax.evals.pretext import Pretext
 from ssl_jax.evaluator import Read
@@ -75,9 +76,13 @@ def imagenet():
 
 
 def tiny():
+    train, test = presets.synthetic(40)
     narrow = call(AlexNet, **ROTNET, conv1_stride=1, width=0.05, fc6=256, fc7=256)
+    read = call(Read, layers=("conv1", "conv5"))
+    joints = call(Keypoints, train=train, test=test, read=read, scale="body", l2=(16.0, 256.0))
     return presets.tiny(
         call(Rotation, vision=narrow, size=32, stored=40, area=(0.5, 1.0)),
-        presets.synthetic(40),
-        read=call(Read, layers=("conv1", "conv5")),
+        (train, test),
+        read=read,
+        more={"joints": joints},
     )

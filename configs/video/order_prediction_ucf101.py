@@ -27,7 +27,7 @@ from ssl_jax.evals.feature_colours import FeatureColours
 from ssl_jax.evals.guided_backprop import GuidedBackprop
 from ssl_jax.evals.linear import Linear
 from ssl_jax.evals.pretext import Pretext
-from ssl_jax.evals.propagation import MaskPropagation
+from ssl_jax.evals.propagation import JointPropagation, MaskPropagation
 from ssl_jax.experiment import Experiment
 from ssl_jax.methods.video.order_prediction import OrderPrediction
 from ssl_jax.models.alexnet import CONVS, NORMED_DEEP, AlexNet
@@ -129,6 +129,9 @@ def tiny():
     more = {
         "propagation": call(
             MaskPropagation, source=test, layers=("conv2",), short_side=80, radius=3, films=2
+        ),
+        "joints": call(
+            JointPropagation, source=test, layers=("conv2",), size=80, radius=3, films=2
         ),
         "guided": call(GuidedBackprop, source=test, layer="pool5", count=2, crops=2),
         "colours": call(FeatureColours, source=test, layers=("conv1", "conv3"), count=3),

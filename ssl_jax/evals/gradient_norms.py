@@ -1,6 +1,7 @@
 """Gradient norms: how hard does each part of a loss pull at a trunk? A guide to weighing tasks."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 
 import jax
@@ -29,6 +30,7 @@ class GradientNorms:
       metrics: names, as the method's loss has them; 'loss' is the whole loss.
       trunk: the entry of the parameters.
       batch_size: rows at once; a norm is of the mean over a batch, so it depends on it.
+      batches: how many, at most; only their records are read.
       seed: of the puzzles.
     """
 
@@ -36,6 +38,7 @@ class GradientNorms:
     metrics: tuple[str, ...]
     trunk: str = "vision"
     batch_size: int = 64
+    batches: int = 16
     seed: int = 0
     every: int = 0
 
@@ -66,7 +69,7 @@ class GradientNorms:
         batches = puzzle_batches(frozen, self.source, self.batch_size, self.seed)
         found = [
             jax.device_get(norms(frozen.variables, put_same(batch, rows), key))
-            for batch, key in batches
+            for batch, key in itertools.islice(batches, self.batches)
         ]
         for name, values in zip(self.metrics, np.transpose(found), strict=True):
             yield name, float(values.mean())

@@ -20,7 +20,7 @@ class SyntheticSource:
     downwards and bounces, so that time has a direction; a tone whose pitch is the shape's and
     whose loudness follows its height sounds all along, so that picture and sound can be matched at
     every moment. `extra` holds 'mask' and 'joints', functions of a frame's number (the joints are
-    the shape's middle and the point a radius above it), and 'group' 0.
+    the shape's middle and the point a radius above it), 'group' 0 and 'fold', of four.
 
     Attributes:
       size: number of records.
@@ -57,7 +57,7 @@ class SyntheticSource:
             duration=self.frames / self.fps,
             captions=(Caption(f"a {scene.colour} {SHAPES[scene.shape]} bounces"),),
             label=scene.shape,
-            extra={"mask": scene.mask, "joints": scene.joints, "group": 0},
+            extra={"mask": scene.mask, "joints": scene.joints, "group": 0, "fold": index % 4},
         )
 
 
