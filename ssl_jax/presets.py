@@ -54,6 +54,13 @@ def imagenet() -> tuple[ConfigDict, ConfigDict, ConfigDict]:
     return train, probe, test
 
 
+def voc2007() -> tuple[ConfigDict, ConfigDict, ConfigDict]:
+    """Training (and validation), probe (the same) and test images of VOC 2007, prepared by TFDS."""
+    splits = ("train+validation", "test")
+    train, test = (call(TfdsSource, name="voc/2007", split=split) for split in splits)
+    return train, train, test
+
+
 def ucf101(split: str, min_frames: int = 0) -> ConfigDict:
     """The videos of a split, 'train' or 'test', as data/ucf101/manifest.csv names them.
 

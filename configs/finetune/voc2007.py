@@ -21,7 +21,6 @@ Ours: not measured.
 from ssl_jax import presets
 from ssl_jax.config import call, choose
 from ssl_jax.data.sources.synthetic import SHAPES
-from ssl_jax.data.sources.tfds import TfdsSource
 from ssl_jax.evals.finetuned import SeveralClasses
 from ssl_jax.experiment import Experiment
 from ssl_jax.methods.finetune import Finetune
@@ -48,9 +47,10 @@ def get_config(variant: str = ""):
 
 
 def voc2007():
+    train, _, test = presets.voc2007()
     return call(
         Experiment,
-        source=call(TfdsSource, name="voc/2007", split="train+validation"),
+        source=train,
         method=call(
             Finetune,
             task=call(SeveralLabels, classes=20),
@@ -70,11 +70,7 @@ def voc2007():
         ),
         steps=80_000,
         batch_size=16,
-        evaluators={
-            "test": call(
-                SeveralClasses, test=call(TfdsSource, name="voc/2007", split="test"), clips=10
-            )
-        },
+        evaluators={"test": call(SeveralClasses, test=test, clips=10)},
     )
 
 

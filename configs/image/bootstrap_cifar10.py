@@ -11,10 +11,8 @@ Variants: `:fashion` trains a narrow network on Fashion-MNIST in minutes on a CP
 files in data/fashion_mnist; `:tiny` is four steps on synthetic data.
 """
 
+from ssl_jax import presets
 from ssl_jax.config import call, choose
-from ssl_jax.data.sources.idx import IdxSource
-from ssl_jax.data.sources.synthetic import SyntheticSource
-from ssl_jax.data.sources.tfds import TfdsSource
 from ssl_jax.evals.knn import Knn
 from ssl_jax.evals.linear import Linear
 from ssl_jax.evals.pretext import Pretext
@@ -33,8 +31,7 @@ def get_config(variant: str = ""):
 
 
 def cifar10():
-    train = call(TfdsSource, name="cifar10", split="train")
-    test = call(TfdsSource, name="cifar10", split="test")
+    train, probe, test = presets.cifar10()
     images, rows, epochs = 50_000, 256, 1000
     return call(
         Experiment,
@@ -60,17 +57,15 @@ def cifar10():
         batch_size=rows,
         evaluators={
             "pretext": call(Pretext, source=test, batch_size=rows, every=1000),
-            "knn": call(Knn, train=train, test=test, k=200, every=10_000),
-            "linear": call(Linear, train=train, test=test),
-            "slow": call(Linear, train=train, test=test, read=call(Read, stream="slow")),
+            "knn": call(Knn, train=probe, test=test, k=200, every=10_000),
+            "linear": call(Linear, train=probe, test=test),
+            "slow": call(Linear, train=probe, test=test, read=call(Read, stream="slow")),
         },
     )
 
 
 def fashion():
-    train = call(IdxSource, path="data/fashion_mnist", split="train")
-    test = call(IdxSource, path="data/fashion_mnist", split="test", limit=2000)
-    probe = call(IdxSource, path="data/fashion_mnist", split="train", limit=2000)
+    train, probe, test = presets.fashion_mnist()
     few = {"train": probe, "test": test, "labels_per_class": 10}
     return call(
         Experiment,
@@ -107,28 +102,16 @@ def fashion():
 
 
 def tiny():
-    train = call(SyntheticSource, size=24, frames=1, height=16, width=16)
-    test = call(SyntheticSource, size=16, frames=1, height=16, width=16, seed=1)
-    return call(
-        Experiment,
-        source=train,
-        method=call(
-            Bootstrap,
-            vision=call(ResNet, depth=18, stem="cifar", width=0.0625),
-            size=16,
-            stored=16,
-            hidden=16,
-            embedding=8,
-            tau=0.5,
-            centre=1.0,
-        ),
-        optimizer=call(Optimizer, name="lars", learning_rate=0.1),
-        steps=4,
-        batch_size=8,
-        eval_batch_size=8,
-        evaluators={
-            "pretext": call(Pretext, source=test, batch_size=8),
-            "ridge": call(Ridge, train=train, test=test),
-            "slow": call(Ridge, train=train, test=test, read=call(Read, stream="slow")),
-        },
+    train, test = presets.synthetic(16)
+    method = call(
+        Bootstrap,
+        vision=call(ResNet, depth=18, stem="cifar", width=0.0625),
+        size=16,
+        stored=16,
+        hidden=16,
+        embedding=8,
+        tau=0.5,
+        centre=1.0,
     )
+    slow = call(Ridge, train=train, test=test, read=call(Read, stream="slow"))
+    return presets.tiny(method, (train, test), more={"slow": slow})

@@ -21,7 +21,6 @@ files in data/fashion_mnist; `:tiny` is four steps on synthetic data.
 
 from ssl_jax import presets
 from ssl_jax.config import call, choose
-from ssl_jax.data.sources.tfds import TfdsSource
 from ssl_jax.evals.linear import Linear
 from ssl_jax.evals.low_shot import VocLowShot
 from ssl_jax.evals.pretext import Pretext
@@ -42,11 +41,9 @@ def get_config(variant: str = ""):
 
 def imagenet():
     train, probe, test = presets.imagenet()
-    voc = {
-        "train": call(TfdsSource, name="voc/2007", split="train+validation"),
-        "test": call(TfdsSource, name="voc/2007", split="test"),
-        "read": call(Read, layers=CONVS, pool="windows"),
-    }
+    _, voc_train, voc_test = presets.voc2007()
+    windows = call(Read, layers=CONVS, pool="windows")
+    voc = {"train": voc_train, "test": voc_test, "read": windows}
     trunk = call(AlexNet, lrn=True, normed=(), conv1_stride=2, fc6=0, fc7=0)
     return call(
         Experiment,
