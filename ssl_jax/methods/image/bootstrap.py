@@ -29,7 +29,7 @@ COPIED = ("vision", "projector")  # what the slow copy has; only the online net 
 
 
 class BootstrapHead(nn.Module):
-    """Projector or predictor: a layer with BatchNorm and ReLU, and one that is linear; no biases."""
+    """Projector or predictor: a hidden layer with BatchNorm and ReLU, a linear one; no biases."""
 
     hidden: int
     out: int
