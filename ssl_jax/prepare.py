@@ -1,10 +1,10 @@
-"""A folder of films, pictures and sounds -> shards that any frame can be read from at once.
+"""A folder of videos, images and audio files -> shards that any frame can be read from at once.
 
     python -m ssl_jax.prepare --input=DIR --output=DIR2 [--manifest=list.csv] [--short_side=128]
         [--quality=90] [--sample_rate=16000] [--audio=flac] [--flow] [--whole] [--shards=N]
         [--max_pixels=N] [--max_seconds=N] [--max_bytes=N] [--runner=...]
 
-The input is what `FolderSource` takes, with or without its manifest. Films are cut into their
+The input is what `FolderSource` takes, with or without its manifest. Videos are cut into their
 shots; frames become small JPEGs; `ssl_jax/data/shards.py` says what is stored and how, and
 `ArrayRecordSource` reads it. `manifest.json` in the output tells what there is: counts, the hash of
 every shard and every file that could not be used, with the reason.
@@ -70,7 +70,7 @@ def prepare(
     if others:
         raise ConfigError(f"{output}: holds {others[0]} of another run; give an empty folder")
     result = paths.join(output, "manifest.json")
-    if paths.exists(result):  # while shards are made anew, nobody shall take the old for whole
+    if paths.exists(result):  # while shards are made again, the old ones must not pass for complete
         paths.remove(result)
     _run(jobs, runner, beam_flags)
     content = _content([_report(job) for job in jobs], source, options)
@@ -179,14 +179,14 @@ def _arguments(argv: list[str]) -> tuple[argparse.Namespace, tuple[str, ...]]:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
-    add("--input", default="", help="folder of films, pictures and sounds")
+    add("--input", default="", help="folder of videos, images and audio files")
     add("--output", default="", help="folder for the shards")
     add("--manifest", default="", help="csv of the files to take, a path from --input")
     add("--short_side", type=int, default=knobs.short_side, help="pixels; 0 keeps the size")
     add("--quality", type=int, default=knobs.quality, help="of the JPEGs, 1 to 100")
     add("--sample_rate", type=int, default=knobs.sample_rate, help="Hz; 0 keeps each file's")
     add("--audio", choices=shards.AUDIO, default=knobs.audio, help="how samples are stored")
-    add("--whole", action="store_true", help="do not cut films into their shots")
+    add("--whole", action="store_true", help="do not cut videos into their shots")
     add("--flow", action="store_true", help="store optical flow")
     add("--flow_bound", type=float, default=knobs.flow_bound, help="pixels; more is cut to it")
     add("--max_pixels", type=int, default=Limits.pixels, help="of a frame; more is rejected")

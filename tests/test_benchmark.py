@@ -12,7 +12,7 @@ from ssl_jax.config import ConfigError
 from ssl_jax.data import decode
 from ssl_jax.data.sources.folder import FolderSource
 
-TINY = Input(films=1, frames=40, height=48, width=64, pictures=2, batches=1, long=20, turns=1)
+TINY = Input(videos=1, frames=40, height=48, width=64, images=2, batches=1, long=20, turns=1)
 
 
 def test_the_input_benchmark_prints_a_table(capsys):
@@ -32,16 +32,16 @@ def test_unknown_benchmarks_are_named():
 
 
 def test_what_is_decoded_is_counted_against_the_key_frames(tmp_path):
-    reading.write_films(str(tmp_path), TINY)
+    reading.write_videos(str(tmp_path), TINY)
     record = FolderSource(str(tmp_path))[0]
-    pictures = decode.probe(record.extra["path"]).pictures
-    assert len(pictures.keys) >= 3
-    assert reading.demanded(pictures, np.array([0])) == 1
-    assert reading.demanded(pictures, np.array([0, 3])) == 4
-    assert reading.demanded(pictures, np.array([3, 13])) == 4 + 2
+    index = decode.probe(record.extra["path"]).video_index
+    assert len(index.keys) >= 3
+    assert reading.demanded(index, np.array([0])) == 1
+    assert reading.demanded(index, np.array([0, 3])) == 4
+    assert reading.demanded(index, np.array([3, 13])) == 4 + 2
     for numbers in ([0], [3, 13], [39]):
         decoded = reading.count_decoded(record, np.array(numbers))
-        demand = reading.demanded(pictures, np.array(numbers))
+        demand = reading.demanded(index, np.array(numbers))
         # B-frames need what is shown later; others are in the file before what they skip.
         assert len(numbers) <= decoded <= demand + 3 * len(numbers)
 

@@ -313,7 +313,7 @@ def test_samples_that_are_no_sound(tmp_path, bad):
     wave[RATE // 2] = bad
     path = float_wav(tmp_path / "bad.wav", wave)
     for rate in (RATE, 16000):
-        with pytest.raises(MediaError, match=r"bad\.wav: holds samples that are no sound"):
+        with pytest.raises(MediaError, match=r"bad\.wav: holds samples that are not audio"):
             read_audio(path, 0.0, 1.0, rate)
     assert (read_audio(path, 0.0, 0.25, RATE) == 0.25).all()  # what is good of it
 
@@ -321,7 +321,7 @@ def test_samples_that_are_no_sound(tmp_path, bad):
 @pytest.mark.parametrize("rate", [2**31 - 1, 2_700_000])
 def test_a_sample_rate_that_no_machine_could_hold(tmp_path, rate):
     path = float_wav(tmp_path / "fast.wav", np.full(RATE, 0.25), rate)
-    assert f"claims {rate} samples of sound a second" in refusals(path)[0]
+    assert f"claims {rate} samples of audio per second" in refusals(path)[0]
 
 
 def test_limits_are_knobs_and_hold_before_anything_is_decoded(folder, tmp_path):
@@ -411,7 +411,7 @@ def test_mutated_files_decode_or_are_refused_by_name(tmp_path, name):
                 last = found.num_frames - 1
                 frames = read_frames(path, [0, last // 2, last])
                 assert frames.shape == (3, found.height, found.width, 3)
-            if found.has_sound:
+            if found.has_audio:
                 wave = read_audio(path, 0.0, min(found.duration, 10.0), RATE)
                 assert np.isfinite(wave).all()
         except MediaError as error:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from ssl_jax.data.audio import fit_length, resample
-from ssl_jax.data.decode import decode_picture, probe, read_audio, read_frames
+from ssl_jax.data.decode import decode_image, probe, read_audio, read_frames
 from ssl_jax.data.image import center_crop, crop, resize, resize_short, square
 from ssl_jax.data.record import MediaError
 
@@ -56,7 +56,7 @@ def test_frames_are_exactly_those_asked_for(tmp_path, name):
         assert media.numbers_of(read_frames(path, wanted)) == wanted.tolist()
     if "times" in FILMS[name]:
         np.testing.assert_allclose(found.times, np.round(UNEVEN, 3), atol=6e-4)
-    elif not found.pictures.counted:
+    elif not found.video_index.counted:
         np.testing.assert_allclose(found.times, np.arange(40) / 25, atol=1.1e-3)
         assert found.duration == pytest.approx(1.6, abs=0.042)
         assert found.fps * found.duration == pytest.approx(40)
@@ -66,7 +66,7 @@ def test_frames_hidden_by_an_edit_list_do_not_count(tmp_path):
     path = media.write(tmp_path / "edited.mp4", options={"g": "12", "bf": "3"})
     media.set_edit_start(path, 10 * 512)  # the stream's clock ticks 512 times a frame
     assert probe(path).num_frames == 30
-    assert not probe(path).pictures.counted
+    assert not probe(path).video_index.counted
     assert media.numbers_of(read_frames(path, [0, 29, 3])) == [10, 39, 13]
     assert probe(path).times[:2].tolist() == [0.0, 0.04]
 
@@ -257,7 +257,7 @@ def test_fit_length():
 
 def test_missing_tracks(tmp_path):
     silent = media.write(tmp_path / "silent.mp4", 5)
-    with pytest.raises(MediaError, match=r"silent\.mp4: has no sound"):
+    with pytest.raises(MediaError, match=r"silent\.mp4: has no audio"):
         read_audio(silent, 0.0, 0.1, 16000)
     sound = media.write(tmp_path / "sound.wav", 0, wave=media.noise(1, 8000), rate=8000)
     assert not probe(sound).has_frames
@@ -369,11 +369,11 @@ def test_broken_pictures(tmp_path):
         with pytest.raises(MediaError, match=name):
             read_frames(tmp_path / name, [0])
     shutil.copy(whole, tmp_path / "picture.mp4")
-    with pytest.raises(MediaError, match=r"picture\.mp4: is a picture"):
+    with pytest.raises(MediaError, match=r"picture\.mp4: is an image"):
         probe(tmp_path / "picture.mp4")
     with pytest.raises(MediaError, match="record 7"):
-        decode_picture("record 7", data[:100])
-    assert decode_picture("record 7", data).shape == (64, 64, 3)
+        decode_image("record 7", data[:100])
+    assert decode_image("record 7", data).shape == (64, 64, 3)
 
 
 def test_a_jpeg_with_a_hole_is_refused_and_one_with_bytes_too_many_is_not(tmp_path):

@@ -85,7 +85,7 @@ def test_missing_idx_files_say_where_to_get_them(tmp_path):
         (b"<html>not found</html>", "is no idx file"),
         (idx(LABELS), "is no idx file of bytes in 3 axes"),
         (idx(IMAGES)[:-1], "holds 107 values, its header says"),
-        (idx(IMAGES[:8]), "holds 8 pictures, but .*labels.* 9"),
+        (idx(IMAGES[:8]), "holds 8 images, but .*labels.* 9"),
     ],
 )
 def test_broken_idx_files_are_named(tmp_path, content, message):
@@ -177,7 +177,7 @@ def test_sounds_of_tfds(prepared):
     [(batch, valid)] = batches
     assert valid == 2
     [broken] = {0, 1, 2} - set(batch["n"].tolist())
-    with pytest.raises(MediaError, match=f"tiny_sounds train {broken}: its sound holds"):
+    with pytest.raises(MediaError, match=f"tiny_sounds train {broken}: its audio holds"):
         source[broken]
     good = [source[i] for i in batch["n"][:2].tolist()]
     assert (good[0].num_frames, good[0].frames, good[0].duration) == (0, None, 0.5)

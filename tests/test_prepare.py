@@ -129,7 +129,7 @@ def test_frames_are_the_right_ones(films, whole):
     for wrong in ([54], [-1]):
         with pytest.raises(MediaError, match=r"b/uneven\.mkv: frame .* it has 54"):
             uneven.frames(wrong)
-    with pytest.raises(MediaError, match=r"sound from .* was asked for"):
+    with pytest.raises(MediaError, match=r"audio from .* was asked for"):
         uneven.audio(0, 20)
 
 

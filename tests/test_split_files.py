@@ -74,8 +74,8 @@ def test_hmdb51(tmp_path):
         ({"trainlist01.txt": "Archery/a.avi\n"}, r"trainlist01\.txt:1: '' stands where .*, 2$"),
         ({"trainlist01.txt": "\nArchery/a.avi 1\n"}, r"trainlist01\.txt:2: '1' stands where"),
         ({"testlist01.txt": "Archery/a.avi x\n"}, r"testlist01\.txt:1: 'x' stands where"),
-        ({"testlist01.txt": "Bowling/a.avi\n"}, r"testlist01\.txt:1: 'Bowling/a\.avi' is no film"),
-        ({"testlist01.txt": "a.avi\n"}, r"testlist01\.txt:1: 'a\.avi' is no film in the folder"),
+        ({"testlist01.txt": "Bowling/a.avi\n"}, r"testlist01\.txt:1: 'Bowling/a\.avi' is no video"),
+        ({"testlist01.txt": "a.avi\n"}, r"testlist01\.txt:1: 'a\.avi' is no video in the folder"),
         (
             {"testlist01.txt": "Archery/v_Archery_g08_c01.avi\n"},
             r"testlist01\.txt:1: 'Archery/v_A.*\.avi' is named twice, at first to train",

@@ -127,7 +127,7 @@ def test_davis_2017(tmp_path):
         with pytest.raises(IndexError):
             source[index]
     for number in (-1, FRAMES):
-        with pytest.raises(MediaError, match=rf"frame {number} was asked for, its film has 5"):
+        with pytest.raises(MediaError, match=rf"frame {number} was asked for, there are 5"):
             record.frames([number])
         with pytest.raises(MediaError, match=r"camel/.*\.png: cannot be read"):
             record.extra["mask"](number)
@@ -196,7 +196,7 @@ def test_davis_names_what_is_missing_or_damaged(tmp_path):
     with pytest.raises(MediaError, match=r"00002\.jpg: 64x40 pixels, .*00001\.jpg 64x48$"):
         source[0].frames([1, 2])
     (bear / "00002.jpg").unlink()
-    with pytest.raises(MediaError, match=r"480p/bear: has no 00002\.jpg among its 4 pictures"):
+    with pytest.raises(MediaError, match=r"480p/bear: has no 00002\.jpg among its 4 images"):
         source[0]
     masks = tmp_path / "Annotations/480p/camel"
     whole = (masks / "00001.png").read_bytes()
@@ -204,7 +204,7 @@ def test_davis_names_what_is_missing_or_damaged(tmp_path):
     with pytest.raises(MediaError, match=r"camel/00001\.png: cannot be read"):
         source[1].extra["mask"](1)
     save(masks / "00001.png", square(1))
-    with pytest.raises(MediaError, match=r"camel/00001\.png: is a picture of mode RGB"):
+    with pytest.raises(MediaError, match=r"camel/00001\.png: is an image of mode RGB"):
         source[1].extra["mask"](1)
 
 
@@ -277,7 +277,7 @@ def test_jhmdb_names_what_is_missing_or_damaged(tmp_path):
     with pytest.raises(MediaError, match=r"b_catch/00002\.png: cannot be read"):
         source[0].frames([0, 1])
     picture.unlink()
-    refuses(r"Rename_Images/catch/b_catch: has no 00002\.png among its 4 pictures")
+    refuses(r"Rename_Images/catch/b_catch: has no 00002\.png among its 4 images")
     shutil.rmtree(tmp_path / "Rename_Images")
     source = JhmdbSource(path)
     refuses(r"ReCompressed_Videos/catch/b_catch\.avi: cannot be read \(FileNotFoundError")

@@ -1,6 +1,6 @@
-"""Speed of the input engine: reading films, pictures and shards, and making batches.
+"""Speed of the input engine: reading videos, images and shards, and making batches.
 
-Films and pictures are written to a temporary folder.
+Videos and images are written to a temporary folder.
 """
 
 import dataclasses
@@ -15,9 +15,9 @@ from fractions import Fraction
 import numpy as np
 
 from ssl_jax.benchmarks.turns import typical
-from ssl_jax.data import decode, films
+from ssl_jax.data import decode, videos
 from ssl_jax.data.image import resize
-from ssl_jax.data.media import Pictures
+from ssl_jax.data.media import VideoIndex
 from ssl_jax.data.pipeline import Loading, train_batches, train_dataset
 from ssl_jax.data.record import Record
 from ssl_jax.data.sources.folder import FolderSource
@@ -30,21 +30,21 @@ class Input:
     """Ratios of speeds (higher is better) unless a row says otherwise.
 
     Attributes:
-      films: number of films.
+      videos: number of videos.
       frames: of each.
-      height, width: of films and pictures, in pixels.
-      pictures: number of pictures.
+      height, width: of videos and images, in pixels.
+      images: number of images.
       batches: of the decoded source, in each turn.
       long: batches over which the memory is watched.
       turns: each side of a comparison runs so often, those of the pipeline, which are short, twice
         as often; the median counts.
     """
 
-    films: int = 8
+    videos: int = 8
     frames: int = 300
     height: int = 240
     width: int = 320
-    pictures: int = 200
+    images: int = 200
     batches: int = 200
     long: int = 10_000
     turns: int = 5
@@ -52,22 +52,22 @@ class Input:
     def rows(self) -> Rows:
         """Names and numbers."""
         with tempfile.TemporaryDirectory() as folder:
-            write_films(folder, self)
-            yield from _films(FolderSource(folder, kinds=("video",)), self)
-            write_pictures(folder, self)
-            yield from _pictures(FolderSource(folder, kinds=("image",)), self)
+            write_videos(folder, self)
+            yield from _videos(FolderSource(folder, kinds=("video",)), self)
+            write_images(folder, self)
+            yield from _images(FolderSource(folder, kinds=("image",)), self)
         with tempfile.TemporaryDirectory() as folder:
             yield from _shards(folder, self)
         yield from _pipeline(self)
         yield from _memory(self)
 
 
-KEY_EVERY = 12  # frames from one key frame to the next, as in films prepared for random access
+KEY_EVERY = 12  # frames from one key frame to the next, as in videos prepared for random access
 CLIP = 16
 SIZE = (112, 112)
 
 
-def _films(source: FolderSource, sizes: Input) -> Rows:
+def _videos(source: FolderSource, sizes: Input) -> Rows:
     records = [source[i] for i in range(len(source))]
 
     def ours():
@@ -82,18 +82,18 @@ def _films(source: FolderSource, sizes: Input) -> Rows:
             with av.open(record.extra["path"]) as container:
                 container.streams.video[0].codec_context.thread_count = 1
                 for frame in container.decode(video=0):
-                    picture = frame.to_ndarray(format="rgb24")
-                    cv2.resize(picture, SIZE[::-1], interpolation=cv2.INTER_AREA)
+                    pixels = frame.to_ndarray(format="rgb24")
+                    cv2.resize(pixels, SIZE[::-1], interpolation=cv2.INTER_AREA)
 
     fast, plain = typical(sizes.turns, ours, bare)
-    yield "folder: whole films, against a bare PyAV loop", plain / fast
+    yield "folder: whole videos, against a bare PyAV loop", plain / fast
     decoded, needed = 0, 0
     rng = np.random.default_rng(0)
     for record in records:
         numbers = np.sort(rng.choice(record.num_frames, CLIP, replace=False))
-        pictures = decode.probe(record.extra["path"]).pictures
+        index = decode.probe(record.extra["path"]).video_index
         decoded += count_decoded(record, numbers)
-        needed += demanded(pictures, numbers)
+        needed += demanded(index, numbers)
     yield (
         f"folder: frames decoded for {CLIP} of {sizes.frames}, against what key frames demand",
         (decoded / needed),
@@ -102,7 +102,7 @@ def _films(source: FolderSource, sizes: Input) -> Rows:
 
 def count_decoded(record: Record, numbers: np.ndarray) -> int:
     """How many packets reach the decoder for these frames."""
-    count, original = 0, films.decode
+    count, original = 0, videos.decode
 
     def counting(packets, stream, wanted):
         def counted():
@@ -113,26 +113,26 @@ def count_decoded(record: Record, numbers: np.ndarray) -> int:
 
         return original(counted(), stream, wanted)
 
-    films.decode = counting
+    videos.decode = counting
     try:
         record.frames(numbers)
     finally:
-        films.decode = original
+        videos.decode = original
     return count
 
 
-def demanded(pictures: Pictures, numbers: np.ndarray) -> int:
+def demanded(index: VideoIndex, numbers: np.ndarray) -> int:
     """Frames from the key frame before each wanted frame on, shared ones counted once."""
-    pts = pictures.pts[numbers]
-    keys = np.searchsorted(pictures.keys, pts, side="right") - 1
+    pts = index.pts[numbers]
+    keys = np.searchsorted(index.keys, pts, side="right") - 1
     total = 0
     for key in np.unique(keys):
-        first = np.searchsorted(pictures.pts, pictures.keys[key])
+        first = np.searchsorted(index.pts, index.keys[key])
         total += int(numbers[keys == key].max() - first) + 1
     return total
 
 
-def _pictures(source: FolderSource, sizes: Input) -> Rows:
+def _images(source: FolderSource, sizes: Input) -> Rows:
     records = [source[i] for i in range(len(source))]
 
     def ours():
@@ -145,8 +145,8 @@ def _pictures(source: FolderSource, sizes: Input) -> Rows:
 
         for record in records:
             with Image.open(record.extra["path"]) as image:
-                picture = np.array(image)
-            cv2.resize(picture, SIZE[::-1], interpolation=cv2.INTER_AREA)
+                pixels = np.array(image)
+            cv2.resize(pixels, SIZE[::-1], interpolation=cv2.INTER_AREA)
 
     def turbo():
         import cv2
@@ -154,12 +154,12 @@ def _pictures(source: FolderSource, sizes: Input) -> Rows:
 
         for record in records:
             with open(record.extra["path"], "rb") as file:
-                picture = simplejpeg.decode_jpeg(file.read(), "RGB")
-            cv2.resize(picture, SIZE[::-1], interpolation=cv2.INTER_AREA)
+                pixels = simplejpeg.decode_jpeg(file.read(), "RGB")
+            cv2.resize(pixels, SIZE[::-1], interpolation=cv2.INTER_AREA)
 
     fast, plain, faster = typical(sizes.turns, ours, pillow, turbo)
-    yield "folder: pictures, against a bare loop of Pillow", plain / fast
-    yield "folder: pictures, against a bare loop of libjpeg-turbo", faster / fast
+    yield "folder: images, against a bare loop of Pillow", plain / fast
+    yield "folder: images, against a bare loop of libjpeg-turbo", faster / fast
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,19 +174,19 @@ class _Clip:
 
 def _shards(folder: str, sizes: Input) -> Rows:
     if importlib.util.find_spec("apache_beam") is None:
-        print("shards: not measured, for want of pip install 'ssl_jax[prepare]'", file=sys.stderr)
+        print("shards: not measured, they need pip install 'ssl_jax[prepare]'", file=sys.stderr)
         return
     from ssl_jax.data.shards import Options
     from ssl_jax.data.sources.array_record import ArrayRecordSource
     from ssl_jax.prepare import prepare
 
-    films, shards = os.path.join(folder, "films"), os.path.join(folder, "shards")
-    os.mkdir(films)
-    write_films(films, sizes, key_every=250)  # as encoders do unless told otherwise
-    prepare(films, shards, options=Options(whole=True))
+    videos, shards = os.path.join(folder, "videos"), os.path.join(folder, "shards")
+    os.mkdir(videos)
+    write_videos(videos, sizes, key_every=250)  # as encoders do unless told otherwise
+    prepare(videos, shards, options=Options(whole=True))
     prepared, plain = (
         _clips_per_second(source, max(1, sizes.batches // 5))
-        for source in (ArrayRecordSource((shards,)), FolderSource(films))
+        for source in (ArrayRecordSource((shards,)), FolderSource(videos))
     )
     yield "shards: clips per second from two processes, against the folder", prepared / plain
 
@@ -209,7 +209,7 @@ def _clips_per_second(source, batches: int) -> float:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class DecodedSource:
-    """Pictures that lie in memory."""
+    """Images that lie in memory."""
 
     images: np.ndarray
 
@@ -219,7 +219,7 @@ class DecodedSource:
     def __getitem__(self, index: int) -> Record:
         images = self.images
         return Record(
-            name=f"picture {index}",
+            name=f"image {index}",
             index=index,
             num_frames=1,
             fps=1.0,
@@ -265,8 +265,8 @@ def _pipeline(sizes: Input) -> Rows:
     fast, plain, bare = typical(2 * sizes.turns, ours, same_work, copies)
     batches.close()
     yield "pipeline: overhead over a loop of the same views (share of its time)", fast / plain - 1
-    yield "pipeline: its time in units of a loop that only copies the pictures", fast / bare
-    yield "pipeline: pictures of 32x32 per second of a core", sizes.batches * ROWS / fast
+    yield "pipeline: its time in units of a loop that only copies the images", fast / bare
+    yield "pipeline: images of 32x32 per second of a core", sizes.batches * ROWS / fast
 
 
 def _memory(sizes: Input) -> Rows:
@@ -288,7 +288,7 @@ def resident() -> int:
 
 
 def scene(sizes: Input, seed: int) -> Callable[[int], np.ndarray]:
-    """A function from a frame's number to its picture: blobs that drift, with a little grain."""
+    """A function from a frame's number to its image: blobs that drift, with a little grain."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)
     grain = rng.integers(0, 12, (sizes.height, sizes.width, 3), dtype=np.uint8)
@@ -300,11 +300,11 @@ def scene(sizes: Input, seed: int) -> Callable[[int], np.ndarray]:
     return draw
 
 
-def write_films(folder: str, sizes: Input, key_every: int = KEY_EVERY) -> None:
+def write_videos(folder: str, sizes: Input, key_every: int = KEY_EVERY) -> None:
     """H.264 at 25 frames a second, with B-frames."""
     import av
 
-    for number in range(sizes.films):
+    for number in range(sizes.videos):
         draw = scene(sizes, number)
         with av.open(os.path.join(folder, f"{number}.mp4"), "w") as container:
             options = {"g": str(key_every), "bf": "2", "preset": "veryfast"}
@@ -317,10 +317,10 @@ def write_films(folder: str, sizes: Input, key_every: int = KEY_EVERY) -> None:
             container.mux(stream.encode(None))
 
 
-def write_pictures(folder: str, sizes: Input) -> None:
+def write_images(folder: str, sizes: Input) -> None:
     """JPEGs."""
     from PIL import Image
 
-    for number in range(sizes.pictures):
-        picture = Image.fromarray(scene(sizes, number)(number))
-        picture.save(os.path.join(folder, f"{number}.jpg"), quality=90)
+    for number in range(sizes.images):
+        pixels = Image.fromarray(scene(sizes, number)(number))
+        pixels.save(os.path.join(folder, f"{number}.jpg"), quality=90)

@@ -1,10 +1,10 @@
-"""Real media: frames of films by their times, sound in sync with them, pictures.
+"""Real media: frames of videos by their times, audio in sync with them, images.
 
 A frame is known by its presentation time stamp (pts), never by counting decoded frames after a
 seek: that is wrong with B-frames, edit lists and variable frame rates. `probe` reads all time
 stamps of a file once, without decoding; `read_frames` starts at the last key frame before a frame
 and decodes no further than needed. All times are seconds since the first displayed frame (since the
-first sample where there are no pictures), for sound as well.
+first sample where there are no frames), for audio as well.
 
 A file is a path, or a URL that fsspec opens. Everything may be called from many threads at once.
 Every failure is a MediaError naming the file.
@@ -18,20 +18,20 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from ssl_jax.data import films, paths, pictures, waves
+from ssl_jax.data import image_files, paths, videos, waves
 from ssl_jax.data.audio import FILTER_REACH, resample
+from ssl_jax.data.image_files import decode_image
 from ssl_jax.data.media import Limits, Media, errors_name, limit_decoder, opened
-from ssl_jax.data.pictures import decode_picture
 from ssl_jax.data.record import MediaError
-from ssl_jax.data.waves import decode_sound
+from ssl_jax.data.waves import decode_audio
 
 __all__ = [
-    "PICTURE_ENDINGS",
+    "IMAGE_ENDINGS",
     "Limits",
     "Media",
     "audio_of",
-    "decode_picture",
-    "decode_sound",
+    "decode_audio",
+    "decode_image",
     "frames_in_order",
     "frames_of",
     "probe",
@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 # Read by Pillow; everything else by FFmpeg.
-PICTURE_ENDINGS = (
+IMAGE_ENDINGS = (
     *(".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm"),
     *(".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"),
 )
@@ -63,10 +63,10 @@ def probe(path: str | os.PathLike, limits: Limits = LIMITS) -> Media:
 @functools.lru_cache(maxsize=16384)
 def _probe(path: str, changed: str, size: int, limits: Limits) -> Media:
     del changed  # a changed file is another entry of the cache
-    if os.path.splitext(path)[1].lower() in PICTURE_ENDINGS:
-        media = pictures.probe_pictures(path, limits)
+    if os.path.splitext(path)[1].lower() in IMAGE_ENDINGS:
+        media = image_files.probe_image_file(path, limits)
     else:
-        media = films.probe_film(path, size, limits)
+        media = videos.probe_video(path, size, limits)
     if not 0 < media.duration <= limits.seconds:  # also what is no number
         raise MediaError(f"{path}: lasts {media.duration:.6g} s, limits.seconds={limits.seconds}")
     return media
@@ -91,7 +91,7 @@ def frames_of(
             )
     if not numbers:
         return np.zeros((0, media.height, media.width, 3), np.uint8)
-    read = pictures.read_pictures if media.pictures is None else films.read_film
+    read = image_files.read_image_file if media.video_index is None else videos.read_video
     with errors_name(media.path):
         frames = read(media, sorted(set(numbers)), limits)
         if len(numbers) == 1:
@@ -103,26 +103,26 @@ def frames_in_order(
     media: Media, first: int, last: int, limits: Limits = LIMITS
 ) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
     """What `frames_of` gives of first..last - 1, one by one, decoding every frame just once."""
-    found = media.pictures
+    found = media.video_index
     if found is None or found.counted:
         step = max(8, CHUNK_BYTES // (3 * media.height * media.width))
         for begin in range(first, last, step):
             yield from frames_of(media, range(begin, min(begin + step, last)), limits)
         return
-    number, damage = first, films.Damage()
+    number, damage = first, videos.Damage()
     with errors_name(media.path), opened(media.path) as container:
         stream = container.streams[found.stream]
         stream.codec_context.thread_count = 1
         limit_decoder(stream, limits)
         key = int(np.searchsorted(found.keys, found.pts[first], side="right")) - 1
-        for packet in films.packets_from(container, stream, found, key):
+        for packet in videos.packets_from(container, stream, found, key):
             for frame in packet.decode():
                 harmed = damage.shows_in(frame)
                 while number < last and frame.pts > found.pts[number]:
                     yield frames_of(media, [number], limits)[0]  # or an error that says why
                     number += 1
                 if number < last and frame.pts == found.pts[number] and not harmed:
-                    yield films.upright(frame)
+                    yield videos.upright(frame)
                     number += 1
             if number == last:
                 return
@@ -153,24 +153,24 @@ def audio_of(
     limits: Limits = LIMITS,
 ) -> Float32[np.ndarray, "s"]:
     """`read_audio` of a file that was probed."""
-    sound = media.sound
-    if sound is None:
-        raise MediaError(f"{media.path}: has no sound")
+    index = media.audio_index
+    if index is None:
+        raise MediaError(f"{media.path}: has no audio")
     with errors_name(media.path):
         first, count = round(start * sample_rate), round((stop - start) * sample_rate)
         if count < 0:
-            raise ValueError(f"sound from {start} s to {stop} s was asked for")
+            raise ValueError(f"audio from {start} s to {stop} s was asked for")
         if stop - start > limits.seconds:
             raise MediaError(
-                f"{media.path}: {stop - start:.0f} s of sound are more than limits.seconds"
+                f"{media.path}: {stop - start:.0f} s of audio are more than limits.seconds"
             )
-        if sample_rate == sound.rate:
-            return waves.read_wave(media.path, sound, first, first + count)
-        common = math.gcd(sample_rate, sound.rate)
-        up, down = sample_rate // common, sound.rate // common
+        if sample_rate == index.rate:
+            return waves.read_wave(media.path, index, first, first + count)
+        common = math.gcd(sample_rate, index.rate)
+        up, down = sample_rate // common, index.rate // common
         # Begin where both grids meet and early enough for the resampling filter; go on as far.
         reach = math.ceil(FILTER_REACH * max(up, down) / down)
         begin = (first - reach) // up * up
         end = first + count + reach
-        wave = waves.read_wave(media.path, sound, begin // up * down, math.ceil(end * down / up))
-        return resample(wave, sound.rate, sample_rate)[first - begin :][:count]
+        wave = waves.read_wave(media.path, index, begin // up * down, math.ceil(end * down / up))
+        return resample(wave, index.rate, sample_rate)[first - begin :][:count]

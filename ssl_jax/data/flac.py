@@ -1,9 +1,9 @@
-"""FLAC without a container: 16-bit mono sound as packets, and back, bit for bit."""
+"""FLAC without a container: 16-bit mono audio as packets, and back, bit for bit."""
 
 import numpy as np
 from jaxtyping import Int16
 
-# FLAC's heads can name some rates only, so all sound calls itself this; who stores it knows better.
+# FLAC's heads can name some rates only, so all audio calls itself this; who stores it knows better.
 NOMINAL_RATE = 48000
 
 

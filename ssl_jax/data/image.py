@@ -1,4 +1,4 @@
-"""Pictures and films on the host: cut and resized to a fixed size, nothing else.
+"""Images and videos on the host: cut and resized to a fixed size, nothing else.
 
 All take and give uint8 (t, h, w, c) with c of 1 or 3. Shrinking averages over the pixels that
 vanish, so that fine texture does not alias into false patterns.
@@ -55,12 +55,12 @@ def crop(
 ) -> UInt8[np.ndarray, "t h2 w2 c"]:
     """The window of (height, width) pixels whose upper left corner is (top, left).
 
-    ValueError if the window leaves the picture.
+    ValueError if the window leaves the image.
     """
     h, w = frames.shape[1:3]
     if not (0 <= top <= top + height <= h and 0 <= left <= left + width <= w):
         raise ValueError(
-            f"a window of {height}x{width} at ({top}, {left}) leaves the picture of {h}x{w}; "
+            f"a window of {height}x{width} at ({top}, {left}) leaves the image of {h}x{w}; "
             "resize first or cut less"
         )
     return frames[:, top : top + height, left : left + width]
@@ -69,7 +69,7 @@ def crop(
 def center_crop(
     frames: UInt8[np.ndarray, "t h w c"], size: tuple[int, int]
 ) -> UInt8[np.ndarray, "t h2 w2 c"]:
-    """The middle window of `size` = (height, width). ValueError if the picture is smaller."""
+    """The middle window of `size` = (height, width). ValueError if the image is smaller."""
     height, width = size
     top, left = (frames.shape[1] - height) // 2, (frames.shape[2] - width) // 2
     return crop(frames, top, left, height, width)
@@ -94,7 +94,7 @@ def cover(
 def ten_crops(frames: UInt8[np.ndarray, "t h w c"], size: int) -> UInt8[np.ndarray, "10 t s s c"]:
     """Squares of `size` pixels: the middle, four corners, and the five mirrored.
 
-    The corners are upper left, upper right, lower left and lower right. ValueError if the picture
+    The corners are upper left, upper right, lower left and lower right. ValueError if the image
     is smaller.
     """
     middle = center_crop(frames, (size, size))

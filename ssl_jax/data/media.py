@@ -17,8 +17,8 @@ class Limits:
     """What a file may ask of the machine; one beyond is refused before it is decoded.
 
     Attributes:
-      pixels: of a picture or frame; a small file can claim very many (Pillow's own limit).
-      seconds: of a film or sound.
+      pixels: of an image or frame; a small file can claim very many (Pillow's own limit).
+      seconds: of a video or audio track.
       bytes: of a file.
     """
 
@@ -33,7 +33,7 @@ class Limits:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Pictures:
+class VideoIndex:
     """What finds a frame in its file. Time stamps are in units of the stream's time base.
 
     Attributes:
@@ -50,14 +50,14 @@ class Pictures:
 
 
 @dataclasses.dataclass(frozen=True)
-class Sound:
-    """What finds a sample in its file. Positions are samples since the film's zero.
+class AudioIndex:
+    """What finds a sample in its file. Positions are samples since the video's zero.
 
     Attributes:
       stream: number of the stream in its container.
       rate: samples per second.
       tick: samples per unit of the time stamps.
-      zero: the film's zero in samples on the container's clock.
+      zero: the video's zero in samples on the container's clock.
       first: position of the first sample.
       block: samples per packet if time stamps are too coarse to tell a sample, else 0.
       second: position of the second packet.
@@ -87,15 +87,15 @@ class Media:
 
     Attributes:
       path: the file.
-      num_frames: displayed frames; 1 for a picture, 0 for a sound.
-      fps: mean frames per second; 1 for a picture, 0 for a sound.
-      duration: seconds, of the pictures if there are any (1 for a single picture).
+      num_frames: displayed frames; 1 for an image, 0 for audio.
+      fps: mean frames per second; 1 for an image, 0 for audio.
+      duration: seconds, of the frames if there are any (1 for an image).
       height, width: pixels, after rotation.
       rotation: degrees, counter-clockwise, by which frames are turned before they are handed out.
       times: float64 (t,), seconds at which each frame appears.
-      sample_rate: of the sound in Hz; 0 if there is none.
-      jpeg: a JPEG in colours or grey, which OpenCV reads faster than Pillow.
-      pictures, sound: for the reader.
+      sample_rate: of the audio in Hz; 0 if there is none.
+      jpeg: a JPEG in colours or grey, which libjpeg-turbo reads faster than Pillow does.
+      video_index, audio_index: for the reader.
     """
 
     path: str
@@ -108,16 +108,16 @@ class Media:
     times: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
     sample_rate: int = 0
     jpeg: bool = False
-    pictures: Pictures | None = None
-    sound: Sound | None = None
+    video_index: VideoIndex | None = None
+    audio_index: AudioIndex | None = None
 
     @property
     def has_frames(self) -> bool:
         return self.num_frames > 0
 
     @property
-    def has_sound(self) -> bool:
-        return self.sound is not None
+    def has_audio(self) -> bool:
+        return self.audio_index is not None
 
 
 @contextlib.contextmanager
@@ -140,7 +140,7 @@ def check_size(name: str, width: int, height: int, limits: Limits) -> None:
 
 @contextlib.contextmanager
 def opened(path: str) -> Iterator:
-    """A film or sound as PyAV's container."""
+    """A video or audio file as PyAV's container."""
     import av
 
     with contextlib.ExitStack() as stack:
@@ -155,12 +155,12 @@ def opened(path: str) -> Iterator:
             settings["metadata_errors"] = "ignore"  # titles in any old encoding
         container = stack.enter_context(av.open(source, **settings))
         if container.format.name.endswith("_pipe") or container.format.name == "image2":
-            raise MediaError(f"{path}: is a picture, but its name does not end like one")
+            raise MediaError(f"{path}: is an image, but its name does not end like one")
         yield container
 
 
 def streams(container) -> tuple:
-    """The first stream of pictures (a cover is none) and the first of sound, or None."""
+    """The first stream of video (a cover is none) and the first of audio, or None."""
     from av.stream import Disposition
 
     video = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
@@ -176,5 +176,5 @@ def streams(container) -> tuple:
 
 
 def limit_decoder(stream, limits: Limits) -> None:
-    """No frame in the middle of a film may be much larger either; FFmpeg counts margins as well."""
+    """No later frame of a video may be much larger either; FFmpeg counts margins as well."""
     stream.codec_context.options = {"max_pixels": str(2 * limits.pixels + 2**20)}

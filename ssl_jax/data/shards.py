@@ -29,14 +29,14 @@ AUDIO = ("pcm", "flac")
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How films become shards.
+    """How videos become shards.
 
     Attributes:
       short_side: pixels of the shorter side of stored frames; smaller ones stay; 0 keeps all.
       quality: of the JPEGs, 1 to 100.
-      sample_rate: of the stored sound in Hz; 0 keeps each file's own.
+      sample_rate: of the stored audio in Hz; 0 keeps each file's own.
       audio: 'pcm'; or 'flac', the same samples in about half of the room (noise does not shrink).
-      whole: films are not cut into their shots.
+      whole: videos are not cut into their shots.
       flow: store optical flow.
       flow_bound: pixels (of stored frames) of motion that still can be told from more.
     """
@@ -198,13 +198,13 @@ def _write_item(shard: _Shard, job: Job, item: folder.Item) -> list[tuple[dict, 
     media = decode.probe(paths.join(job.folder, item.path), job.limits)
     first, last, start, duration = folder.segment(item, media)
     times = np.append(media.times[first:last] - start, duration)
-    film = _Film(media, job.limits, first, last, start, duration)
-    pictures, cuts = _write_frames(shard, film, options) if last > first else ({}, [])
-    sound = _write_sound(shard, film, options)
+    video = _Video(media, job.limits, first, last, start, duration)
+    stored, cuts = _write_frames(shard, video, options) if last > first else ({}, [])
+    audio = _write_audio(shard, video, options)
     headers = []
     edges = [0, *cuts, last - first]
     for begin, end in itertools.pairwise(edges):
-        # A sound has no frames but is a record all the same, of all its time.
+        # Audio has no frames but is a record all the same, of all its time.
         zero, stop = (times[begin], times[end]) if last > first else (0.0, duration)
         name = item.path if len(edges) == 2 else f"{item.path} from {zero:.2f} s"
         info = {
@@ -219,24 +219,24 @@ def _write_item(shard: _Shard, job: Job, item: folder.Item) -> list[tuple[dict, 
             "fps": float((end - begin) / (stop - zero)),
             "duration": float(stop - zero),
             "start": float(start + zero),
-            **sound,
+            **audio,
         }
         arrays = []
         if last > first:
-            info |= {"first_block": pictures["first_block"], "first_frame": begin}
-            info |= {"height": pictures["height"], "width": pictures["width"]}
+            info |= {"first_block": stored["first_block"], "first_frame": begin}
+            info |= {"height": stored["height"], "width": stored["width"]}
             info["flow_bound"] = options.flow_bound if options.flow else 0.0
-            lines = pictures["lines"][begin:end]
-            info["box"] = shots.picture_box(lines, pictures["height"], pictures["width"])
+            lines = stored["lines"][begin:end]
+            info["box"] = shots.content_box(lines, stored["height"], stored["width"])
             arrays = [(times[begin:end] - zero).astype("<f8")]
             for name in ("motion", "flow_motion"):
-                arrays.append(pictures[name][begin : end - 1].astype("<f4"))
+                arrays.append(stored[name][begin : end - 1].astype("<f4"))
         headers.append((info, [array.tobytes() for array in arrays]))
     return headers
 
 
 @dataclasses.dataclass(frozen=True)
-class _Film:
+class _Video:
     """The frames from `first` to before `last` of a file, from `start`, for `duration` seconds."""
 
     media: decode.Media
@@ -264,7 +264,7 @@ def _captions(item: folder.Item, zero: float, stop: float, whole: bool) -> list[
     return [dataclasses.asdict(caption) for caption in chosen]
 
 
-def _write_frames(shard: _Shard, film: _Film, options: Options) -> tuple[dict, list[int]]:
+def _write_frames(shard: _Shard, video: _Video, options: Options) -> tuple[dict, list[int]]:
     """Writes the blocks of frames; returns what the headers need, and where shots begin."""
     import cv2
 
@@ -272,7 +272,7 @@ def _write_frames(shard: _Shard, film: _Film, options: Options) -> tuple[dict, l
     first_block = shard.entries
     look, lines, moves, flow_moves = [], [], [], []
     before = None  # the last frame of the block before
-    for frames in _blocks(film, options.short_side):
+    for frames in _blocks(video, options.short_side):
         pairs = frames if before is None else np.concatenate([before, frames])
         before = frames[-1:]
         shard.write([_jpeg(frame[..., ::-1], quality) for frame in frames])
@@ -281,14 +281,14 @@ def _write_frames(shard: _Shard, film: _Film, options: Options) -> tuple[dict, l
         moves.append(frame_motion(pairs))
         if options.flow:
             if min(frames.shape[1:3]) < SMALLEST:
-                raise MediaError(f"{film.media.path}: frames are too small for optical flow")
+                raise MediaError(f"{video.media.path}: frames are too small for optical flow")
             flow = optical_flow(pairs)
             flow_moves.append(flow_magnitude(flow))
             levels = flow_to_bytes(flow, options.flow_bound)
             parts = [np.concatenate([f[..., 0], f[..., 1]]) for f in levels]
             flows = [_jpeg(part, [cv2.IMWRITE_JPEG_QUALITY, FLOW_QUALITY]) for part in parts]
             shard.write([b""] * (len(frames) - len(flows)) + flows)
-    pictures = {
+    stored = {
         "first_block": first_block,
         "height": before.shape[1],
         "width": before.shape[2],
@@ -296,26 +296,26 @@ def _write_frames(shard: _Shard, film: _Film, options: Options) -> tuple[dict, l
         "motion": np.concatenate(moves),
         "flow_motion": np.concatenate([*flow_moves, np.zeros(0)]),
     }
-    fps = (film.last - film.first) / film.duration
-    return pictures, [] if options.whole else shots.find_cuts(np.concatenate(look), fps)
+    fps = (video.last - video.first) / video.duration
+    return stored, [] if options.whole else shots.find_cuts(np.concatenate(look), fps)
 
 
-def _jpeg(picture: np.ndarray, quality: list[int]) -> bytes:
+def _jpeg(pixels: np.ndarray, quality: list[int]) -> bytes:
     import cv2
 
-    return cv2.imencode(".jpg", np.ascontiguousarray(picture), quality)[1].tobytes()
+    return cv2.imencode(".jpg", np.ascontiguousarray(pixels), quality)[1].tobytes()
 
 
-def _blocks(film: _Film, short_side: int) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
-    """The film's frames, small, FRAMES at a time."""
+def _blocks(video: _Video, short_side: int) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
+    """The video's frames, small, FRAMES at a time."""
     block, shape = [], None
-    for frame in decode.frames_in_order(film.media, film.first, film.last, film.limits):
+    for frame in decode.frames_in_order(video.media, video.first, video.last, video.limits):
         frame = frame[None]
         if short_side and min(frame.shape[1:3]) > short_side:
             frame = image.resize_short(frame, short_side)
         shape = shape or frame.shape
         if frame.shape != shape:
-            raise MediaError(f"{film.media.path}: the size of its pictures changes")
+            raise MediaError(f"{video.media.path}: the size of its images changes")
         block.append(frame)
         if len(block) == FRAMES:
             yield np.concatenate(block)
@@ -324,18 +324,18 @@ def _blocks(film: _Film, short_side: int) -> Iterator[UInt8[np.ndarray, "t h w 3
         yield np.concatenate(block)
 
 
-def _write_sound(shard: _Shard, film: _Film, options: Options) -> dict:
-    """Writes the blocks of sound; samples are counted from the film's zero, as in its file."""
-    media = film.media
-    if not media.has_sound:
+def _write_audio(shard: _Shard, video: _Video, options: Options) -> dict:
+    """Writes the blocks of audio; samples are counted from the video's zero, as in its file."""
+    media = video.media
+    if not media.has_audio:
         return {"sample_rate": 0}
     rate = options.sample_rate or media.sample_rate
-    first = math.floor((film.start - MARGIN) * rate)
-    last = math.ceil((film.start + film.duration + MARGIN) * rate)
+    first = math.floor((video.start - MARGIN) * rate)
+    last = math.ceil((video.start + video.duration + MARGIN) * rate)
     first_block = shard.entries
-    for begin in range(first, last, 60 * rate):  # a file is opened anew for each of these
+    for begin in range(first, last, 60 * rate):  # a file is opened again for each of these
         end = min(begin + 60 * rate, last)
-        wave = decode.audio_of(media, begin / rate, end / rate, rate, film.limits)
+        wave = decode.audio_of(media, begin / rate, end / rate, rate, video.limits)
         samples = np.rint(wave * 32768).clip(-32768, 32767).astype("<i2")
         for place in range(0, len(samples), rate):
             second = samples[place : place + rate]

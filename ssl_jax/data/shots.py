@@ -1,4 +1,4 @@
-"""Where a film is cut from one scene to the next, and which of its borders are black."""
+"""Where a video is cut from one scene to the next, and which of its borders are black."""
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -25,11 +25,11 @@ def looks(frames: UInt8[np.ndarray, "t h w 3"]) -> Float[np.ndarray, "t d"]:
 
 
 def find_cuts(look: Float[np.ndarray, "t d"], fps: float) -> list[int]:
-    """The first frame of each scene but the film's first. Finds hard cuts; a slow fade is none.
+    """The first frame of each scene but the video's first. Finds hard cuts; a slow fade is none.
 
     At a cut both frames before differ from both after, clearly more than either pair in itself:
     a flash of one frame changes one frame only, and a fast camera changes all of them alike. Cuts
-    closer than MIN_SHOT_SECONDS to the one before or to the film's ends do not count.
+    closer than MIN_SHOT_SECONDS to the one before or to the video's ends do not count.
     """
     if len(look) < 4:
         return []
@@ -55,7 +55,7 @@ def brightest_lines(frames: UInt8[np.ndarray, "t h w 3"]) -> UInt8[np.ndarray, "
     return np.concatenate([brightest.max(2), brightest.max(1)], axis=1)
 
 
-def picture_box(
+def content_box(
     lines: UInt8[np.ndarray, "t n"], height: int, width: int
 ) -> tuple[int, int, int, int]:
     """(top, left, height, width) of what lies within the black borders of all these frames.

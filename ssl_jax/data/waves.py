@@ -1,45 +1,47 @@
-"""Samples of sound by their position, at the rate of the file."""
+"""Samples of audio by their position, at the rate of the file."""
 
 import math
 
 import numpy as np
 from jaxtyping import Float32
 
-from ssl_jax.data.media import Sound, errors_name, opened
+from ssl_jax.data.media import AudioIndex, errors_name, opened
 from ssl_jax.data.record import MediaError
 
-LOUDEST = 1000.0  # sound lies within -1..1; far beyond, its bits are damaged
-# Sound is decoded from this long before the asked start, until codecs with memory have settled.
+LOUDEST = 1000.0  # audio lies within -1..1; far beyond, its bits are damaged
+# Audio is decoded from this long before the asked start, until codecs with memory have settled.
 PREROLL = 0.5
 
 
-def read_wave(path: str, sound: Sound, begin: int, end: int) -> np.ndarray:
+def read_wave(path: str, audio_index: AudioIndex, begin: int, end: int) -> np.ndarray:
     """float32 samples from position `begin` to `end`, at the track's own rate."""
     wave = None
-    if sound.seekable and begin - sound.first > PREROLL * sound.rate:
-        wave = _decode_wave(path, sound, begin, end, seek=True)
+    if audio_index.seekable and begin - audio_index.first > PREROLL * audio_index.rate:
+        wave = _decode_wave(path, audio_index, begin, end, seek=True)
     if wave is None:
-        wave = _decode_wave(path, sound, begin, end, seek=False)
+        wave = _decode_wave(path, audio_index, begin, end, seek=False)
     return wave
 
 
-def _decode_wave(path: str, sound: Sound, begin: int, end: int, seek: bool) -> np.ndarray | None:
+def _decode_wave(
+    path: str, audio_index: AudioIndex, begin: int, end: int, seek: bool
+) -> np.ndarray | None:
     """None if the seek went too far."""
     wave = np.zeros(max(0, end - begin), np.float32)
     with opened(path) as container:
-        stream = container.streams[sound.stream]
+        stream = container.streams[audio_index.stream]
         stream.codec_context.thread_count = 1
         if seek:
-            early = begin + sound.zero - PREROLL * sound.rate
-            container.seek(math.floor(early / sound.tick), stream=stream)
+            early = begin + audio_index.zero - PREROLL * audio_index.rate
+            container.seek(math.floor(early / audio_index.tick), stream=stream)
         position = None
         for frame in container.decode(stream):
-            if frame.sample_rate != sound.rate:
+            if frame.sample_rate != audio_index.rate:
                 raise MediaError(f"{path}: the sample rate changes within the file")
             if frame.pts is not None:
-                stated = sound.position(frame.pts)
+                stated = audio_index.position(frame.pts)
                 # Samples follow one another; time stamps count only where they tell of a gap.
-                if position is None or abs(stated - position) > 2 * sound.tick + 1:
+                if position is None or abs(stated - position) > 2 * audio_index.tick + 1:
                     if position is None and seek and stated > begin:
                         return None
                     position = stated
@@ -53,8 +55,8 @@ def _decode_wave(path: str, sound: Sound, begin: int, end: int, seek: bool) -> n
     return _checked(wave, path)
 
 
-def decode_sound(name: str, data: bytes) -> tuple[Float32[np.ndarray, "s"], int]:
-    """An encoded sound (WAV, FLAC, ...) from memory: the mean of its channels, and its rate.
+def decode_audio(name: str, data: bytes) -> tuple[Float32[np.ndarray, "s"], int]:
+    """An encoded audio file (WAV, FLAC, ...) from memory: the mean of its channels, and its rate.
 
     MediaError with `name` if it is broken.
     """
@@ -64,17 +66,17 @@ def decode_sound(name: str, data: bytes) -> tuple[Float32[np.ndarray, "s"], int]
 
     with errors_name(name), av.open(io.BytesIO(data)) as container:
         if not container.streams.audio:
-            raise MediaError(f"{name}: has no sound")
+            raise MediaError(f"{name}: has no audio")
         rate = container.streams.audio[0].rate
         parts = [mono(frame) for frame in container.decode(audio=0)]
         if not parts:
-            raise MediaError(f"{name}: no sound can be decoded")
+            raise MediaError(f"{name}: no audio can be decoded")
         return _checked(np.concatenate(parts), name), int(rate)
 
 
 def _checked(wave: np.ndarray, name: str) -> np.ndarray:
     if len(wave) and not -LOUDEST < wave.min() <= wave.max() < LOUDEST:  # as with NaN
-        raise MediaError(f"{name}: holds samples that are no sound (NaN, infinite or huge)")
+        raise MediaError(f"{name}: holds samples that are not audio (NaN, infinite or huge)")
     return wave
 
 

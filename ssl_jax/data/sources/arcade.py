@@ -1,4 +1,4 @@
-"""Arcade: real game video with sound, played on demand by the Atari 2600 emulator of ale-py.
+"""Arcade: real game video with audio, played on demand by the Atari 2600 emulator of ale-py.
 
 Nothing is downloaded: the wheel of ale-py (3 MB) carries about a hundred games. A random player
 holds each joystick action for a random number of frames, and short clips are cut from its play.
@@ -21,7 +21,7 @@ from ssl_jax.config import ConfigError
 from ssl_jax.data.record import MediaError, Record
 
 FPS = 60  # emulator frames a second
-SAMPLES = 512  # sound samples that the emulator makes in one frame
+SAMPLES = 512  # audio samples that the emulator makes in one frame
 RATE = FPS * SAMPLES
 SPLITS = ("train", "test")
 LABELS = ("game", "action", "reward")
@@ -31,7 +31,7 @@ TRIES = 20  # clips thrown away for being too quiet, in a row, before a game cou
 
 @dataclasses.dataclass(frozen=True)
 class ArcadeSource:
-    """Clips of arcade games, with sound in exact step with the picture.
+    """Clips of arcade games, with audio in exact step with the image.
 
     Clip `i` is number `i % clips_per_game` of game `i // clips_per_game`. Everything about it is
     a pure function of the knobs and `i`, in every process. Clips of the two
@@ -40,9 +40,9 @@ class ArcadeSource:
     stay in memory, so a source bigger than that, at `height * width * 3` bytes a stored frame,
     is emulated again and again.
 
-    Frame k of a clip is the picture after the clip's emulator frame `frame_skip * k`, that is at
-    `k / fps` seconds; the 512 samples of sound that the emulator made with that frame start at the
-    same time. The sound (30,720 Hz, 8 bits) is given without its mean over the clip, which is up
+    Frame k of a clip is the image after the clip's emulator frame `frame_skip * k`, that is at
+    `k / fps` seconds; the 512 samples of audio that the emulator made with that frame start at the
+    same time. The audio (30,720 Hz, 8 bits) is given without its mean over the clip, which is up
     to half of full scale and inaudible. `extra` holds `game`, `group` (its place in `games`),
     `play` (a number), and, emulating when called, `actions()` (each emulator frame's action, 0 to
     17) and `rewards()` (what each added to the score).
@@ -59,7 +59,7 @@ class ArcadeSource:
       label: what `Record.label` is: "game" (place in `games`), "action" (the one taken in the
         middle of the clip, 0 to 17) or "reward" (1 if the score rose during the clip, else 0).
         The latter two have to play the clip first.
-      min_loudness: skip clips whose sound, at its own mean, has a lower root mean square
+      min_loudness: skip clips whose audio, at its own mean, has a lower root mean square
         (0 to 1; 0 keeps all; 0.02 drops silence). A game that stays silent raises MediaError.
       clips_per_play: clips cut from one play, up to a second of play between them.
       hold_min: an action is held for at least so many emulator frames,
@@ -125,16 +125,16 @@ class ArcadeSource:
             return play().frames[np.asarray(indices, int)]
 
         def audio(start: float | int, end: float | int) -> np.ndarray:
-            sound = play().sound
+            samples = play().samples
             first = round(start * RATE)
             last = first + round((end - start) * RATE)
-            if last == len(sound) + 1:  # both roundings went up
+            if last == len(samples) + 1:  # both roundings went up
                 first, last = first - 1, last - 1
-            if not 0 <= first <= last <= len(sound):
+            if not 0 <= first <= last <= len(samples):
                 raise ValueError(
                     f"{name}: lasts {self._length / FPS:g} s, asked for {start:g} to {end:g} s"
                 )
-            return (sound[first:last] - np.float32(play().level)) / np.float32(128)
+            return (samples[first:last] - np.float32(play().level)) / np.float32(128)
 
         return Record(
             name=name,
@@ -174,7 +174,7 @@ class ArcadeSource:
         rng = np.random.default_rng(
             [self.seed, SPLITS.index(self.split), number, zlib.crc32(game.encode())]
         )
-        # A fresh emulator for every play: sound does not start anew on a mere reset.
+        # A fresh emulator for every play: audio does not start again on a mere reset.
         emulator = ALEInterface()
         emulator.setInt("random_seed", int(rng.integers(2**31)))
         emulator.setFloat("repeat_action_probability", 0.0)
@@ -196,17 +196,17 @@ class ArcadeSource:
         while len(clips) < self.clips_per_play:
             for _ in range(rng.integers(FPS)):
                 step()
-            frames, sound, taken, rewards = [], [], [], []
+            frames, samples, taken, rewards = [], [], [], []
             for i in range(self._length):
                 action, reward = step()
                 taken.append(action)
                 rewards.append(reward)
-                sound.append(np.array(emulator.getAudio()))
+                samples.append(np.array(emulator.getAudio()))
                 if i % self.frame_skip == 0:
                     size = (self.width, self.height)
                     screen = emulator.getScreenRGB()
                     frames.append(cv2.resize(screen, size, interpolation=cv2.INTER_AREA))
-            wave = np.concatenate(sound)
+            wave = np.concatenate(samples)
             if wave.std() / 128 < self.min_loudness:
                 quiet += 1
                 if quiet == TRIES:
@@ -219,7 +219,7 @@ class ArcadeSource:
             clips.append(
                 _Clip(
                     frames=np.stack(frames),
-                    sound=wave,
+                    samples=wave,
                     level=float(wave.mean()),
                     actions=np.array(taken, np.int32),
                     rewards=np.array(rewards, np.float32),
@@ -231,14 +231,14 @@ class ArcadeSource:
 @dataclasses.dataclass(frozen=True)
 class _Clip:
     frames: np.ndarray  # uint8 [t, h, w, 3]
-    sound: np.ndarray  # uint8 [s]
-    level: float  # mean of the sound
+    samples: np.ndarray  # uint8 [s]
+    level: float  # mean of the audio
     actions: np.ndarray  # int32, one per emulator frame
     rewards: np.ndarray  # float32, one per emulator frame
 
     @property
     def nbytes(self) -> int:
-        return sum(x.nbytes for x in (self.frames, self.sound, self.actions, self.rewards))
+        return sum(x.nbytes for x in (self.frames, self.samples, self.actions, self.rewards))
 
 
 def _player(emulator, rng, hold_min, hold_max):

@@ -23,16 +23,16 @@ KINDS = ("video", "image", "audio")
 
 @dataclasses.dataclass(frozen=True)
 class ArrayRecordSource:
-    """The shots (or whole films), pictures and sounds of prepared folders, in their order.
+    """The shots (or whole videos), images and audio files of prepared folders, in their order.
 
-    Records are those of `FolderSource` on the films that were prepared: the same times, the same
-    frames but for their size and JPEG's loss, the same samples of sound but for 16 bits. Sound is
-    kept for two seconds before and after a film's (or segment's) pictures; what is beyond is a
-    MediaError, not silence. A shot's sound outside of the shot is the film's.
+    Records are those of `FolderSource` on the videos that were prepared: the same times, the same
+    frames but for their size and JPEG's loss, the same samples of audio but for 16 bits. Audio is
+    kept for two seconds before and after a video's (or segment's) frames; what is beyond is a
+    MediaError, not silence. A shot's audio outside of the shot is the video's.
 
     `extra` holds the manifest's other columns and
-      path, split: of the film, as in the prepared folder;
-      start: seconds of the film at which the record begins;
+      path, split: of the video, as in the prepared folder;
+      start: seconds of the video at which the record begins;
       box: (top, left, height, width), what lies within black borders; (0, 0, h, w) without any;
       motion: float32 (t - 1), `sampling.frame_motion` of the stored frames;
       flow: where flow was prepared, a function like `frames` of float32 (n, h, w, 2): number k is
@@ -78,7 +78,7 @@ class ArrayRecordSource:
         parts = shard.read([entry])[0]
         info = json.loads(parts[0])
         stored = _Stored(shard, info)
-        has_frames, has_sound = info["num_frames"] > 0, info["sample_rate"] > 0
+        has_frames, has_audio = info["num_frames"] > 0, info["sample_rate"] > 0
         extra = {"path": info["path"], "split": info["split"], "start": info["start"]}
         times = None
         if has_frames:
@@ -94,7 +94,7 @@ class ArrayRecordSource:
             fps=info["fps"],
             times=times,
             frames=stored.frames if has_frames else None,
-            audio=stored.audio if has_sound else None,
+            audio=stored.audio if has_audio else None,
             sample_rate=info["sample_rate"],
             duration=info["duration"],
             captions=tuple(Caption(**caption) for caption in info["captions"]),
@@ -124,15 +124,15 @@ class _Stored:
         import cv2
 
         numbers = self._numbers(indices, self.info["num_frames"], "frame")
-        pictures = {}
+        images = {}
         for number, data in self._parts(numbers, flow=False).items():
-            picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-            if picture is None:
+            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+            if pixels is None:
                 raise MediaError(f"{self.name}: frame {number} cannot be decoded")
-            pictures[number] = picture
+            images[number] = pixels
         if not numbers:
             return np.zeros((0, self.info["height"], self.info["width"], 3), np.uint8)
-        return np.stack([pictures[number] for number in numbers])
+        return np.stack([images[number] for number in numbers])
 
     def flow(self, indices: Sequence[int] | np.ndarray) -> Float32[np.ndarray, "t h w 2"]:
         import cv2
@@ -144,10 +144,10 @@ class _Stored:
         stored = self._parts([number + 1 for number in numbers], flow=True)
         for target, number in zip(levels, numbers, strict=True):
             data = np.frombuffer(stored[number + 1], np.uint8)
-            picture = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
-            if picture is None:
+            pixels = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
+            if pixels is None:
                 raise MediaError(f"{self.name}: flow {number} cannot be decoded")
-            target[...] = picture.reshape(2, height, width).transpose(1, 2, 0)
+            target[...] = pixels.reshape(2, height, width).transpose(1, 2, 0)
         return flow_from_bytes(levels, self.info["flow_bound"])
 
     def audio(self, start: float | int, stop: float | int) -> Float32[np.ndarray, "s"]:
@@ -156,8 +156,8 @@ class _Stored:
         begin = round((self.info["start"] + start) * rate) - self.info["first_sample"]
         if not 0 <= begin <= begin + count <= samples:
             raise MediaError(
-                f"{self.name}: sound from {start:.2f} s to {stop:.2f} s was asked for, it lasts "
-                f"{self.info['duration']:.2f} s and {MARGIN:.0f} s are kept around the film"
+                f"{self.name}: audio from {start:.2f} s to {stop:.2f} s was asked for, it lasts "
+                f"{self.info['duration']:.2f} s and {MARGIN:.0f} s are kept around the video"
             )
         first, last = begin // rate, -(-(begin + count) // rate)
         entries = range(first, last)
@@ -210,7 +210,7 @@ class _Shard:
             return [unpack(self.reader[self.first + entry]) for entry in entries]
         except (ValueError, RuntimeError, IndexError, OSError) as error:
             reason = (str(error).splitlines() or [""])[0]
-            raise MediaError(f"{self.file}: is damaged ({reason}); prepare it anew") from error
+            raise MediaError(f"{self.file}: is damaged ({reason}); prepare it again") from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -241,7 +241,7 @@ def _open(folders: tuple[str, ...]) -> _Opened:
             first += count
             index = json.loads(shard.read([count - 1])[0][0])
             if index.pop("format") != FORMAT:
-                raise ConfigError(f"{file}: was made by another version; prepare it anew")
+                raise ConfigError(f"{file}: was made by another version; prepare it again")
             for row in zip(*index.values(), strict=True):
                 line = dict(zip(index, row, strict=True))
                 entries.append((shard, line["entry"], line))

@@ -1,4 +1,4 @@
-"""DAVIS 2016 and 2017: films with the objects of every frame, as the set is distributed."""
+"""DAVIS 2016 and 2017: videos with the objects of every frame, as the set is distributed."""
 
 import dataclasses
 import functools
@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 from ssl_jax.config import ConfigError
 from ssl_jax.data import paths
 from ssl_jax.data.media import Limits, check_size, errors_name
-from ssl_jax.data.numbered_pictures import numbered_pictures, read_numbered
+from ssl_jax.data.numbered_images import numbered_images, read_numbered
 from ssl_jax.data.record import MediaError, Record
 from ssl_jax.data.spread import spread
 
@@ -18,7 +18,7 @@ FPS = 24.0
 
 @dataclasses.dataclass(frozen=True)
 class DavisSource:
-    """Films with `extra['mask']`, for `MaskPropagation`.
+    """Videos with `extra['mask']`, for `MaskPropagation`.
 
     Pont-Tuset et al. 2017, Perazzi et al. 2016.
 
@@ -27,19 +27,19 @@ class DavisSource:
       ImageSets/2017/val.txt                 a name a line; likewise 2016, in the archive of 2017
       ImageSets/480p/val.txt                 a frame a line, in the archive of 2016
       JPEGImages/480p/bear/00000.jpg
-      Annotations/480p/bear/00000.png        pictures with a palette: its places are the objects
+      Annotations/480p/bear/00000.png        images with a palette: its places are the objects
 
-    A record is a film, its name the film's. `extra['mask']` is a function of a frame's number: the
+    A record is a video and has its name. `extra['mask']` is a function of a frame's number: the
     object at every pixel, 0 for none, 255 for pixels that do not count. Of 2016 there is one
     object, 1, whatever the file has for it (255 as a rule). Test sets have the first frame's mask
-    only, or none: asking for another is the error, not the film.
+    only, or none: asking for another is the error, not the video.
 
     Attributes:
       path: the folder, or a URL that fsspec opens.
       split: the list's name: 'train', 'val', 'test-dev', ...
       year: of the lists; 2016 makes all objects one.
       resolution: the folder below JPEGImages and Annotations: '480p', 'Full-Resolution' or '1080p'.
-      limit: at most so many films, spread evenly over all; 0 for all.
+      limit: at most so many videos, spread evenly over all; 0 for all.
 
     Raises:
       ConfigError: there is no such list or resolution; what there is, is named.
@@ -59,7 +59,7 @@ class DavisSource:
         if not 0 <= index < len(self.names):
             raise IndexError(index)
         name = self.names[index]
-        files = numbered_pictures(self._folder("JPEGImages", name), ".jpg", 0)
+        files = numbered_images(self._folder("JPEGImages", name), ".jpg", 0)
         masks = self._folder("Annotations", name)
         return Record(
             name=name,
@@ -76,7 +76,7 @@ class DavisSource:
 
     @functools.cached_property
     def names(self) -> list[str]:
-        """The films, in the order of the list."""
+        """The videos, in the order of the list."""
         lists = paths.join(self.path, f"ImageSets/{self.year}")
         if self.year == 2016 and not paths.is_folder(lists):
             lists = paths.join(self.path, f"ImageSets/{self.resolution}")
@@ -89,13 +89,13 @@ class DavisSource:
                 f"{file}: cannot be read ({error}); {sets} has {_there(sets)}, {lists} has "
                 f"{_there(lists)}; give the folder that DAVIS unpacks to as path"
             ) from error
-        names = list(dict.fromkeys(_film(line) for line in lines if line.strip()))
+        names = list(dict.fromkeys(_name_of(line) for line in lines if line.strip()))
         if not names or any(name in ("", ".", "..") for name in names):
-            raise ConfigError(f"{file}: holds {names[:3]}, not the names of films")
-        pictures = paths.join(self.path, "JPEGImages")
-        if self.resolution not in _there(pictures):
+            raise ConfigError(f"{file}: holds {names[:3]}, not the names of videos")
+        images = paths.join(self.path, "JPEGImages")
+        if self.resolution not in _there(images):
             raise ConfigError(
-                f"{pictures}: has no folder {self.resolution!r}, there is {_there(pictures)}"
+                f"{images}: has no folder {self.resolution!r}, there is {_there(images)}"
             )
         return spread(names, self.limit)
 
@@ -103,7 +103,7 @@ class DavisSource:
         return paths.join(self.path, f"{kind}/{self.resolution}/{name}")
 
 
-def _film(line: str) -> str:
+def _name_of(line: str) -> str:
     """'bear' of the lines 'bear' and '/JPEGImages/480p/bear/00000.jpg /Annotations/480p/...'."""
     parts = line.split()[0].split("/")
     return parts[-2] if len(parts) > 1 else parts[0]
@@ -121,12 +121,12 @@ def _mask(file: str, year: int) -> UInt8[np.ndarray, "h w"]:
 
     with errors_name(file), paths.opened(file) as stream, Image.open(stream) as image:
         check_size(file, image.width, image.height, Limits())
-        places = np.array(image)  # of the palette, as long as nobody converts the picture to RGB
+        places = np.array(image)  # of the palette, as long as nobody converts the image to RGB
     if year == 2016:
         # Some of its files have three channels, all the same.
         return (places.reshape(*places.shape[:2], -1)[..., 0] > 0).astype(np.uint8)
     if places.ndim != 2 or places.dtype != np.uint8:
         raise MediaError(
-            f"{file}: is a picture of mode {image.mode}, not of a palette whose places are objects"
+            f"{file}: is an image of mode {image.mode}, not of a palette whose places are objects"
         )
     return places

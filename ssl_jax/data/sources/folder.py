@@ -1,4 +1,4 @@
-"""A folder of films, pictures and sounds, with or without lists that describe them."""
+"""A folder of videos, images and audio files, with or without lists that describe them."""
 
 import concurrent.futures
 import csv
@@ -17,7 +17,7 @@ from ssl_jax.data.sources import split_files
 from ssl_jax.data.spread import spread
 
 ENDINGS = {
-    "image": decode.PICTURE_ENDINGS,
+    "image": decode.IMAGE_ENDINGS,
     "video": (
         *(".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg"),
         *(".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
@@ -55,29 +55,29 @@ class FolderSource:
     The manifest is a csv in UTF-8 with a header; only the column `path` (relative to the folder,
     with '/') is required, and an empty field is as good as none. Its rows become records so:
       1. A row with `start` or `end` (seconds) but no `caption` is a segment: a record of its own,
-         whose frames and sound count from the segment's first frame.
+         whose frames and audio count from the segment's first frame.
       2. All other rows of one path with the same split and label are one record of the whole file.
          Each caption among them, with its start, end and `language`, is one of its captions.
     Labels are whole numbers from 0, or names, which are sorted and numbered. They are numbered over
     the whole manifest, so all splits agree. Columns of other names go to `extra` as text.
 
-    A segment's sound outside of the segment is the film's, not silence.
+    A segment's audio outside of the segment is the video's, not silence.
 
     UCF101 and HMDB51 come with lists of their own, see `split_files`: give their folder as `lists`
     in place of a manifest.
 
     Attributes:
-      path: the folder; or a URL that fsspec opens, as gs://bucket/films (with gcsfs installed).
+      path: the folder; or a URL that fsspec opens, as gs://bucket/videos (with gcsfs installed).
       manifest: the csv, as a path from the folder; '' for none.
       lists: the folder of the lists that UCF101 or HMDB51 is distributed with, as a path from the
         folder ('../ucfTrainTestlist'); '' for none.
-      fold: which of their three divisions into training and test films.
-      split: keep the manifest's rows, or the lists' films, of this split; '' keeps all.
+      fold: which of their three divisions into training and test videos.
+      split: keep the manifest's rows, or the lists' videos, of this split; '' keeps all.
       kinds: which files to take, by their ending: 'video', 'image', 'audio'.
       need: leave out files without 'frames' or 'audio', and broken ones. Opens every file once.
-      min_seconds: leave out what is shorter (a picture lasts one second). Opens every file once.
+      min_seconds: leave out what is shorter (an image lasts one second). Opens every file once.
       min_frames: leave out what has fewer frames, say too few for a method's clips. Opens as well.
-      sample_rate: sound is resampled to it; 0 keeps the files' own rates.
+      sample_rate: audio is resampled to it; 0 keeps the files' own rates.
       limit: at most so many records, spread evenly over all; 0 for no limit.
       limits: what a file may ask of the machine; those beyond are refused.
     """
@@ -136,8 +136,8 @@ class FolderSource:
         if self.manifest:
             items, names = _read_manifest(paths.join(self.path, self.manifest))
         elif self.lists:
-            films, names = split_files.read(paths.join(self.path, self.lists), self.fold)
-            items = [Item(path, label, split) for path, label, split in films]
+            videos, names = split_files.read(paths.join(self.path, self.lists), self.fold)
+            items = [Item(path, label, split) for path, label, split in videos]
         else:
             items, names = _walk(self.path)
         chosen = [i for i in items if kind(i.path) in self.kinds]
@@ -186,7 +186,7 @@ class FolderSource:
             return "unreadable"
         if "frames" in self.need and last == first:
             return "without frames"
-        if "audio" in self.need and not media.has_sound:
+        if "audio" in self.need and not media.has_audio:
             return "without audio"
         short = duration < self.min_seconds or last - first < self.min_frames
         return "too short" if short else ""
@@ -200,7 +200,7 @@ def record_of(path: str, item: Item, index: int, sample_rate: int, limits: decod
     media = decode.probe(path, limits)
     first, last, start, duration = segment(item, media)
     extra = {"path": media.path, "split": item.split, **dict(item.extra)}
-    rate = (sample_rate or media.sample_rate) if media.has_sound else 0
+    rate = (sample_rate or media.sample_rate) if media.has_audio else 0
 
     def frames(indices):
         return _frames(media, first, last, indices, limits)
@@ -215,7 +215,7 @@ def record_of(path: str, item: Item, index: int, sample_rate: int, limits: decod
         fps=(last - first) / duration,
         times=media.times[first:last] - start if media.has_frames else None,
         frames=frames if media.has_frames else None,
-        audio=audio if media.has_sound else None,
+        audio=audio if media.has_audio else None,
         sample_rate=rate,
         duration=duration,
         captions=item.captions,

@@ -19,7 +19,7 @@ SPLITS = {"train": "train", "test": "(?:t10k|test)"}
 
 @dataclasses.dataclass(frozen=True)
 class IdxSource:
-    """Grey pictures with class numbers; grey becomes three equal channels.
+    """Grey images with class numbers; grey becomes three equal channels.
 
     Reads `train-images-idx3-ubyte` and `train-labels-idx1-ubyte` (`t10k-...` for 'test'), with or
     without .gz, with '.' for '-' before idx, and with a set's name before them (`emnist-letters-`).
@@ -69,7 +69,7 @@ def _frames(
     image: np.ndarray, name: str, indices: Sequence[int] | np.ndarray
 ) -> UInt8[np.ndarray, "t h w 3"]:
     if any(i != 0 for i in indices):
-        raise MediaError(f"{name}: frames {list(indices)} were asked for, a picture has frame 0")
+        raise MediaError(f"{name}: frames {list(indices)} were asked for, an image has frame 0")
     return np.broadcast_to(image[None, :, :, None], (len(indices), *image.shape, 3)).copy()
 
 
@@ -80,7 +80,7 @@ def _read_set(folder: str, split: str) -> tuple[np.ndarray, np.ndarray]:
     images, labels = _read_idx(images_file, 3), _read_idx(labels_file, 1)
     if len(images) != len(labels):
         raise MediaError(
-            f"{images_file}: holds {len(images)} pictures, but {labels_file} {len(labels)} labels"
+            f"{images_file}: holds {len(images)} images, but {labels_file} {len(labels)} labels"
         )
     return images, labels
 
@@ -107,13 +107,13 @@ def _read_idx(file: str, axes: int) -> np.ndarray:
         with (gzip.open if file.endswith(".gz") else open)(file, "rb") as stream:
             data = stream.read()
     except (OSError, EOFError, zlib.error) as error:
-        raise MediaError(f"{file}: cannot be read ({error}); get it anew") from error
+        raise MediaError(f"{file}: cannot be read ({error}); download it again") from error
     head = 4 + 4 * axes
     if len(data) < head or data[:4] != bytes([0, 0, 8, axes]):
         raise MediaError(f"{file}: is no idx file of bytes in {axes} axes")
     shape = tuple(np.frombuffer(data, ">u4", axes, offset=4).tolist())
     if len(data) - head != int(np.prod(shape)):
         raise MediaError(
-            f"{file}: holds {len(data) - head} values, its header says {shape}; get it anew"
+            f"{file}: holds {len(data) - head} values, its header says {shape}; download it again"
         )
     return np.frombuffer(data, np.uint8, offset=head).reshape(shape)

@@ -1,4 +1,4 @@
-"""JHMDB: films of actions with the joints of the person in every frame, as it is distributed."""
+"""JHMDB: videos of actions with the joints of the person in every frame, as it is distributed."""
 
 import dataclasses
 import functools
@@ -9,17 +9,17 @@ from jaxtyping import Float64
 from ssl_jax.config import ConfigError
 from ssl_jax.data import decode, paths
 from ssl_jax.data.media import errors_name
-from ssl_jax.data.numbered_pictures import numbered_pictures, read_numbered
+from ssl_jax.data.numbered_images import numbered_images, read_numbered
 from ssl_jax.data.record import MediaError, Record
 from ssl_jax.data.sources import split_files
 from ssl_jax.data.spread import spread
 
-FPS = 30.0  # of HMDB51's films, of which these clips are parts
+FPS = 30.0  # of HMDB51's videos, of which these clips are parts
 
 
 @dataclasses.dataclass(frozen=True)
 class JhmdbSource:
-    """Films with `extra['joints']`, for `JointPropagation`: Jhuang et al. 2013.
+    """Videos with `extra['joints']`, for `JointPropagation`: Jhuang et al. 2013.
 
     Reads the folders that the archives unpack to, in one:
 
@@ -29,8 +29,8 @@ class JhmdbSource:
       ReCompressed_Videos/catch/NAME.avi                 which is smaller, but lossy
 
     A record is a clip, its name 'catch/NAME'. `extra['joints']` is float64 (t 15 2), (x, y) in
-    pixels from 0, as everywhere here; those out of the picture are there too. A clip ends with the
-    last frame that has both joints and a picture. Labels are places in `label_names`.
+    pixels from 0, as everywhere here; those out of the image are there too. A clip ends with the
+    last frame that has both joints and an image. Labels are places in `label_names`.
 
     Attributes:
       path: the folder, or a URL that fsspec opens.
@@ -40,7 +40,7 @@ class JhmdbSource:
 
     Raises:
       ConfigError: an unknown split, or its lists are not there or make no sense.
-      MediaError: a clip's joints, pictures or film are damaged or not there; the file is named.
+      MediaError: a clip's joints, images or video are damaged or not there; the file is named.
     """
 
     path: str
@@ -60,18 +60,18 @@ class JhmdbSource:
             raise IndexError(index)
         name, label = self.clips[index]
         joints = _read_joints(paths.join(self.path, f"joint_positions/{name}/joint_positions.mat"))
-        if self._has_pictures:
-            files = numbered_pictures(paths.join(self.path, f"Rename_Images/{name}"), ".png", 1)
+        if self._has_images:
+            files = numbered_images(paths.join(self.path, f"Rename_Images/{name}"), ".png", 1)
             count, fps = min(len(joints), len(files)), FPS
             files = files[:count]
         else:
-            film = decode.probe(paths.join(self.path, f"ReCompressed_Videos/{name}.avi"))
-            count, fps = min(len(joints), film.num_frames), film.fps
+            video = decode.probe(paths.join(self.path, f"ReCompressed_Videos/{name}.avi"))
+            count, fps = min(len(joints), video.num_frames), video.fps
 
         def frames(indices):
-            if self._has_pictures:
+            if self._has_images:
                 return read_numbered(files, indices)
-            return decode.frames_of(film, indices)
+            return decode.frames_of(video, indices)
 
         return Record(
             name=name,
@@ -92,8 +92,8 @@ class JhmdbSource:
     def clips(self) -> list[tuple[str, int]]:
         """('class/NAME', label) of every record, in their order."""
         clips = [
-            (film.removesuffix(".avi"), label)
-            for film, label, split in self._listing[0]
+            (video.removesuffix(".avi"), label)
+            for video, label, split in self._listing[0]
             if split == self.split
         ]
         return spread(clips, self.limit)
@@ -104,7 +104,7 @@ class JhmdbSource:
         return split_files.read(paths.join(self.path, "splits"), self.fold)
 
     @functools.cached_property
-    def _has_pictures(self) -> bool:
+    def _has_images(self) -> bool:
         return paths.is_folder(paths.join(self.path, "Rename_Images"))
 
 

@@ -1,11 +1,11 @@
-"""The lists that UCF101, HMDB51 and JHMDB come with: which films train and which test, by folds.
+"""The lists that UCF101, HMDB51 and JHMDB come with: which videos train and which test, by folds.
 
 UCF101   classInd.txt       1 ApplyEyeMakeup
          trainlist01.txt    ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1
          testlist01.txt     ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c01.avi
 HMDB51   brush_hair_test_split1.txt   NAME.avi 1      1 trains, 2 tests, 0 is in neither; so JHMDB
 
-Films lie in a folder of their class's name. UCF101's labels are its numbers less one; HMDB51's are
+Videos lie in a folder of their class's name. UCF101's labels are its numbers less one; HMDB51's are
 the places of its classes in alphabetical order.
 """
 
@@ -21,7 +21,7 @@ HMDB = re.compile(r"(.+)_test_split(\d+)\.txt")
 
 
 def read(folder: str, fold: int) -> tuple[list[tuple[str, int, str]], tuple[str, ...]]:
-    """(path, label, split) of every film that a fold's lists in `folder` name, and the classes.
+    """(path, label, split) of every video that a fold's lists in `folder` name, and the classes.
 
     Those that train come first, in the order of the lists.
 
@@ -54,17 +54,17 @@ def _ucf101(folder: str, there: list[str], fold: int):
         if name not in there:
             folds = sorted(int(n[9:11]) for n in there if re.fullmatch(r"trainlist\d\d\.txt", n))
             raise ConfigError(f"{folder}: has no {name}; there are folds {folds}")
-        for where, (film, *number) in _lines(folder, name):
-            label = numbers.get(film.partition("/")[0], -1)
-            if label < 0 or film.count("/") != 1:
-                raise ConfigError(f"{where}: '{film}' is no film in the folder of a known class")
+        for where, (video, *number) in _lines(folder, name):
+            label = numbers.get(video.partition("/")[0], -1)
+            if label < 0 or video.count("/") != 1:
+                raise ConfigError(f"{where}: '{video}' is no video in the folder of a known class")
             # The test lists leave out the number.
             if number != [str(label + 1)] and (number or split == "train"):
                 raise ConfigError(
                     f"{where}: '{' '.join(number)}' stands where the number of its class in "
                     f"classInd.txt should, {label + 1}"
                 )
-            _add(found, where, film, label, split)
+            _add(found, where, video, label, split)
     return list(found.values()), tuple(numbers)
 
 
@@ -85,8 +85,8 @@ def _hmdb51(folder: str, there: list[str], fold: int):
             if fields[1] != "0":
                 split = SPLITS[int(fields[1]) - 1]
                 _add(found, where, f"{action}/{fields[0]}", label, split)
-    # The films that train first, as in UCF101's lists.
-    return sorted(found.values(), key=lambda film: film[2] == "test"), tuple(sorted(lists))
+    # The videos that train first, as in UCF101's lists.
+    return sorted(found.values(), key=lambda video: video[2] == "test"), tuple(sorted(lists))
 
 
 def _lines(folder: str, name: str) -> Iterator[tuple[str, list[str]]]:
@@ -101,9 +101,9 @@ def _lines(folder: str, name: str) -> Iterator[tuple[str, list[str]]]:
             yield f"{file}:{line}", content.split()
 
 
-def _add(found: dict, where: str, film: str, label: int, split: str) -> None:
-    if os.path.isabs(film) or ".." in film.split("/"):
-        raise ConfigError(f"{where}: '{film}' must lie inside the folder of the source")
-    if film in found:
-        raise ConfigError(f"{where}: '{film}' is named twice, at first to {found[film][2]}")
-    found[film] = (film, label, split)
+def _add(found: dict, where: str, video: str, label: int, split: str) -> None:
+    if os.path.isabs(video) or ".." in video.split("/"):
+        raise ConfigError(f"{where}: '{video}' must lie inside the folder of the source")
+    if video in found:
+        raise ConfigError(f"{where}: '{video}' is named twice, at first to {found[video][2]}")
+    found[video] = (video, label, split)

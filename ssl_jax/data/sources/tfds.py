@@ -18,10 +18,10 @@ from ssl_jax.data.record import MediaError, Record
 
 @dataclasses.dataclass(frozen=True)
 class TfdsSource:
-    """Pictures, films and sounds of a set that TFDS prepared as array_record.
+    """Images, videos and audio files of a set that TFDS prepared as array_record.
 
     The first Video (or other sequence of Images) gives the frames, or else the first Image; the
-    first Audio gives the sound, whose zero is the first frame's; the first ClassLabel gives the
+    first Audio gives the audio, whose zero is the first frame's; the first ClassLabel gives the
     label; all other features go to `extra` as they are. `davis` has its frames in one sequence with
     their masks, which become `extra['mask']`.
 
@@ -29,8 +29,8 @@ class TfdsSource:
       name: of the set as TFDS knows it, with config and version if wanted: 'voc/2007:5.0.0'.
       split: 'train', 'test', or a part as TFDS writes it: 'train[:10%]'.
       data_dir: where TFDS keeps its sets; '' for its default.
-      fps: frames per second of films: TFDS does not store it.
-      sample_rate: of the sound in Hz where the set does not state it; 0 if it does.
+      fps: frames per second of videos: TFDS does not store it.
+      sample_rate: of the audio in Hz where the set does not state it; 0 if it does.
     """
 
     name: str
@@ -56,17 +56,17 @@ class TfdsSource:
         label = int(example.pop(opened.label)) if opened.label else -1
         fps = 1.0 if opened.single else self.fps
         duration = len(encoded) / fps
-        sound = rate = 0
-        if opened.sound:
-            sound, rate = _sound(name, example.pop(opened.sound), opened.rate or self.sample_rate)
-            duration = duration or len(sound) / rate
+        audio = rate = 0
+        if opened.audio:
+            audio, rate = _wave(name, example.pop(opened.audio), opened.rate or self.sample_rate)
+            duration = duration or len(audio) / rate
         return Record(
             name=name,
             index=int(index),
             num_frames=len(encoded),
             fps=fps if opened.frames else 0.0,
             frames=(lambda indices: _frames(encoded, name, indices)) if opened.frames else None,
-            audio=(lambda start, stop: cut(sound, rate, start, stop)) if opened.sound else None,
+            audio=(lambda start, stop: cut(audio, rate, start, stop)) if opened.audio else None,
             sample_rate=rate,
             duration=duration,
             label=label,
@@ -88,7 +88,7 @@ class _Opened:
     examples: Sequence[dict]
     frames: str  # the names of features, '' for none
     single: bool
-    sound: str
+    audio: str
     rate: int
     label: str
     label_names: tuple[str, ...]
@@ -100,14 +100,14 @@ def _frames(
     wrong = [i for i in indices if not 0 <= i < len(encoded)]
     if wrong:
         raise MediaError(f"{name}: frame {wrong[0]} was asked for, it has {len(encoded)}")
-    pictures = [decode.decode_picture(name, encoded[i]) for i in indices]
-    return np.stack(pictures) if pictures else np.zeros((0, 1, 1, 3), np.uint8)
+    images = [decode.decode_image(name, encoded[i]) for i in indices]
+    return np.stack(images) if images else np.zeros((0, 1, 1, 3), np.uint8)
 
 
-def _sound(name: str, stored, rate: int) -> tuple[Float32[np.ndarray, "s"], int]:
+def _wave(name: str, stored, rate: int) -> tuple[Float32[np.ndarray, "s"], int]:
     """The mono wave in -1..1 and its rate, of samples or of an encoded file."""
     if isinstance(stored, bytes):
-        return decode.decode_sound(name, stored)
+        return decode.decode_audio(name, stored)
     if rate < 1:
         raise ConfigError(f"{name}: the set does not state its sample rate; give sample_rate")
     wave = np.asarray(stored)
@@ -117,13 +117,13 @@ def _sound(name: str, stored, rate: int) -> tuple[Float32[np.ndarray, "s"], int]
         wave = wave / 2.0**bits
     wave = wave.reshape(len(wave), -1).mean(1).astype(np.float32)
     if not np.isfinite(wave).all():
-        raise MediaError(f"{name}: its sound holds samples that are no numbers")
+        raise MediaError(f"{name}: its audio holds samples that are not numbers")
     return wave, int(rate)
 
 
 @contextlib.contextmanager
 def _dtypes_without_tensorflow() -> Iterator[None]:
-    """Features of films and sounds ask TensorFlow for a dtype when they are made; numpy has it."""
+    """Features of videos and audio ask TensorFlow for a dtype when made; numpy has it."""
     from tensorflow_datasets.core.features import audio_feature, video_feature
 
     numpys = types.SimpleNamespace(
@@ -162,14 +162,14 @@ def _open(name: str, split: str, data_dir: str) -> _Opened:
         raise ConfigError(f"TFDS knows no set {name!r}; see tfds.list_builders()") from error
     kinds = {key: _kind(tfds.features, feature) for key, feature in features.items()}
     first = {kind: key for key, kind in reversed(kinds.items())}
-    frames = first.get("film") or first.get("masked film") or first.get("picture") or ""
-    sound, label = first.get("sound") or "", first.get("label") or ""
-    if not frames and not sound:
+    frames = first.get("video") or first.get("masked video") or first.get("image") or ""
+    audio, label = first.get("audio") or "", first.get("label") or ""
+    if not frames and not audio:
         raise ConfigError(
-            f"{name} of TFDS has no pictures, films or sounds, its features are {list(features)}"
+            f"{name} of TFDS has no images, videos or audio; its features are {list(features)}"
         )
-    stored = {key: Encoded() for key in (frames, sound) if key}
-    if kinds.get(frames) == "masked film":
+    stored = {key: Encoded() for key in (frames, audio) if key}
+    if kinds.get(frames) == "masked video":
         stored[frames] = {"frames": Encoded(), "segmentations": Encoded()}
     try:
         examples = builder.as_data_source(split, decoders=stored)
@@ -185,19 +185,19 @@ def _open(name: str, split: str, data_dir: str) -> _Opened:
         splits = list(builder.info.splits)
         raise ConfigError(f"{name} of TFDS: no split {split!r}, there is {splits}") from error
     names = tuple(features[label].names) if label else ()
-    rate = (features[sound].sample_rate or 0) if sound else 0
-    return _Opened(examples, frames, kinds.get(frames) == "picture", sound, rate, label, names)
+    rate = (features[audio].sample_rate or 0) if audio else 0
+    return _Opened(examples, frames, kinds.get(frames) == "image", audio, rate, label, names)
 
 
 def _kind(known, feature) -> str:
     """What a feature is to a record; `known` is tfds.features."""
     if isinstance(feature, known.Image):
-        return "picture"
+        return "image"
     inner = getattr(feature, "feature", None)  # of a sequence, such as Video
     if isinstance(inner, known.Image):
-        return "film"
+        return "video"
     if isinstance(inner, known.FeaturesDict) and {"frames", "segmentations"} <= set(inner):
-        return "masked film"
+        return "masked video"
     if isinstance(feature, known.Audio):
-        return "sound"
+        return "audio"
     return "label" if isinstance(feature, known.ClassLabel) else ""

@@ -1,4 +1,4 @@
-"""Frames of films by their time stamps, found by one pass over a file's packets."""
+"""Frames of videos by their time stamps, found by one pass over a file's packets."""
 
 import dataclasses
 import math
@@ -8,10 +8,10 @@ from fractions import Fraction
 import numpy as np
 
 from ssl_jax.data.media import (
+    AudioIndex,
     Limits,
     Media,
-    Pictures,
-    Sound,
+    VideoIndex,
     check_size,
     limit_decoder,
     opened,
@@ -20,8 +20,8 @@ from ssl_jax.data.media import (
 from ssl_jax.data.record import MediaError
 
 HIGHEST_RATE = 1_000_000  # Hz; a damaged head can claim any, and a second of it take all memory
-# Containers that give correct time stamps after a seek; of others sound is read from its start.
-SEEKABLE_SOUND = (
+# Containers that give correct time stamps after a seek; of others audio is read from its start.
+SEEKABLE_AUDIO = (
     "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "wav", "w64", "aiff", "flac", "mpegts",
 )  # fmt: skip
 
@@ -39,7 +39,7 @@ class _Track:
     head: list
 
 
-def probe_film(path: str, size: int, limits: Limits) -> Media:
+def probe_video(path: str, size: int, limits: Limits) -> Media:
     """What a file of `size` bytes holds, by one pass over its packets."""
     tracks = {}
     with opened(path) as container:
@@ -51,7 +51,7 @@ def probe_film(path: str, size: int, limits: Limits) -> Media:
             if len(index) and index[-1].pos + index[-1].size > size:
                 raise MediaError(f"{path}: is cut off, its index points beyond its end")
         if not tracks:
-            raise MediaError(f"{path}: holds neither pictures nor sound")
+            raise MediaError(f"{path}: holds neither video nor audio")
         if video:
             check_size(path, video.codec_context.width, video.codec_context.height, limits)
             limit_decoder(video, limits)
@@ -69,23 +69,21 @@ def probe_film(path: str, size: int, limits: Limits) -> Media:
         video_track = tracks[video.index] if video else None
         audio_track = tracks[audio.index] if audio else None
         rate = video.average_rate if video else None
-        seekable = container.format.name in SEEKABLE_SOUND
+        seekable = container.format.name in SEEKABLE_AUDIO
     media, zero = Media(path=path), None
     if video_track and video_track.packets:
-        media, zero = _with_pictures(media, video_track, float(rate or 25), limits)
+        media, zero = _with_video(media, video_track, float(rate or 25), limits)
     if audio_track and audio_track.packets:
-        media = _with_sound(media, audio_track, zero, seekable)
-    if not media.has_frames and not media.has_sound:
+        media = _with_audio(media, audio_track, zero, seekable)
+    if not media.has_frames and not media.has_audio:
         raise MediaError(f"{path}: its tracks are empty")
     return media
 
 
-def _with_pictures(
-    media: Media, track: _Track, rate: float, limits: Limits
-) -> tuple[Media, Fraction]:
-    """Adds the pictures; returns also the time of the first on the container's clock."""
+def _with_video(media: Media, track: _Track, rate: float, limits: Limits) -> tuple[Media, Fraction]:
+    """Adds the video; returns also the time of the first on the container's clock."""
     if not track.head:
-        raise MediaError(f"{media.path}: no picture can be decoded")
+        raise MediaError(f"{media.path}: no frame can be decoded")
     base = track.base
     known = [packet for packet in track.packets if packet[0] is not None]
     keys = np.unique([pts for pts, _, key, _ in known if key] or [p[0] for p in known[:1]])
@@ -116,18 +114,18 @@ def _with_pictures(
         width=width,
         rotation=int(track.head[0].rotation),
         times=times,
-        pictures=Pictures(track.number, pts, keys, counted),
+        video_index=VideoIndex(track.number, pts, keys, counted),
     )
     return media, int(pts[0]) * base
 
 
-def _with_sound(media: Media, track: _Track, zero: Fraction | None, seekable: bool) -> Media:
-    """Adds the sound; `zero` is the film's on the container's clock, None without pictures."""
+def _with_audio(media: Media, track: _Track, zero: Fraction | None, seekable: bool) -> Media:
+    """Adds the audio; `zero` is the video's on the container's clock, None without frames."""
     if not track.head or not track.head[0].sample_rate:
-        raise MediaError(f"{media.path}: no sound can be decoded")
+        raise MediaError(f"{media.path}: no audio can be decoded")
     rate, start = track.head[0].sample_rate, track.head[0].pts or 0
     if rate > HIGHEST_RATE:
-        raise MediaError(f"{media.path}: claims {rate} samples of sound a second")
+        raise MediaError(f"{media.path}: claims {rate} samples of audio per second")
     tick = track.base * rate
     if zero is None:
         zero = start * track.base
@@ -145,7 +143,7 @@ def _with_sound(media: Media, track: _Track, zero: Fraction | None, seekable: bo
     media = dataclasses.replace(
         media,
         sample_rate=rate,
-        sound=Sound(
+        audio_index=AudioIndex(
             stream=track.number,
             rate=rate,
             tick=tick,
@@ -166,14 +164,14 @@ def _with_sound(media: Media, track: _Track, zero: Fraction | None, seekable: bo
     return dataclasses.replace(media, duration=float(end - zero))
 
 
-def read_film(media: Media, numbers: list[int], limits: Limits) -> dict[int, np.ndarray]:
-    """Frame number -> picture, for ascending numbers."""
-    pictures = media.pictures
+def read_video(media: Media, numbers: list[int], limits: Limits) -> dict[int, np.ndarray]:
+    """Frame number -> frame, for ascending numbers."""
+    video_index = media.video_index
     with opened(media.path) as container:
-        stream = container.streams[pictures.stream]
+        stream = container.streams[video_index.stream]
         stream.codec_context.thread_count = 1
         limit_decoder(stream, limits)
-        if pictures.counted:
+        if video_index.counted:
             found = {}
             damage = Damage()
             for number, frame in enumerate(container.decode(stream)):
@@ -182,36 +180,36 @@ def read_film(media: Media, numbers: list[int], limits: Limits) -> dict[int, np.
                 if number == numbers[-1]:
                     break
         else:
-            number_of = dict(zip(pictures.pts[numbers].tolist(), numbers, strict=True))
-            by_pts = _decode_film(container, stream, pictures, list(number_of))
-            found = {number_of[pts]: picture for pts, picture in by_pts.items()}
+            number_of = dict(zip(video_index.pts[numbers].tolist(), numbers, strict=True))
+            by_pts = _decode_video(container, stream, video_index, list(number_of))
+            found = {number_of[pts]: pixels for pts, pixels in by_pts.items()}
     missing = [number for number in numbers if number not in found]
     if missing:
         raise MediaError(f"{media.path}: frame {missing[0]} cannot be decoded")
     return found
 
 
-def _decode_film(container, stream, pictures: Pictures, pts: list[int]) -> dict[int, np.ndarray]:
-    """Time stamp -> picture, for ascending time stamps; what cannot be decoded is missing."""
+def _decode_video(container, stream, index: VideoIndex, pts: list[int]) -> dict[int, np.ndarray]:
+    """Time stamp -> frame, for ascending time stamps; what cannot be decoded is missing."""
     found = {}
-    keys = (np.searchsorted(pictures.keys, pts, side="right") - 1).tolist()
+    keys = (np.searchsorted(index.keys, pts, side="right") - 1).tolist()
     for key in sorted(set(keys)):
         wanted = {p for p, own in zip(pts, keys, strict=True) if own == key}
-        # A key frame of a film refreshed stripe by stripe is not whole: then begin earlier.
+        # A key frame of a video refreshed stripe by stripe is not whole: then begin earlier.
         for begin in (key, max(key - 1, 0), 0):
-            packets = packets_from(container, stream, pictures, begin)
+            packets = packets_from(container, stream, index, begin)
             found |= decode(packets, stream, wanted - found.keys())
             if wanted <= found.keys():
                 break
     return found
 
 
-def packets_from(container, stream, pictures: Pictures, key: int) -> Iterator:
+def packets_from(container, stream, video_index: VideoIndex, key: int) -> Iterator:
     """Packets in decoding order from key frame number `key` on."""
-    pts = int(pictures.keys[key])
+    pts = int(video_index.keys[key])
     second = math.ceil(1 / stream.time_base)
     # Containers search by decoding times or roughly, so a seek may land behind: then further back.
-    for target in (pts, pts - second, int(pictures.keys[0]) - second):
+    for target in (pts, pts - second, int(video_index.keys[0]) - second):
         container.seek(target, stream=stream)
         started = False
         for packet in container.demux(stream):
@@ -227,7 +225,7 @@ def packets_from(container, stream, pictures: Pictures, key: int) -> Iterator:
 
 def decode(packets: Iterator, stream, wanted: set[int]) -> dict[int, np.ndarray]:
     """Decodes until the last wanted frame, in decoding order, and not one packet more."""
-    pictures, damage = {}, Damage()
+    decoded, damage = {}, Damage()
     left = set(wanted)
     for packet in packets:
         frames = packet.decode()
@@ -236,10 +234,10 @@ def decode(packets: Iterator, stream, wanted: set[int]) -> dict[int, np.ndarray]
             frames = [*frames, *stream.codec_context.decode(None)]
         for frame in frames:
             if not damage.shows_in(frame) and frame.pts in wanted:
-                pictures[frame.pts] = upright(frame)
+                decoded[frame.pts] = upright(frame)
         if not left:
             break
-    return pictures
+    return decoded
 
 
 class Damage:
@@ -271,14 +269,14 @@ def _display_matrix(frame) -> tuple[int, int, int, int]:
     return 1, 0, 0, 1
 
 
-def _turned(picture: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:
+def _turned(pixels: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:
     """Turns by quarters and mirrors, as cameras do; free angles are left as they are."""
     a, b, c, d = matrix
     across, down = a, d
     if abs(b) > abs(a):
-        picture, across, down = picture.swapaxes(0, 1), c, b
+        pixels, across, down = pixels.swapaxes(0, 1), c, b
     if across < 0:
-        picture = picture[:, ::-1]
+        pixels = pixels[:, ::-1]
     if down < 0:
-        picture = picture[::-1]
-    return picture
+        pixels = pixels[::-1]
+    return pixels

@@ -1,4 +1,4 @@
-"""Pictures: files and bytes that Pillow and libjpeg-turbo read; several in one file are a film."""
+"""Image files, read by Pillow and libjpeg-turbo; several images in one file are a video."""
 
 import contextlib
 import io
@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from ssl_jax.data import paths
 from ssl_jax.data.media import Limits, Media, check_size, errors_name
 
-MOVING_PICTURES = ("AVIF", "GIF", "PNG", "WEBP")  # whose several pictures are a film
+ANIMATED = ("AVIF", "GIF", "PNG", "WEBP")  # whose several images are a video
 
 
 def rgb(image) -> UInt8[np.ndarray, "h w 3"]:
@@ -27,11 +27,11 @@ def rgb(image) -> UInt8[np.ndarray, "h w 3"]:
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def decode_picture(name: str, data: bytes) -> UInt8[np.ndarray, "h w 3"]:
-    """An encoded picture (JPEG, PNG, ...) from memory. MediaError with `name` if it is broken."""
+def decode_image(name: str, data: bytes) -> UInt8[np.ndarray, "h w 3"]:
+    """An encoded image (JPEG, PNG, ...) from memory. MediaError with `name` if it is broken."""
     with errors_name(name), _image(io.BytesIO(data), name, Limits()) as image:
-        picture = _read_jpeg(data) if _is_plain_jpeg(image) else None
-        return rgb(image) if picture is None else picture
+        pixels = _read_jpeg(data) if _is_plain_jpeg(image) else None
+        return rgb(image) if pixels is None else pixels
 
 
 def _is_plain_jpeg(image) -> bool:
@@ -44,7 +44,7 @@ def _read_jpeg(data: bytes) -> UInt8[np.ndarray, "h w 3"] | None:
     """ValueError where libjpeg warns that something is missing, and would fill it with grey.
 
     Bytes too many between the parts of a file, as some cameras leave them, do no harm: then None,
-    Pillow reads it. Before the marker of the end (0xd9) they are what is left of a picture whose
+    Pillow reads it. Before the marker of the end (0xd9) they are what is left of an image whose
     code went out of step.
     """
     import simplejpeg
@@ -66,16 +66,16 @@ def _image(file, name: str, limits: Limits) -> Iterator:
         yield image
 
 
-def probe_pictures(path: str, limits: Limits) -> Media:
-    """What a file of one or several pictures holds."""
+def probe_image_file(path: str, limits: Limits) -> Media:
+    """What a file of one or several images holds."""
     with paths.opened(path) as file, _image(file, path, limits) as image:
-        moves = image.format in MOVING_PICTURES and getattr(image, "n_frames", 1) > 1
-        durations = [1000.0]  # a single picture is a film of one second
+        moves = image.format in ANIMATED and getattr(image, "n_frames", 1) > 1
+        durations = [1000.0]  # a single image is a video of one second
         if moves:
             durations = []
             for number in range(image.n_frames):
                 image.seek(number)
-                image.load()  # WebP tells a picture's duration only then
+                image.load()  # WebP tells an image's duration only then
                 durations.append(image.info.get("duration", 0) or 100)  # as browsers show them
         turned = image.getexif().get(0x0112, 1) >= 5  # lies on its side
         size = image.size[::-1] if turned else image.size
@@ -93,16 +93,16 @@ def probe_pictures(path: str, limits: Limits) -> Media:
     )
 
 
-def read_pictures(media: Media, numbers: list[int], limits: Limits) -> dict[int, np.ndarray]:
-    """Number -> picture, for ascending numbers."""
+def read_image_file(media: Media, numbers: list[int], limits: Limits) -> dict[int, np.ndarray]:
+    """Number -> image, for ascending numbers."""
     frames = {}
     if media.jpeg:
-        picture = _read_jpeg(paths.read(media.path))
-        if picture is not None:
-            return {0: picture}
+        pixels = _read_jpeg(paths.read(media.path))
+        if pixels is not None:
+            return {0: pixels}
     with paths.opened(media.path) as file, _image(file, media.path, limits) as image:
         for number in numbers:
-            if number > 0:  # formats of one picture need not know how to seek
+            if number > 0:  # formats of one image need not know how to seek
                 image.seek(number)
             frames[number] = rgb(image)
     return frames

@@ -1,4 +1,4 @@
-"""Films that lie as a folder of pictures, one a frame: 00000.jpg, 00001.jpg, ..."""
+"""Videos stored as a folder of images, one per frame: 00000.jpg, 00001.jpg, ..."""
 
 from collections.abc import Sequence
 
@@ -10,8 +10,8 @@ from ssl_jax.data.media import errors_name
 from ssl_jax.data.record import MediaError
 
 
-def numbered_pictures(folder: str, ending: str, first: int) -> list[str]:
-    """The files of a film's frames in their order, of which the first has the number `first`.
+def numbered_images(folder: str, ending: str, first: int) -> list[str]:
+    """The files of a video's frames in their order, of which the first has the number `first`.
 
     Raises:
       MediaError: there are none, or one between them is not there; it is named.
@@ -24,8 +24,8 @@ def numbered_pictures(folder: str, ending: str, first: int) -> list[str]:
     missing = sorted(set(expected) - set(found))
     if missing:
         raise MediaError(
-            f"{folder}: has no {missing[0]} among its {len(found)} pictures ({ending}); "
-            "unpack the set anew"
+            f"{folder}: has no {missing[0]} among its {len(found)} images ({ending}); "
+            "unpack the set again"
         )
     return [paths.join(folder, name) for name in expected]
 
@@ -41,7 +41,7 @@ def read_numbered(
     frames: dict[int, np.ndarray] = {}
     for number in dict.fromkeys(numbers):
         if not 0 <= number < len(files):
-            raise MediaError(f"{files[0]}: frame {number} was asked for, its film has {len(files)}")
+            raise MediaError(f"{files[0]}: frame {number} was asked for, there are {len(files)}")
         frames[number] = decode.read_frames(files[number], [0])[0]
         if frames[number].shape != frames[numbers[0]].shape:
             (height, width), (high, wide) = (frames[n].shape[:2] for n in (number, numbers[0]))
