@@ -3,6 +3,7 @@
 --config=FILE[:variant]   --workdir=DIR   writes DIR/pictures/puzzles.png
 """
 
+import itertools
 import os
 from collections.abc import Iterable
 
@@ -16,14 +17,15 @@ from PIL import Image
 from ssl_jax import command
 from ssl_jax import config as configs
 from ssl_jax.data.pipeline import train_dataset
-from ssl_jax.drawing.columns import NUMBERS, below, beside, column, text_column
+from ssl_jax.drawing.layout import Tile, below, montage, page, written
+from ssl_jax.drawing.pixels import as_bytes, spectrogram, three_channels, upright
 from ssl_jax.experiment import Experiment
 from ssl_jax.method import Method, State, run_collection
-from ssl_jax.ops.colour import lab_to_rgb
-from ssl_jax.ops.spectrogram import log_spectrogram
 
 TILES = 9  # of one column at most: views, tiles of a jigsaw, frames of a clip; so many: 3 x 3
 FRAMES = 4  # of one clip at most, where an example has several
+NUMBERS = 9  # of one line of text at most
+LINES = 3  # of text at most, for one entry of an example
 
 
 def show(
@@ -32,7 +34,7 @@ def show(
     """Draws puzzles of a config: what its method makes of the first examples of a batch.
 
     Each row is an example. At the left stand its targets, if they are few numbers; then come the
-    views, each column under its name: pictures, clips as strips of frames, sound as spectrograms.
+    views, each column under its name: images, clips as strips of frames, audio as spectrograms.
 
     Args:
       config: a config, or its file: 'configs/quickstart.py:tiny'.
@@ -41,7 +43,7 @@ def show(
       number: which batch of the training set.
 
     Returns a picture that a notebook displays; `numpy.asarray` makes it uint8 (h, w, 3).
-    Raises ConfigError for a config that is none, MediaError for data that cannot be read.
+    Raises ConfigError for a mistake in the config, MediaError for data that cannot be read.
     """
     experiment: Experiment = configs.build(
         configs.load(config) if isinstance(config, str) else config
@@ -72,12 +74,12 @@ def puzzle_picture(
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Augments a host batch and draws it as `show` does.
 
-    Inputs that `prepare` does more to than to rescale (lightness, differences of frames, contrast
-    of each patch) are drawn prepared too, or, where there are several in a row, prepared alone,
-    with the whole picture that they were cut from. Nine pictures of an example, as of a jigsaw, lie
-    three by three, numbered row by row. Maps of two channels are colours: a and b of Lab. A method
-    that makes several rows of an example shows as many examples less. Tasks of a multitask stand
-    one below the other. A method that is better shown otherwise says so by `Method.pictures`.
+    Inputs that `prepare` does more to than rescale (lightness, differences of frames, contrast of
+    each patch) are drawn prepared too, or, where an example has several, prepared alone, with the
+    whole image that they were cut from. Nine images of an example, as of a jigsaw, lie three by
+    three, row by row. Maps of two channels are colours: a and b of Lab. A method that makes several
+    rows of an example shows fewer examples. Tasks of a multitask stand one below the other. A
+    method that is better shown in another way says so by `Method.pictures`.
 
     Args:
       state: the method's, with 'run'.
@@ -100,29 +102,31 @@ def puzzle_picture(
     count = len(next(iter(few.values())))
     # Not tables, such as weights of classes, which have no rows.
     augmented = {name: x for name, x in augmented.items() if x.ndim and len(x) % count == 0}
-    blocks = []
+    pages = []
     for task in dict.fromkeys(name.rpartition("/")[0] for name in augmented):
-        columns, texts = [], []
-        own = [x for name, x in augmented.items() if name.rpartition("/")[0] == task]
+        own = {name: x for name, x in augmented.items() if name.rpartition("/")[0] == task}
         # What lies three by three needs more room.
-        height = tile * 3 // 2 if any(x.ndim == 5 and x.shape[1] == 9 for x in own) else tile
-        for name in _in_order(augmented, _entries(method)):
-            where, _, short = name.rpartition("/")
-            if where != task:
-                continue
-            raw, ready = augmented[name][:rows], prepared[name][:rows]
+        height = (
+            tile * 3 // 2 if any(x.ndim == 5 and x.shape[1] == 9 for x in own.values()) else tile
+        )
+        columns, texts = [], []
+        for name in _in_order(own, _entries(method)):
+            short = name.rpartition("/")[2]
+            raw, ready = own[name][:rows], prepared[name][:rows]
             if _is_text(raw):
                 texts.append((short, raw))
                 continue
-            whole = few.get(name)
-            if raw.ndim == 5 and whole is not None and whole.ndim == 4 and len(whole) >= len(raw):
-                columns.append(column("whole", _clips(np.asarray(whole[: len(raw)])), height))
-            columns += [column(t, values, height) for t, values in _pictures(short, raw, ready)]
+            whole = np.asarray(few[name]) if name in few else raw
+            if raw.ndim == 5 and whole.ndim == 4 and len(whole) >= len(raw):
+                columns.append(("whole", _clips(whole[: len(raw)])))
+            columns += _pictures(short, raw, ready)
+        headings = [heading for heading, _ in columns]
+        tiles = [[Tile(montage(row, height)) for row in values] for _, values in columns]
         if texts:
-            texts.sort(key=lambda entry: entry[1][0].size)
-            columns.insert(0, text_column(texts, height))
-        blocks.append(beside(columns, title=task))
-    return below(blocks)
+            headings.insert(0, "")
+            tiles.insert(0, [Tile(written(text, height)) for text in _texts(texts)])
+        pages.append(page([*itertools.zip_longest(*tiles)], height, headings, task))
+    return below(pages)
 
 
 def _entries(method: Method) -> tuple[str, ...]:
@@ -146,11 +150,10 @@ def _pictures(
     name: str, raw: np.ndarray, ready: np.ndarray
 ) -> list[tuple[str, UInt8[np.ndarray, "b n t h w 3"]]]:
     """Titles and pixels of an input, as it is or as it comes out of `prepare`: what tells more."""
-    if raw.ndim <= 3 and ready.ndim == raw.ndim + 1:  # sound (b s) or (b n s), prepared (.. t f)
-        return [(name, _clips(_upright(ready)))]
+    if raw.ndim <= 3 and ready.ndim == raw.ndim + 1:  # audio (b s) or (b n s), prepared (.. t f)
+        return [(name, _clips(upright(ready)))]
     if raw.ndim <= 3 and raw.shape[-1] > 512:  # a network that takes the wave itself
-        sound = log_spectrogram(jnp.asarray(raw), 256, 128, 256)
-        return [(name, _clips(_upright(np.asarray(sound))))]
+        return [(name, _clips(spectrogram(raw)))]
     if raw.ndim == 2:  # a row of numbers
         return [(name, _clips(raw[:, None, :, None]))]
     if raw.ndim == 3:  # a map without channels
@@ -162,7 +165,7 @@ def _pictures(
 
 
 def _only_rescaled(raw: np.ndarray, ready: np.ndarray) -> bool:
-    """Whether `prepare` only shifts and scales each channel, the same for all pictures."""
+    """Whether `prepare` only shifts and scales each channel, the same for all images."""
     if raw.shape != ready.shape:
         return False
     channels = raw.shape[-1]
@@ -174,28 +177,11 @@ def _only_rescaled(raw: np.ndarray, ready: np.ndarray) -> bool:
 
 
 def _clips(values: np.ndarray) -> UInt8[np.ndarray, "b n t h w 3"]:
-    """Pixels of (b .. h w c): b rows of n clips of t frames; single pictures are clips of one."""
+    """Pixels of (b .. h w c): b rows of n clips of t frames; single images are clips of one."""
     clips = values.shape[1:-3] if values.ndim == 6 else (int(np.prod(values.shape[1:-3])), 1)
-    values = values.reshape(len(values), *clips, *values.shape[-3:])
-    if values.shape[-1] == 2:
-        values = _ab_colours(values)
-    if values.shape[-1] != 3:  # more channels (a stack of differences): the first stands for all
-        values = np.repeat(values[..., :1], 3, axis=-1)
+    values = three_channels(values.reshape(len(values), *clips, *values.shape[-3:]))
     values = _spread_out(values, 1, TILES)
-    return _bytes(_spread_out(values, 2, FRAMES if values.shape[1] > 1 else TILES))
-
-
-def _ab_colours(values: np.ndarray) -> np.ndarray:
-    """Two channels as the colours a and b at middle lightness; small numbers are enlarged."""
-    most = np.abs(values).max()
-    ab = values.astype(np.float32) * (1 if 20 < most <= 110 else 80 / max(most, 1e-6))
-    lab = np.concatenate([np.full_like(ab[..., :1], 60), ab], axis=-1)
-    return np.round(255 * np.asarray(lab_to_rgb(jnp.asarray(lab)))).astype(np.uint8)
-
-
-def _upright(spectrograms: np.ndarray) -> np.ndarray:
-    """(.. t f) -> (.. f t 1), low pitches below."""
-    return np.flip(spectrograms.swapaxes(-1, -2), axis=-2)[..., None]
+    return as_bytes(_spread_out(values, 2, FRAMES if values.shape[1] > 1 else TILES))
 
 
 def _spread_out(values: np.ndarray, axis: int, most: int) -> np.ndarray:
@@ -205,17 +191,26 @@ def _spread_out(values: np.ndarray, axis: int, most: int) -> np.ndarray:
     return values.take(chosen, axis=axis)
 
 
-def _bytes(values: np.ndarray) -> np.ndarray:
-    """Values of any range as uint8; those in 0..1 or 0..255 keep their brightness."""
-    if values.dtype == np.uint8:
-        return values
-    values = np.nan_to_num(values.astype(np.float32), posinf=0, neginf=0)
-    low, high = values.min(), values.max()
-    if low >= 0 and (0.5 < high <= 1 or 64 < high <= 255):
-        low, high = 0.0, 1.0 if high <= 1 else 255.0
-    else:  # stretched; the few that stick out would leave the rest without contrast
-        low, high = np.percentile(values, (0.5, 99.5))
-    return (255 * (values - low) / max(high - low, 1e-6)).clip(0, 255).round().astype(np.uint8)
+def _texts(entries: list[tuple[str, np.ndarray]]) -> list[str]:
+    """What is to be written of each example, short entries first."""
+    entries = sorted(entries, key=lambda entry: entry[1][0].size)
+    count = max(len(values) for _, values in entries)
+    return [
+        "\n".join(_text(name, values[row]) for name, values in entries if row < len(values))
+        for row in range(count)
+    ]
+
+
+def _text(name: str, values: np.ndarray | np.generic) -> str:
+    """'target 3', or several numbers, those of each entry of the first axis on a line."""
+    lines = np.reshape(values, (-1, values.shape[-1] if values.ndim else 1))
+    rows = [
+        " ".join(f"{x:.2f}" if np.issubdtype(lines.dtype, np.floating) else str(x) for x in line)
+        + (" ..." if lines.shape[1] > NUMBERS else "")
+        for line in lines[:LINES, :NUMBERS]
+    ]
+    more = ["..."] if len(lines) > LINES else []
+    return f"{name} " + f"\n{' ' * 4}".join(rows + more)
 
 
 def main(arguments: command.Arguments) -> None:

@@ -8,7 +8,8 @@ from computed import facts_of
 
 from ssl_jax.config import ConfigError
 from ssl_jax.data.sources.synthetic import SyntheticSource
-from ssl_jax.drawing.pages import Tile, around_grey, as_picture, page, stretched
+from ssl_jax.drawing.layout import Tile, page
+from ssl_jax.drawing.pixels import around_grey, as_bytes, as_picture
 from ssl_jax.evals import nearest
 from ssl_jax.evals.nearest import Nearest, nearest_first
 from ssl_jax.frozen import Features
@@ -98,8 +99,9 @@ def test_pages_and_pictures():
     assert (sheet == [0, 128, 0]).all(axis=2).any()
     with pytest.raises(ValueError, match="at least one picture"):
         page([])
-    assert stretched(np.array([[1.0, 2], [3, 5]])).tolist() == [[0, 64], [128, 255]]
-    assert stretched(np.ones((2, 2))).tolist() == [[128, 128]] * 2
+    assert as_bytes(np.array([[-1.0, 0], [1, 3]])).tolist() == [[0, 64], [128, 255]]
+    assert as_bytes(np.array([0.0, 0.5, 1])).tolist() == [0, 128, 255]
+    assert as_bytes(np.full((2, 2), 7.0)).tolist() == [[128, 128]] * 2
     assert around_grey(np.array([-1.0, 0, 2])).tolist() == [64, 128, 255]
     film = np.arange(5 * 6 * 6 * 3, dtype=np.uint8).reshape(5, 6, 6, 3)
     np.testing.assert_array_equal(as_picture(film), film[2])

@@ -67,10 +67,10 @@ class Stub(Method):
 
     @property
     def streams(self):
-        return (self.stream,)
+        return {self.stream: (self.stream,)}
 
-    def prepare(self, stream, raw):
-        return self.made(raw)
+    def prepare(self, name, x):
+        return self.made(x)
 
     net = views = objective = None
 
@@ -80,7 +80,7 @@ def test_sound_is_a_spectrogram_with_low_pitches_below():
     waves = np.stack([np.sin(2 * np.pi * pitch * t) for pitch in (400, 3600)]).astype(np.float32)
     spectrogram = lambda wave: log_spectrogram(wave, 256, 128, 256)  # noqa: E731
     for prepare in (spectrogram, lambda wave: wave):
-        pixels = puzzle_picture(Stub("audio", prepare), {"audio": waves})
+        pixels = puzzle_picture(Stub("audio", prepare), {}, {"audio": waves})
         low, high = (pixels[y : y + TILE, 10:30, 0].mean(1) for y in (TOP, TOP + PITCH))
         assert low.argmax() > 0.8 * TILE
         assert high.argmax() < 0.2 * TILE
@@ -89,17 +89,19 @@ def test_sound_is_a_spectrogram_with_low_pitches_below():
 def test_what_prepare_does_more_than_rescaling_is_drawn_beside():
     images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
     batch = {"vision": images}
-    scaled = puzzle_picture(Stub("vision", lambda x: x / 255.0 - jnp.array([0.4, 0.5, 0.6])), batch)
-    grey = puzzle_picture(Stub("vision", lambda x: x.mean(-1, keepdims=True)), batch)
+    scaled = puzzle_picture(
+        Stub("vision", lambda x: x / 255.0 - jnp.array([0.4, 0.5, 0.6])), {}, batch
+    )
+    grey = puzzle_picture(Stub("vision", lambda x: x.mean(-1, keepdims=True)), {}, batch)
     same_shape = Stub("vision", lambda x: jnp.repeat(x.mean(-1, keepdims=True), 3, axis=-1))
     assert scaled.shape[1] * 2 <= grey.shape[1]
-    np.testing.assert_array_equal(puzzle_picture(same_shape, batch), grey)
+    np.testing.assert_array_equal(puzzle_picture(same_shape, {}, batch), grey)
     np.testing.assert_array_equal(grey[TOP:, : scaled.shape[1]], scaled[TOP:])
     shown = grey[TOP : TOP + TILE : 12, scaled.shape[1] : scaled.shape[1] + TILE : 12]
     np.testing.assert_allclose(shown[..., 0], images[0].mean(-1), atol=1)
     # A row of tiles is drawn once: as the network gets it.
     tiles = np.repeat(images[:, None], 3, axis=1)
-    assert puzzle_picture(same_shape, {"vision": tiles}).shape[1] == 3 * (TILE + 2) + 8
+    assert puzzle_picture(same_shape, {}, {"vision": tiles}).shape[1] == 3 * (TILE + 2) + 8
 
 
 def test_nine_tiles_lie_three_by_three_beside_the_picture_they_are_of():
@@ -108,10 +110,10 @@ def test_nine_tiles_lie_three_by_three_beside_the_picture_they_are_of():
     tiles = images.reshape(2, 3, 2, 3, 2, 3).swapaxes(2, 3).reshape(2, 9, 2, 2, 3)
 
     class Puzzle(Stub):
-        def augment(self, batch, key):
+        def augment(self, batch, state, key):
             return {"vision": jnp.asarray(tiles)}
 
-    pixels = puzzle_picture(Puzzle("none", lambda x: x), {"vision": images}, tile=72)
+    pixels = puzzle_picture(Puzzle("none", lambda x: x), {}, {"vision": images}, tile=72)
     side, cell = 108, 34  # of a row; of a tile, with gaps of 2
     left = pixels.shape[1] - (3 * (cell + 2) + 8)
     for row, y, x in np.ndindex(2, 3, 3):
@@ -124,19 +126,19 @@ def test_nine_tiles_lie_three_by_three_beside_the_picture_they_are_of():
 
 def test_two_channels_are_colours():
     ab = np.zeros((2, 4, 4, 2), np.float32) + np.array([[70.0, 55], [-60, 50]])[:, None, None]
-    pixels = puzzle_picture(Stub("none", lambda x: x), {"target": ab}).astype(int)
+    pixels = puzzle_picture(Stub("none", lambda x: x), {}, {"target": ab}).astype(int)
     red, green = pixels[TOP + 5, 5], pixels[TOP + PITCH + 5, 5]
     assert red[0] > 200 > 60 + red[1:].max()
     assert green[1] > 120 > 40 + green[0]
     # Small numbers, as of a flow, are enlarged.
-    small = puzzle_picture(Stub("none", lambda x: x), {"target": ab / 70})
+    small = puzzle_picture(Stub("none", lambda x: x), {}, {"target": ab / 70})
     assert np.ptp(small[TOP + 5, 5].astype(int)) > 100
 
 
 def test_a_method_that_says_what_to_draw_is_shown_that_way():
-    picture = np.full((2, 40, 40, 3), (200, 60, 30), np.uint8)
+    image = np.full((2, 40, 40, 3), (200, 60, 30), np.uint8)
     method = SplitBrain(DenseAlexNet(), size=33, stored=40)
-    pixels = puzzle_picture(method, {"vision": picture}, seed=0)
+    pixels = puzzle_picture(method, {}, {"vision": image}, seed=0)
     columns = [pixels[TOP + 40, x] for x in range(40, pixels.shape[1], 106)]
     assert len(columns) == 5  # the picture, what is seen of it and what is to be predicted
     whole, *grey_and_colour = (column.astype(int) for column in columns)
@@ -148,16 +150,27 @@ def test_a_method_that_says_what_to_draw_is_shown_that_way():
 
 def test_clips_are_strips_of_frames_and_long_ones_are_thinned_out():
     clips = np.zeros((2, 3, 16, 4, 4, 3), np.uint8) + 10 * np.arange(16)[:, None, None, None]
-    pixels = puzzle_picture(Stub("none", jnp.square), {"clips": clips.astype(np.uint8)})
+    pixels = puzzle_picture(Stub("none", jnp.square), {}, {"clips": clips.astype(np.uint8)})
     starts = [i * (4 * (TILE + 2) + 6) + k * (TILE + 2) for i in range(3) for k in range(4)]
     assert [pixels[TOP + 5, x + 5, 0] for x in starts] == [0, 50, 100, 150] * 3
 
 
 def test_few_numbers_are_written_and_do_not_need_a_picture_of_their_own():
     batch = {"vision": np.zeros((2, 4, 4, 3), np.uint8), "score": np.array([0.25, 0.5], np.float32)}
-    with_score = puzzle_picture(Stub("vision", lambda x: x), batch)
-    without = puzzle_picture(Stub("vision", lambda x: x), {"vision": batch["vision"]})
+    with_score = puzzle_picture(Stub("vision", lambda x: x), {}, batch)
+    without = puzzle_picture(Stub("vision", lambda x: x), {}, {"vision": batch["vision"]})
     assert 40 < with_score.shape[1] - without.shape[1] < 120
+
+
+def test_tables_which_have_no_rows_are_left_out():
+    class Weighing(Stub):
+        def augment(self, batch, state, key):
+            return {**batch, "weights": state["weights"]}
+
+    batch = {"vision": np.zeros((2, 4, 4, 3), np.uint8)}
+    state = {"weights": jnp.arange(5.0)}
+    pixels = puzzle_picture(Weighing("vision", lambda x: x), state, batch)
+    np.testing.assert_array_equal(pixels, puzzle_picture(Stub("vision", lambda x: x), {}, batch))
 
 
 def test_the_command_writes_a_file(tmp_path, capsys):

@@ -8,7 +8,8 @@ from jaxtyping import Float, UInt8
 
 from ssl_jax.config import ConfigError
 from ssl_jax.data.record import Source
-from ssl_jax.drawing.pages import Tile, as_picture, page
+from ssl_jax.drawing.layout import Tile, page
+from ssl_jax.drawing.pixels import as_picture
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from ssl_jax.config import ConfigError
-from ssl_jax.drawing.pages import Tile, around_grey, page
+from ssl_jax.drawing.layout import Tile, page
+from ssl_jax.drawing.pixels import around_grey
 
 MOST = 16  # input channels of a filter that are drawn one by one
 
@@ -84,7 +85,7 @@ def filter_page(weights: Float[np.ndarray, "*window c o"], tile: int) -> UInt8[n
     pieces = tiles[0].pixels.shape[1] / tiles[0].pixels.shape[0]
     columns = max(1, math.ceil(math.sqrt(2 * len(tiles) / max(pieces, 1))))
     rows = [tiles[i : i + columns] for i in range(0, len(tiles), columns)]
-    return page(rows, round(tile * max(pieces, 1)))
+    return page(rows, tile)
 
 
 def _drawn(one: np.ndarray) -> np.ndarray:

@@ -11,7 +11,8 @@ from jaxtyping import Array, Float
 from ssl_jax.config import ConfigError
 from ssl_jax.data.record import Source
 from ssl_jax.devices.sharding import put_same
-from ssl_jax.drawing.pages import Tile, around_grey, as_picture, page, stretched
+from ssl_jax.drawing.layout import Tile, page
+from ssl_jax.drawing.pixels import around_grey, as_picture
 from ssl_jax.ops.relu_rules import with_relu_rule
 
 
@@ -133,7 +134,7 @@ def gradient_picture(gradient: Float[np.ndarray, "..."]) -> np.ndarray:
     if clipped.shape[-1] == 3:
         return around_grey(clipped)
     # Channels of another number: where anything matters at all.
-    return as_picture(stretched(np.abs(clipped).max(axis=-1, keepdims=True)))
+    return as_picture(np.abs(clipped).max(axis=-1, keepdims=True))
 
 
 def cropped(raw: np.ndarray, gradient: Float[np.ndarray, "..."]) -> np.ndarray:

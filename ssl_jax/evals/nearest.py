@@ -9,7 +9,8 @@ from jaxtyping import Bool, Float, Int, UInt8
 from ssl_jax.config import ConfigError
 from ssl_jax.data.annotations import fingerprint_fact
 from ssl_jax.data.record import Record, Source
-from ssl_jax.drawing.pages import Tile, as_picture, page
+from ssl_jax.drawing.layout import Tile, page
+from ssl_jax.drawing.pixels import as_picture
 from ssl_jax.evaluator import Read
 from ssl_jax.solvers.probe import finite_rows, unit
 

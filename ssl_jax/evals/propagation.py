@@ -10,7 +10,7 @@ from ssl_jax.config import ConfigError
 from ssl_jax.data.annotations import joints_of, masks_of
 from ssl_jax.data.image import resize
 from ssl_jax.data.record import MediaError, Record, Source
-from ssl_jax.drawing.pages import Tile, page
+from ssl_jax.drawing.layout import Tile, page
 from ssl_jax.scores.keypoints import body_size, joint_distances, pck
 from ssl_jax.scores.masks import film_scores
 from ssl_jax.solvers.label_propagation import propagate
