@@ -59,9 +59,9 @@ class Saver:
         self._lost: tuple[int, str] | None = None  # the newest save, if it failed, and why
         self._saving = 0
         self._scores = Scores(workdir, knobs.keep_best if knobs else "")
-        self._manager = self._open()
+        self._manager = self._open(cleanup=True)
 
-    def _open(self):
+    def _open(self, cleanup: bool):
         ocp, knobs = self._ocp, self.knobs
         if not knobs:
             options = ocp.CheckpointManagerOptions(create=False)
@@ -74,7 +74,7 @@ class Saver:
             rules.append(self._scores)
         options = ocp.CheckpointManagerOptions(
             preservation_policy=policies.AnyPreservationPolicy(rules),
-            cleanup_tmp_directories=True,  # of a run that was killed in mid-save
+            cleanup_tmp_directories=cleanup,  # of a run that was killed during a save
             async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
         )
         return ocp.CheckpointManager(self.folder, options=options)
@@ -166,7 +166,9 @@ class Saver:
         for name in os.listdir(self.folder):
             if self._ocp.utils.TMP_DIR_SUFFIX in name:
                 shutil.rmtree(os.path.join(self.folder, name), ignore_errors=True)
-        self._manager = self._open()  # the old one would tell old errors at the next save
+        # The old one would report old errors at the next save. Without a clean-up: while threads of
+        # the failed save still write, that fails, and the next save with it.
+        self._manager = self._open(cleanup=False)
         logging.warning(
             "could not save step %d: %s; %s. Training goes on and will try again: make room",
             *(step, reason, self.newest()),
