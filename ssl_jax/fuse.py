@@ -98,7 +98,7 @@ def fuse(runs: dict[str, Scores], weights: tuple[float, ...] = ()) -> dict[str, 
     """Accuracies of each run and, as 'fused', of the weighted mean of their softmax scores.
 
     Args:
-      weights: one for each run; () for all alike.
+      weights: one for each run; () for all the same.
 
     Raises ConfigError for runs that do not belong together.
     """
@@ -133,8 +133,8 @@ def main(argv: Sequence[str]) -> None:
     results = fuse(scores, weights)
     width = max(map(len, results))
     for name, numbers in results.items():
-        told = "  ".join(f"{metric} {value:.4f}" for metric, value in numbers.items())
-        print(f"{name.ljust(width)}  {told}")
+        text = "  ".join(f"{metric} {value:.4f}" for metric, value in numbers.items())
+        print(f"{name.ljust(width)}  {text}")
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ def test_the_table_is_aligned(value):
 def test_the_evals_benchmark_prints_a_table(capsys):
     sizes = Evals(
         records=60, features=12, classes=3, gallery=40, queries=9, width=8, neighbours=3,
-        pictures=16, tested=8, batch=8, turns=1, most_records=60, most_features=12, allowed=1e6,
+        images=16, tested=8, batch=8, turns=1, most_records=60, most_features=12, allowed=1e6,
     )  # fmt: skip
     benchmark.main(["--only=evals"], {"evals": sizes})
     title, *lines = capsys.readouterr().out.splitlines()

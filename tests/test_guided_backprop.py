@@ -151,7 +151,7 @@ def test_the_page_and_its_control():
     evaluator = GuidedBackprop(films, "conv2", count=2, units=10, crops=3)
     results = dict(evaluator.run(Network(variables)))
     assert results["guided"].dtype == np.uint8
-    assert -1 < results["likeness to shuffled"] < 0.99
+    assert -1 < results["similarity to shuffled"] < 0.99
     other = shuffled(variables, seed=0)
     kernels = [np.asarray(v["params"]["vision"]["conv1"]["kernel"]) for v in (variables, other)]
     assert not np.array_equal(*kernels)

@@ -20,9 +20,9 @@ from ssl_jax.frozen import Frozen
 from ssl_jax.scores.masks import (
     boundary,
     boundary_similarity,
-    film_scores,
     region_similarity,
     series_statistics,
+    video_scores,
 )
 from ssl_jax.solvers.label_propagation import propagate
 
@@ -89,18 +89,18 @@ def test_first_and_last_frames_and_unknown_pixels_do_not_count():
     true = np.stack([square(2, 2) * 1 + square(7, 7, 2) * 2] * 5)
     predicted = np.zeros_like(true)
     predicted[1:-1] = true[1:-1]
-    scores = film_scores(predicted, true)
+    scores = video_scores(predicted, true)
     np.testing.assert_allclose(scores, [[1, 1, 0, 1, 1, 0]] * 2)
     true[2, 2:4, 2:6] = 255
-    np.testing.assert_allclose(film_scores(predicted, true), scores)
+    np.testing.assert_allclose(video_scores(predicted, true), scores)
     predicted[2, 2, 2] = 0  # among what is unknown
-    np.testing.assert_allclose(film_scores(predicted, true), scores)
+    np.testing.assert_allclose(video_scores(predicted, true), scores)
     predicted[2] = 0
-    assert film_scores(predicted, true)[0, 0] == pytest.approx(2 / 3)
+    assert video_scores(predicted, true)[0, 0] == pytest.approx(2 / 3)
     with pytest.raises(ValueError, match="2 frames"):
-        film_scores(predicted[:2], true[:2])
+        video_scores(predicted[:2], true[:2])
     with pytest.raises(ValueError, match="no object"):
-        film_scores(predicted, 0 * true)
+        video_scores(predicted, 0 * true)
 
 
 def test_weights_of_the_two_most_similar():

@@ -128,10 +128,10 @@ def tiny():
     )
     more = {
         "propagation": call(
-            MaskPropagation, source=test, layers=("conv2",), short_side=80, radius=3, films=2
+            MaskPropagation, source=test, layers=("conv2",), short_side=80, radius=3, videos=2
         ),
         "joints": call(
-            JointPropagation, source=test, layers=("conv2",), size=80, radius=3, films=2
+            JointPropagation, source=test, layers=("conv2",), size=80, radius=3, videos=2
         ),
         "guided": call(GuidedBackprop, source=test, layer="pool5", count=2, crops=2),
         "colours": call(FeatureColours, source=test, layers=("conv1", "conv3"), count=3),

@@ -34,7 +34,7 @@ from ssl_jax.train import fit
 
 Rows = Iterator[tuple[str, float]]
 
-MISSING = "not measured, for want of pip install 'ssl_jax[benchmark]'"
+MISSING = "not measured: needs pip install 'ssl_jax[benchmark]'"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Evals:
       l2: the probe's strength, relative to the mean loss.
       gradient: where scikit-learn stops, its `tol`; at its default of 1e-4 it is still far off.
       gallery, queries, width, neighbours: of the nearest neighbours.
-      pictures, tested, batch: of an epoch of training, of what the probe learns from and is tested
+      images, tested, batch: of an epoch of training, of what the probe learns from and is tested
         on (each a tenth, as in our configs), of a step.
       turns: each side of a comparison runs so often; the median counts.
     """
@@ -67,7 +67,7 @@ class Evals:
     queries: int = 10_000
     width: int = 512
     neighbours: int = 20
-    pictures: int = 6_400
+    images: int = 6_400
     tested: int = 640
     batch: int = 32
     turns: int = 2
@@ -137,7 +137,7 @@ def _theirs(
     c = 1 / (len(x) * sizes.l2)
     model = LogisticRegression(C=c, tol=sizes.gradient, max_iter=iterations)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that it has not converged: the gap will tell
+        warnings.simplefilter("ignore")  # that it has not converged: the gap shows it
         model.fit(x, y)
     return model.coef_.T, model.intercept_
 
@@ -233,13 +233,13 @@ class Timed:
 
 
 def _share(sizes: Evals) -> Rows:
-    """Rotation on pictures of 32x32 with a narrow network, on one device; the second epoch."""
-    train = call(SyntheticSource, size=sizes.pictures, frames=1, height=32, width=32)
+    """Rotation on images of 32x32 with a narrow network, on one device; the second epoch."""
+    train = call(SyntheticSource, size=sizes.images, frames=1, height=32, width=32)
     probe, test = (
         call(SyntheticSource, size=sizes.tested, frames=1, height=32, width=32, seed=seed)
         for seed in (1, 2)
     )
-    epoch = sizes.pictures // sizes.batch
+    epoch = sizes.images // sizes.batch
     ridge = call(Ridge, train=probe, test=test, read=call(Read, layers=("block2", "pool")))
     pretext = call(Pretext, source=test, batch_size=sizes.batch)
     config = call(
@@ -260,5 +260,5 @@ def _share(sizes: Evals) -> Rows:
         fit(config, folder)
     # Both evaluators' begins and ends, after the first epoch and after the second.
     *_, trained_from, begin, _, _, end = Timed.times[:8]
-    what = f"ridge and pretext every epoch of {sizes.pictures:,} pictures"
+    what = f"ridge and pretext every epoch of {sizes.images:,} images"
     yield f"{what}: their time in units of the training's", (end - begin) / (begin - trained_from)

@@ -162,7 +162,7 @@ class FoldFact:
 
 
 def fingerprint(name: str) -> int:
-    """32 bits of a record's name, which tell records apart."""
+    """32 bits of a record's name, to distinguish records by."""
     return zlib.crc32(name.encode())
 
 

@@ -1,4 +1,4 @@
-"""Clip retrieval: is a training film of the same class among the k nearest of a test film?"""
+"""Clip retrieval: is a training video of the same class among the k nearest of a test video?"""
 
 import dataclasses
 from collections.abc import Iterator
@@ -15,11 +15,11 @@ from ssl_jax.solvers.probe import classes_of, rows_of
 
 @dataclasses.dataclass(frozen=True)
 class ClassRetrieval:
-    """Clip retrieval: is a training film of the same class among the k nearest of a test film?
+    """Clip retrieval: is a training video of the same class among the k nearest of a test video?
 
     The protocol of Büchler et al. 2018 and Xu et al. 2019 (Clip Order Prediction), by cosine: query
     test, gallery train, on every layer. Called recall there, it is a hit rate. Yields
-    '<layer>/hit@k', and 'chance/hit@k', what k random films give on average.
+    '<layer>/hit@k', and 'chance/hit@k', what k random videos give on average.
 
     Attributes:
       train, test: labelled sources.

@@ -1,4 +1,4 @@
-"""Retrieval across streams: the right sound for a film, the right film for a sound."""
+"""Retrieval across streams: the right audio for a video, the right video for an audio."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ class CrossModalRetrieval:
       query, gallery: streams.
       layer: of the gallery; with map='none' of the query too.
       ks: places for recall.
-      within_groups: candidates are only the records of the query's group (one game, one film),
+      within_groups: candidates are only the records of the query's group (one game, one video),
         so that telling the groups apart does not help.
       ties: see `retrieval`.
       clips: clips of a record whose features are averaged.
@@ -135,7 +135,7 @@ class GradedRetrieval:
     """nDCG of all records of a stream ordered by cosine to a query of the same or another one.
 
     The protocol of Arandjelovic and Zisserman 2018 (AVE-Net, "Objects that Sound"), who report it
-    for all four pairs of picture and sound, k=30; any two records of related classes count as
+    for all four pairs of image and audio, k=30; any two records of related classes count as
     matches, the more the closer. A record is never in its own query's gallery. Yields
     '<layer>/nDCG@k' and 'chance/nDCG@k', the mean of random orders.
 
@@ -241,7 +241,7 @@ def predict_features(
 
 
 def paired(a: Features, b: Features) -> tuple[Features, Features]:
-    """The records that both have: of a film whose sound is broken, the picture may have been read.
+    """The records that both have: of a video whose audio is broken, the frames may have been read.
 
     Raises ConfigError if there is none.
     """

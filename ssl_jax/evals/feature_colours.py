@@ -14,18 +14,18 @@ from ssl_jax.drawing.pixels import as_picture
 
 @dataclasses.dataclass(frozen=True)
 class FeatureColours:
-    """A page of pictures beside the maps of each layer, coloured by what the features say.
+    """A page of images beside the maps of each layer, coloured by their features.
 
     As the embeddings of Vondrick et al. 2018 (Tracking Emerges by Colorizing Videos) are shown: the
-    first three principal components over all positions of all pictures. Places of one colour have
-    like features, across the pictures too. Yields 'colours', and '<layer>/three', the share of the
+    first three principal components over all positions of all images. Places of one colour have
+    similar features, across the images too. Yields 'colours', and '<layer>/three', the share of the
     variance that the colours show.
 
     Attributes:
-      source: pictures, or films, whose middle frame is shown.
+      source: images, or videos, whose middle frame is shown.
       layers: with maps; () is all that have.
       count: so many records, spread evenly over the source.
-      tile: side of a picture in pixels.
+      tile: height of an image in pixels.
     """
 
     source: Source

@@ -163,7 +163,7 @@ class Pose:
     Yields 'head/PCK@a' for each of `thresholds`, 'head/auc' and 'head/auc_plain'.
 
     Attributes:
-      test: pictures with `extra['joints']`, see `data.annotations`.
+      test: images with `extra['joints']`, see `data.annotations`.
       stream: the trunk's name.
       scale, torso, thresholds: as of `Keypoints`.
     """

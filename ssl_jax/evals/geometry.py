@@ -60,7 +60,7 @@ def top_share(singular: Float[np.ndarray, "r"]) -> float:
 def feature_std(x: Float[np.ndarray, "n d"]) -> float:
     """Mean over features of their deviation (n - 1), for rows of unit length.
 
-    Near 1 / sqrt(d) if all directions are used alike, 0 if all rows are the same (as SimSiam's
+    Near 1 / sqrt(d) if all directions are used equally, 0 if all rows are the same (as SimSiam's
     authors watch it, Chen and He 2021). ConfigError of fewer than two rows.
     """
     _at_least_two(x)
@@ -106,9 +106,9 @@ class Geometry:
       layers: names; () is all of them.
       limit: so many records, spread evenly over the source; 0: all.
       pairs: what alignment compares an input with: 'crops', a random crop of itself that may be
-        mirrored (pictures and films), or 'clips', another clip of the record (films and sounds;
-        of a picture it is the same).
-      area: smallest and largest share of the picture in a crop.
+        mirrored (images and videos), or 'clips', another clip of the record (videos and audio;
+        of an image it is the same).
+      area: smallest and largest fraction of the image in a crop.
       other: a stream with the same layers to measure the gap to; '' for none.
       seed: of the crops.
     """
@@ -184,12 +184,12 @@ def vectors(
 def crops(
     raw: Shaped[np.ndarray, "n ..."], area: tuple[float, float], seed: int
 ) -> UInt8[np.ndarray, "n ..."]:
-    """A random box of each picture or film, of its proportions, enlarged again; half are mirrored.
+    """A random box of each image or video, of its proportions, enlarged again; half are mirrored.
 
-    ConfigError unless they are pictures or films of uint8.
+    ConfigError unless they are images or videos of uint8.
     """
     if raw.dtype != np.uint8 or raw.ndim < 4:
-        raise ConfigError("pairs='crops' is for pictures and films of uint8; use pairs='clips'")
+        raise ConfigError("pairs='crops' is for images and videos of uint8; use pairs='clips'")
     rng = np.random.default_rng(seed)
     result = np.empty_like(raw)
     height, width = raw.shape[-3:-1]

@@ -1,4 +1,4 @@
-"""What a layer's strongest units see in a picture: guided backpropagation and crops."""
+"""What a layer's strongest units see in an image: guided backpropagation and crops."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -18,26 +18,25 @@ from ssl_jax.ops.relu_rules import with_relu_rule
 
 @dataclasses.dataclass(frozen=True)
 class GuidedBackprop:
-    """A page of what makes the strongest activations of a layer strong, a picture a row.
+    """A page of what makes the strongest activations of a layer strong, one image per row.
 
-    The picture; what comes back from the `units` strongest activations together by guided
+    The image; what comes back from the `units` strongest activations together by guided
     backpropagation (Springenberg et al. 2015) and by the plain gradient; the guided picture of the
-    same network with its weights shuffled within every array (Adebayo et al. 2018: a method whose
-    pictures look no different then tells about the picture, not about the network); and the crops
-    that the strongest activations, each of another unit, look at: the smallest box around all
-    pixels from which a way leads to it.
+    same network with its weights shuffled within every array (Adebayo et al. 2018: if these look
+    the same, they show the image, not the network); and the crops that the strongest activations,
+    each of another unit, look at: the smallest box around all pixels in its receptive field.
 
-    Yields 'guided' and the number 'likeness to shuffled', the mean correlation of the absolute
-    values of guided pictures with their control: near 1 they say nothing of what was learnt.
+    Yields 'guided' and the number 'similarity to shuffled', the mean correlation of the absolute
+    values of guided pictures with their control: near 1 they show nothing of what was learnt.
 
     Attributes:
-      source: pictures, or films, of which the frame with the largest gradient is shown.
+      source: images, or videos, of which the frame with the largest gradient is shown.
       layer: of the trunk.
       count: so many records, spread evenly over the source.
       units: activations that go back together.
-      crops: of each picture.
+      crops: of each image.
       seed: of the shuffled weights.
-      tile: side of a picture in pixels.
+      tile: height of an image in pixels.
     """
 
     source: Source
@@ -84,7 +83,7 @@ class GuidedBackprop:
             seen = jax.lax.map(lambda one: opened(one)[0][0], single)
             return {rule: f(together)[0][0] for rule, (_, f) in back.items()}, seen, activations
 
-        rows, likeness = [], []
+        rows, similarity = [], []
         control = shuffled(variables, self.seed)
         for one in raw[:, 0]:
             gradients, seen, activations = jax.device_get(look(variables, one))
@@ -94,7 +93,7 @@ class GuidedBackprop:
                 )
             others = jax.device_get(look(control, one))[0]["guided"]
             guided = gradients["guided"]
-            likeness.append(correlation(np.abs(guided), np.abs(others)))
+            similarity.append(correlation(np.abs(guided), np.abs(others)))
             tiles = [Tile(as_picture(one), "input")]
             tiles += [Tile(gradient_picture(guided), "guided")]
             tiles += [Tile(gradient_picture(gradients["plain"]), "gradient")]
@@ -104,7 +103,7 @@ class GuidedBackprop:
             ]
             rows.append(tiles)
         yield "guided", page(rows, self.tile)
-        yield "likeness to shuffled", float(np.mean(likeness))
+        yield "similarity to shuffled", float(np.mean(similarity))
 
 
 def strongest(activations: Float[Array, "*shape"], count: int) -> Float[Array, "*shape"]:
@@ -124,7 +123,7 @@ def one_a_channel(activations: Float[Array, "*shape"], count: int) -> Float[Arra
 
 
 def gradient_picture(gradient: Float[np.ndarray, "..."]) -> np.ndarray:
-    """uint8 (h, w, 3): zero is grey; of a film the frame where most is.
+    """uint8 (h, w, 3): zero is grey; of a video the frame where most is.
 
     Few pixels have very large values; the picture's range is that of 99.5 % of them.
     """
@@ -138,7 +137,7 @@ def gradient_picture(gradient: Float[np.ndarray, "..."]) -> np.ndarray:
 
 
 def cropped(raw: np.ndarray, gradient: Float[np.ndarray, "..."]) -> np.ndarray:
-    """The part of an input's picture that a unit sees: where its gradient is not zero."""
+    """The part of an image that a unit sees: where its gradient is not zero."""
     box = seen_box(np.abs(gradient))
     picture = raw[_strongest_frame(gradient)] if raw.ndim == 4 else raw
     picture = as_picture(picture)
@@ -152,7 +151,7 @@ def cropped(raw: np.ndarray, gradient: Float[np.ndarray, "..."]) -> np.ndarray:
 def seen_box(gradient: Float[np.ndarray, "*t h w c"]) -> np.ndarray:
     """(top, left, bottom, right) around the pixels of a gradient's size that is not zero.
 
-    The whole picture if all are. Sizes below a millionth of the largest are rounding.
+    The whole image if all are. Sizes below a millionth of the largest are rounding.
     """
     size = gradient.max(axis=(*range(gradient.ndim - 3), -1))
     seen = size > 1e-6 * size.max()

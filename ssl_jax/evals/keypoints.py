@@ -1,4 +1,4 @@
-"""Keypoints: where are a person's joints, told from frozen features by ridge regression?"""
+"""Keypoints: ridge regression from frozen features to a person's joints."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -28,17 +28,17 @@ SCALES = ("annotated", "head", "body", "torso")
 class Keypoints:
     """Places of joints by ridge regression from the features of each layer: PCK, PCKh and AUC.
 
-    The targets are those of DeepPose (Toshev and Szegedy 2014), coordinates as shares of the
-    picture's sides, which the papers fine-tune a whole network for; here the network is frozen.
+    The targets are those of DeepPose (Toshev and Szegedy 2014), coordinates as fractions of
+    the image's sides, which the papers fine-tune a whole network for; here the network is frozen.
     Yields for each layer 'PCK@a' (the mean over joints of each one's share), 'auc' (the MPII
     toolkit's: area under PCK over thresholds up to half of the scale) and 'auc_plain' (mean over
     thresholds up to 30 pixels, with '<'), 'l2' where a grid was searched, and 'mean pose/...' for
-    the training set's mean pose in every picture. With scale='head' and 0.5 among the
+    the training set's mean pose in every image. With scale='head' and 0.5 among the
     thresholds, 'PCK@0.5' is the PCKh@0.5 of MPII.
 
     Attributes:
-      train, test: pictures with `extra['joints']`, see `annotations`; joints that are missing in
-        training stand at their mean place.
+      train, test: images with `extra['joints']`, see `annotations`; joints that are missing in
+        training are put at their mean place.
       read: what is read of every record.
       scale: what distances are measured in: 'annotated' (pixels in `extra['scale']`), 'head' (0.6
         of the diagonal of `extra['head']`, a box x1 y1 x2 y2), 'body' (0.6 of that of the box
@@ -143,7 +143,7 @@ def poses(
 def filled(shares: Float[np.ndarray, "n k 2"]) -> tuple[np.ndarray, Float[np.ndarray, "k 2"]]:
     """Joints with the missing ones at their mean place, and the mean place of each.
 
-    A joint that is never annotated gets the picture's middle.
+    A joint that is never annotated gets the image's middle.
     """
     known = ~np.isnan(shares)
     count = known.sum(axis=0)
@@ -153,6 +153,6 @@ def filled(shares: Float[np.ndarray, "n k 2"]) -> tuple[np.ndarray, Float[np.nda
 
 
 def mean_distance(predicted: Float[np.ndarray, "n e"], true: Float[np.ndarray, "n e"]) -> float:
-    """Of joints that stand in rows as x y x y ..."""
+    """Of joints in rows as x y x y ..."""
     steps = (predicted - true).reshape(len(true), -1, 2)
     return float(np.linalg.norm(steps, axis=-1).mean())

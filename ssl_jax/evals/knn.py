@@ -20,7 +20,7 @@ from ssl_jax.evaluator import Read
 from ssl_jax.solvers.probe import class_ranks, classes_of, rows_of, unit
 
 # Similarities held at once, 64 MiB, and blocks of them that are worked through in one go: memory
-# that is taken anew for every block costs as much as sorting it.
+# that is allocated again for every block costs as much as sorting it.
 BLOCK, BLOCKS = 2**24, 16
 
 

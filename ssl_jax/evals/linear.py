@@ -4,7 +4,7 @@ The protocol of Zhang, Isola & Efros 2016 (Colorful Image Colorization) and thos
 layer's maps are pooled to about 9000 numbers and a linear classifier is trained on them. By default
 that is logistic regression at its exact optimum (`solvers/logistic.py`), with nothing to tune; or
 SGD with the pooling, normalisation and schedule of a paper, by its name (`solvers/sgd.py`).
-Features are fixed where the papers crop and flip anew in every epoch, so numbers are close to, but
+Features are fixed where the papers crop and flip again in every epoch, so numbers are close to, but
 not the same as, theirs.
 """
 
@@ -36,7 +36,7 @@ class Linear:
       folds: of the cross-validation that chooses; 1 holds out a fifth of train once.
       labels_per_class: 0 takes all of train; else few labels, a balanced draw.
       draws: of few labels, seeded by seed, seed + 1, ...
-      settings: what the protocol stands for.
+      settings: of the protocol, in words.
     """
 
     train: Source

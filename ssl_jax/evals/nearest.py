@@ -1,4 +1,4 @@
-"""Pages of nearest neighbours: what does a network take for alike?"""
+"""Pages of nearest neighbours: what does a network consider similar?"""
 
 import dataclasses
 from collections.abc import Iterator
@@ -19,12 +19,12 @@ from ssl_jax.solvers.probe import finite_rows, unit
 class Nearest:
     """A page for every layer: in each row a query, then its nearest records by cosine.
 
-    Under a neighbour stands its cosine; its border is green if it has the query's label, red if
+    Below a neighbour is its cosine; its border is green if it has the query's label, red if
     another. Yields the pages by the layers' names, and '<layer>/same class', the share of green
     ones, where records have labels.
 
     Within one set a query is not its own neighbour, nor are records of the same name (segments of
-    one file) or, with `other_groups`, of the same group (one film, one game): a neighbouring frame
+    one file) or, with `other_groups`, of the same group (one video, one game): a neighbouring frame
     is found by its pixels.
 
     Attributes:
@@ -34,7 +34,7 @@ class Nearest:
       queries: so many records of `source`, spread evenly over it.
       neighbours: of each.
       other_groups: no neighbours of the query's `extra['group']`.
-      tile: side of a picture in pixels.
+      tile: height of an image in pixels.
     """
 
     source: Source

@@ -1,4 +1,4 @@
-"""Tracking by likeness of features: masks (DAVIS) and joints (JHMDB) of the first frame go on."""
+"""Tracking by similarity of features: masks (DAVIS) and joints (JHMDB) from the first frame on."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -12,12 +12,12 @@ from ssl_jax.data.image import resize
 from ssl_jax.data.record import MediaError, Record, Source
 from ssl_jax.drawing.layout import Tile, page
 from ssl_jax.scores.keypoints import body_size, joint_distances, pck
-from ssl_jax.scores.masks import film_scores
+from ssl_jax.scores.masks import video_scores
 from ssl_jax.solvers.label_propagation import propagate
 
 COLOURS = np.array([(230, 60, 50), (60, 120, 230), (70, 190, 80), (240, 190, 40), (170, 80, 200)])
 COLUMNS = ("J", "J_recall", "J_decay", "F", "F_recall", "F_decay")
-# Cells of raw pixels that stand for a feature map are so many pixels high and wide.
+# Raw pixels are compared in cells of so many pixels a side.
 PIXELS = 4
 
 
@@ -25,23 +25,23 @@ PIXELS = 4
 class MaskPropagation:
     """Objects of the first frame's mask found in the next frames: J, F and J&F of DAVIS-2017.
 
-    No training: labels go from frame to frame by likeness of features (see `label_propagation`),
+    No training: labels go from frame to frame by similarity of features (see `label_propagation`),
     are enlarged, brought to 0..1 in each channel, and the largest wins. Yields '<layer>/J&F',
-    'J', 'J_recall', 'J_decay', 'F', ..., means over all objects of all films; 'copy/...' is the
+    'J', 'J_recall', 'J_decay', 'F', ..., means over all objects of all videos; 'copy/...' is the
     first mask kept as it is, 'input/...' uses patches of pixels in place of features. Also a page
-    'masks' of the first film with the last layer's masks. As DINO (Caron et al. 2021) does it, but
+    'masks' of the first video with the last layer's masks. As DINO (Caron et al. 2021) does it, but
     for the whole frame in place of a cut, labels of a cell that are the mean over its pixels, and
-    masks enlarged at once to the film's own size. CRW: context=20, top=10, temperature=0.05,
+    masks enlarged directly to the video's own size. CRW: context=20, top=10, temperature=0.05,
     first_everywhere=True.
 
     Attributes:
-      source: films with `extra['mask']`, as `DavisSource` has them; see `annotations`.
+      source: videos with `extra['mask']`, as `DavisSource` has them; see `annotations`.
       layers: with maps.
       short_side: to which frames are resized, in pixels.
       multiple: both sides are rounded to a multiple of it.
       context, radius, top, temperature, first_everywhere: see `label_propagation.propagate`; radius
         in cells of the map.
-      films: at most so many, the first ones; 0: all.
+      videos: at most so many, the first ones; 0: all.
     """
 
     source: Source
@@ -54,14 +54,14 @@ class MaskPropagation:
     top: int = 5
     temperature: float = 0.1
     first_everywhere: bool = False
-    films: int = 0
+    videos: int = 0
     every: int = 0
 
     def run(self, frozen) -> Iterator[tuple[str, float | np.ndarray]]:
-        """MediaError names a bad film."""
+        """MediaError names a bad video."""
         found: dict[str, list[np.ndarray]] = {}
         shown = None
-        for record in _films(self.source, self.films):
+        for record in _videos(self.source, self.videos):
             frames, true = record.need_frames()(np.arange(record.num_frames)), masks_of(record)
             if true.shape[1:] != frames.shape[1:3]:
                 (height, width), (high, wide) = true.shape[1:], frames.shape[1:3]
@@ -77,7 +77,7 @@ class MaskPropagation:
             tracked["copy"] = np.repeat(true[:1], len(true), axis=0)
             for layer, masks in tracked.items():
                 try:
-                    found.setdefault(layer, []).append(film_scores(masks, true))
+                    found.setdefault(layer, []).append(video_scores(masks, true))
                 except ValueError as error:
                     raise MediaError(f"{record.name}: {error}") from error
             shown = shown if shown is not None else _page(frames, tracked[self.layers[-1]])
@@ -110,14 +110,14 @@ class JointPropagation:
     'copy/...' leaves the joints where they were, 'input/...' uses patches of pixels as features.
 
     Attributes:
-      source: films with `extra['joints']`, as `JhmdbSource` has them; see `annotations`.
+      source: videos with `extra['joints']`, as `JhmdbSource` has them; see `annotations`.
       layers: with maps.
       size: side to which frames are resized, whatever their proportions.
       sigma: deviation of the bumps in cells.
       strongest: cells whose weighted mean is the joint's place.
       thresholds: of PCK.
       context, radius, top, temperature, first_everywhere: see `label_propagation.propagate`.
-      films: at most so many, the first ones; 0: all.
+      videos: at most so many, the first ones; 0: all.
     """
 
     source: Source
@@ -132,14 +132,14 @@ class JointPropagation:
     top: int = 10
     temperature: float = 0.05
     first_everywhere: bool = True
-    films: int = 0
+    videos: int = 0
     every: int = 0
 
     def run(self, frozen) -> Iterator[tuple[str, float]]:
-        """MediaError names a bad film."""
+        """MediaError names a bad video."""
         found: dict[str, list[np.ndarray]] = {}
         sizes = []
-        for record in _films(self.source, self.films):
+        for record in _videos(self.source, self.videos):
             frames, true = record.need_frames()(np.arange(record.num_frames)), joints_of(record)
             if len(true) < 2:
                 raise MediaError(f"{record.name}: has one frame, joints have nowhere to go")
@@ -173,8 +173,8 @@ def dense_features(
 ) -> Iterator[tuple[str, Float[np.ndarray, "t h w c"]]]:
     """(layer, its maps of all frames) in turn, then ('input', patches of pixels).
 
-    Networks of pictures see the frames one by one, those of films the whole film at once; a layer
-    of theirs must keep as many maps as there are frames. ConfigError for layers without maps.
+    Image networks see the frames one by one, video networks the whole video at once; a layer of
+    theirs must keep as many maps as there are frames. ConfigError for layers without maps.
     """
     if not layers:
         raise ConfigError("layers: name those whose maps labels shall follow")
@@ -221,7 +221,7 @@ def peaks(maps: Float[np.ndarray, "t h w k"], strongest: int) -> Float[np.ndarra
     return np.where(total[..., None] > 0, sums / np.where(total > 0, total, 1)[..., None], np.nan)
 
 
-def _films(source: Source, most: int) -> Iterator[Record]:
+def _videos(source: Source, most: int) -> Iterator[Record]:
     count = min(most, len(source)) if most else len(source)
     if not count:
         raise ConfigError(f"the source {source} is empty")
@@ -266,7 +266,7 @@ def _enlarged(
 
 
 def _page(frames: np.ndarray, masks: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
-    """A few frames of a film, objects coloured."""
+    """A few frames of a video, objects coloured."""
     chosen = np.linspace(0, len(frames) - 1, min(6, len(frames))).round().astype(int)
     tiles = []
     for number in chosen:

@@ -1,4 +1,4 @@
-"""Support vector machines on frozen features: VOC07's classes, and sounds and scenes by folds."""
+"""Support vector machines on frozen features: VOC07's classes, and audio by folds."""
 
 import dataclasses
 import functools
@@ -211,7 +211,7 @@ def windows_of(
 
 
 def summed(decisions: Float[np.ndarray, "m k"], windows: int) -> Float[np.ndarray, "n k"]:
-    """Each record's answer: the sum over its windows, which stand one after another."""
+    """Each record's answer: the sum over its windows, which are consecutive."""
     return decisions.reshape(-1, windows, decisions.shape[1]).sum(axis=1)
 
 

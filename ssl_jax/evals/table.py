@@ -106,7 +106,7 @@ class Table:
         blocks: dict[str, list[tuple[str, ...]]] = {}
         for name in self.trained:
             evaluator, layer, *metric = name.split("/")
-            # Strengths chosen and deviations are in results.json; deviations also stand behind ±.
+            # Chosen strengths and deviations are in results.json; deviations also follow after ±.
             if layer == "input" or metric[-1:] in (["l2"], ["std"]):
                 continue
             raw = "/".join([evaluator, "input" if layer != "chance" else "", *metric])

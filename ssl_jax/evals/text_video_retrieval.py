@@ -1,4 +1,4 @@
-"""Text-video retrieval: the right film for a text, the right text for a film."""
+"""Text-video retrieval: the right video for a text, the right text for a video."""
 
 import dataclasses
 import functools
@@ -21,14 +21,14 @@ from ssl_jax.solvers.probe import finite_rows, unit
 
 @dataclasses.dataclass(frozen=True)
 class CaptionSource:
-    """Every caption of a source as a record of its own: the film it belongs to, with it alone.
+    """Every caption of a source as a record of its own: the video it belongs to, with it alone.
 
-    `extra['group']` is the number of the film. A film without captions is not in it. Opens all
+    `extra['group']` is the number of the video. A video without captions is not in it. Opens all
     records of `source` once.
 
     Attributes:
-      source: films with captions.
-      most: captions of a film that count, the first ones; 0 for all.
+      source: videos with captions.
+      most: captions of a video that count, the first ones; 0 for all.
     """
 
     source: Source
@@ -40,46 +40,46 @@ class CaptionSource:
     def __getitem__(self, index: int) -> Record:
         if not 0 <= index < len(self):
             raise IndexError(index)
-        film, number = self._places[index]
-        record = self.source[film]
+        video, number = self._places[index]
+        record = self.source[video]
         return dataclasses.replace(
             record,
             name=f"{record.name}, caption {number}",
             index=int(index),
             captions=(record.captions[number],),
-            extra={**record.extra, "group": film},
+            extra={**record.extra, "group": video},
         )
 
     @functools.cached_property
     def _places(self) -> list[tuple[int, int]]:
         counts = [len(self.source[i].captions) for i in range(len(self.source))]
         return [
-            (film, number)
-            for film, count in enumerate(counts)
+            (video, number)
+            for video, count in enumerate(counts)
             for number in range(min(count, self.most or count))
         ]
 
 
 @dataclasses.dataclass(frozen=True)
 class TextVideoRetrieval:
-    """Ranks films by their likeness to a text, and texts by their likeness to a film.
+    """Ranks videos by their similarity to a text, and texts by their similarity to a video.
 
-    The protocol of MSR-VTT, YouCook2, MSVD and others: a film's embedding is the mean of its clips'
-    (Miech et al. 2020, MIL-NCE, average ten and compare by dot product). From text to video each
-    caption is a query and has one right film. From video to text the film's best caption counts,
-    and its other captions do not stand before it (Liu et al. 2019, "Use What You Have").
+    The protocol of MSR-VTT, YouCook2, MSVD and others: a video's embedding is the mean of its
+    clips' (Miech et al. 2020, MIL-NCE, average ten and compare by dot product). From text to video
+    each caption is a query and has one right video. From video to text the video's best caption
+    counts, and its other captions are not ranked before it (Liu et al. 2019, "Use What You Have").
     Yields 'text to video/R@k', 'text to video/median_rank', the same for 'video to text', and
     'chance text to video/R@k', ..., what random orders give on average.
 
-    The records of one film's captions are given to the method's `clips` one by one, each with one
+    The records of one video's captions are given to the method's `clips` one by one, each with one
     entry in `captions`.
 
     Attributes:
-      test: films with captions; those without are not in the gallery.
+      test: videos with captions; those without are not in the gallery.
       text, video: streams.
       layer: of both.
-      captions: of a film that count, the first ones; 0 for all.
-      clips: clips of a film whose embeddings are averaged.
+      captions: of a video that count, the first ones; 0 for all.
+      clips: clips of a video whose embeddings are averaged.
       similarity: 'dot' or 'cosine'.
       ks: places for recall.
       ties: see `retrieval`.
@@ -102,12 +102,12 @@ class TextVideoRetrieval:
             raise ConfigError(f"similarity={self.similarity!r}: must be dot or cosine")
         sentences = CaptionSource(self.test, self.captions)
         if not len(sentences):
-            raise ConfigError("test: no film has a caption")
+            raise ConfigError("test: no video has a caption")
         texts = frozen.features(sentences, self.text, (self.layer,))
-        films = frozen.features(self.test, self.video, (self.layer,), self.clips)
+        videos = frozen.features(self.test, self.video, (self.layer,), self.clips)
         queries, gallery = (
             finite_rows(f"{name} {self.layer}", x.layers[self.layer], x.indices).astype(np.float64)
-            for name, x in ((self.text, texts), (self.video, films))
+            for name, x in ((self.text, texts), (self.video, videos))
         )
         if queries.shape[1] != gallery.shape[1]:
             raise ConfigError(
@@ -116,9 +116,9 @@ class TextVideoRetrieval:
             )
         if self.similarity == "cosine":
             queries, gallery = unit(queries), unit(gallery)
-        # Films without a caption, and captions of films that could not be read, take no part.
-        kept = np.isin(films.indices, texts.groups)
-        right = texts.groups[:, None] == films.indices[kept]
+        # Videos without a caption, and captions of videos that could not be read, take no part.
+        kept = np.isin(videos.indices, texts.groups)
+        right = texts.groups[:, None] == videos.indices[kept]
         read = right.any(axis=1)
         queries, gallery, right = queries[read], gallery[kept], right[read]
         directions = {
@@ -126,7 +126,7 @@ class TextVideoRetrieval:
             "video to text": (gallery, queries, right.T),
         }
         for name, (x, y, matches) in directions.items():
-            found = likeness_ranks(x, y, matches, self.ties)
+            found = similarity_ranks(x, y, matches, self.ties)
             for k in self.ks:
                 yield f"{name}/R@{k}", recall_at(found, k)
             yield f"{name}/median_rank", median_rank(found)
@@ -137,7 +137,7 @@ class TextVideoRetrieval:
                 yield f"chance {name}/R@{k}", float(np.mean(chance))
 
 
-def likeness_ranks(
+def similarity_ranks(
     queries: Float[np.ndarray, "q d"],
     gallery: Float[np.ndarray, "g d"],
     right: Bool[np.ndarray, "q g"],

@@ -1,8 +1,8 @@
 """How well two partitions of the same items agree, say clusters and classes.
 
 Float64 on the host, from the table of how many items every pair of parts shares. Parts are any
-whole numbers; which number a part has tells nothing (-1 is a part like any other). Where both
-partitions are a single part they agree (1); where only one is, it tells nothing (0), as in
+whole numbers; the number of a part means nothing (-1 is a part like any other). Where both
+partitions are a single part they agree (1); where only one is, it says nothing (0), as in
 scikit-learn.
 """
 

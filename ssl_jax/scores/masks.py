@@ -1,7 +1,7 @@
 """Scores of object masks as DAVIS-2017 computes them: region (J) and boundary (F).
 
 Pont-Tuset et al. 2017; Perazzi et al. 2016. Checked against the definitions of the authors' code,
-of which one thing is not kept: frames are numbered there in uint8, so that films of more than 256
+of which one thing is not kept: frames are numbered there in uint8, so that videos of more than 256
 frames have a wrong decay.
 """
 
@@ -62,10 +62,10 @@ def _disk(radius: int) -> np.ndarray:
     return (reach[:, None] ** 2 + reach**2 <= radius**2).astype(np.uint8)
 
 
-def film_scores(
+def video_scores(
     predicted: Int[np.ndarray, "t h w"], true: Int[np.ndarray, "t h w"], tolerance: float = 0.008
 ) -> Float[np.ndarray, "objects 6"]:
-    """J and F of every object of a film: columns mean, recall and decay of J, then those of F.
+    """J and F of every object of a video: columns mean, recall and decay of J, then those of F.
 
     Arrays hold the number of the object at every pixel, 0 for none and in the truth 255 for pixels
     that do not count. Objects are those of the first frame's truth. The first frame, which is

@@ -1,4 +1,4 @@
-"""Places in an order: where do the right answers to a query stand, and how is that scored?
+"""Places in an order: at which place are the right answers to a query, and how is that scored?
 
 Ranks count from 0. How ties are ranked is part of a protocol and has a name, because a collapsed
 network makes nothing but ties: 'optimistic' (the right answer first) calls it perfect,
@@ -21,7 +21,7 @@ def ranks(
     ties: str = "mean",
     tolerance: float = 0.0,
 ) -> Float[np.ndarray, "q"]:
-    """How many gallery items stand before query i's right one, item `right[i]`.
+    """How many gallery items rank before query i's right one, item `right[i]`.
 
     Similarities within `tolerance` of the right item's are ties. ValueError on NaN, no queries or
     an unknown tie policy.
@@ -37,9 +37,9 @@ def first_ranks(
     ties: str = "mean",
     tolerance: float = 0.0,
 ) -> Float[np.ndarray, "q"]:
-    """How many wrong gallery items stand before the best of query i's right ones.
+    """How many wrong gallery items rank before the best of query i's right ones.
 
-    The right items of a query never stand in each other's way. Otherwise as `ranks`; ValueError
+    The right items of a query do not count against each other. Otherwise as `ranks`; ValueError
     also if a query has no right item.
     """
     if ties not in ("optimistic", "pessimistic", "mean", "index"):

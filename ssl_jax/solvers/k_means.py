@@ -27,7 +27,7 @@ def k_means(
 ) -> tuple[Int[np.ndarray, "n"], Float[np.ndarray, "k d"], float]:
     """Lloyd's algorithm from k-means++ starts (Arthur and Vassilvitskii 2007), the best of several.
 
-    Ends when no row changes its cluster. A cluster that lost all its rows begins anew at the row
+    Ends when no row changes its cluster. A cluster that lost all its rows begins again at the row
     that lies farthest from its centre (the next at the second farthest, ...). Where rows repeat and
     fewer differ than there are clusters, some stay empty. Every host gives all rows.
 
@@ -70,7 +70,7 @@ def _blocks(
 ) -> tuple[Float[Array, "steps r d"], Bool[Array, "steps r"]]:
     """Rows in blocks that are worked on one after another, each split over the devices.
 
-    The last block is filled up; `real` tells which rows are.
+    The last block is filled up; `real` marks the rows that are real.
     """
     most = max(BLOCK // clusters, 1) * mesh.size
     steps = -(-len(x) // most)

@@ -1,4 +1,4 @@
-"""Labels of a film's first frame handed on to the next ones, by likeness of features.
+"""Labels of a video's first frame carried on to the next ones, by similarity of features.
 
 Vondrick et al. 2018 (Tracking Emerges by Colorizing Videos), Jabri et al. 2020 (CRW), Caron et al.
 2021 (DINO). Each position of a frame takes the labels of the positions in earlier frames that
@@ -87,7 +87,7 @@ def _step(
     _, h, w, _ = context.shape
     reach = min(radius, h - 1)
     near = jnp.abs(jnp.arange(w)[:, None] - jnp.arange(w)) <= radius  # target column, column
-    # Rows beyond the picture, so that the same number of rows is looked at everywhere.
+    # Rows beyond the image, so that the same number of rows is looked at everywhere.
     pad = ((0, 0), (reach, reach), (0, 0), (0, 0))
     context, labels = jnp.pad(context, pad), jnp.pad(labels, pad)
 

@@ -136,7 +136,7 @@ def held_folds(labels: Int[np.ndarray, "n"], folds: int, seed: int) -> Bool[np.n
 def class_ranks(
     scores: Float[np.ndarray, "n k"], labels: Int[np.ndarray, "n"]
 ) -> Float[np.ndarray, "n"]:
-    """How many classes stand before the right one, ties by class number.
+    """How many classes score higher than the right one, ties by class number.
 
     Infinite, hence never right, for the label -1 and where a score is NaN.
     """

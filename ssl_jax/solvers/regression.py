@@ -1,4 +1,4 @@
-"""Ridge regression from frozen features to numbers: to other features, to places in a picture."""
+"""Ridge regression from frozen features to numbers: to other features, to places in an image."""
 
 from collections.abc import Callable
 
