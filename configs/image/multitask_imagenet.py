@@ -53,7 +53,7 @@ def trunk(units: tuple[int, ...], width: float = 1.0):
 
 
 def together(exemplar, relative_position, colorization):
-    """Features are read as exemplars are: in colour."""
+    """Features are read in lightness: a config sorts names, and colorization comes first."""
     return call(
         Multitask,
         tasks={

@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from ssl_jax.method import Method
+from ssl_jax.method import Batch, Method, run_collection
 from ssl_jax.methods.wrapper import Wrapper
 from ssl_jax.ops.colour import rgb_to_lab
 
@@ -23,6 +23,11 @@ class Lightness(Wrapper):
 
     inputs = Method.inputs
     encode = Method.encode
+
+    def init(self, key: jax.Array, batch: Batch, records: int) -> dict:
+        made = self.method.init(key, batch, records)  # its state; its net takes other channels
+        puzzle = self.augment(batch, {**made, **run_collection(0, 1)}, key)
+        return {**made, **Method.init_net(self, key, puzzle)}
 
     def prepare(self, name: str, x: jax.Array) -> jax.Array:
         del name
