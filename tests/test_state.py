@@ -77,11 +77,11 @@ def test_state_is_saved_with_the_weights_and_moves(trained):
     variables = load(workdir).variables
     assert int(variables["run"]["step"]) == int(variables["run"]["steps"]) == 8
     first = load(workdir, step=2).variables
-    kept = [collection for collection in state.state if collection not in ("run", "batch_stats")]
+    kept = sorted(set(state.state) - {"batch_stats"})
     for collection in kept:
         assert tiny.distance(variables[collection], state.state[collection]) == 0.0
         assert tiny.distance(variables[collection], first[collection]) > 0
-    assert kept == {"queue": ["slow", "queue"], "clusters": ["clusters"]}.get(name, kept)
+    assert kept == {"queue": ["queue", "slow"], "clusters": ["clusters"]}.get(name, [])
 
 
 def test_a_control_micro_batches_and_drawing_work_for_all_of_them(trained, tmp_path):
@@ -168,7 +168,7 @@ def test_a_fused_net_is_probed_and_its_inputs_are_the_raw_baseline(tmp_path):
 
 
 def test_features_at_asked_times_and_facts_of_the_records(tmp_path):
-    train.fit(experiment("fused", steps=0), str(tmp_path))
+    train.fit(experiment("fused", steps=1), str(tmp_path))
     source, frozen = SyntheticSource(size=5, frames=8, height=32, width=32), load(tmp_path)
 
     def times(record):
@@ -204,7 +204,7 @@ def test_a_teacher_gets_no_gradient_and_no_moments(trained):
 
 def test_gradients_of_a_teacher_are_zero_in_micro_batches_too():
     method = own_methods.Taught()
-    batch = {"vision": jnp.ones((4, 8, 8, 3))}
+    batch = {"vision": jax.random.uniform(jax.random.key(2), (4, 8, 8, 3))}
     variables = method.init(jax.random.key(0), batch, 4)
     params = variables.pop("params")
     state = {**variables, **run_collection(0, 4)}
@@ -219,9 +219,9 @@ def test_init_from_takes_each_trunk_from_where_it_is_said(trained, tmp_path):
     if name != "fused":
         pytest.skip("only one of them has two trunks")
     load(workdir).save_trunk(tmp_path / "vision.npz", "vision")
-    config = experiment("taught", steps=0)
     for where in (workdir, f"{workdir}:vision", str(tmp_path / "vision.npz")):
-        config.init_from = {"vision": where, "teacher": f"{where.partition(':')[0]}:vision"}
+        given = {"vision": where, "teacher": f"{where.partition(':')[0]}:vision"}
+        config = experiment("taught", steps=0, init_from=given)
         new = train.fit(config, str(tmp_path / "new"))
         assert tiny.distance(new.params["vision"], state.params["vision"]) == 0.0
         assert tiny.distance(new.params["teacher"], state.params["vision"]) == 0.0

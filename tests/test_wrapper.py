@@ -35,6 +35,7 @@ ARGUMENTS = {
 ANSWERS = {
     "trunks": ("touch",),
     "teachers": ("teacher",),
+    "also_prepared": ("pair",),
     "rows_meet": True,
     "streams": {"touch": ("touch",)},
     "views": {"vision": np.zeros(2)},
