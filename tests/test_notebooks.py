@@ -1,4 +1,4 @@
-"""The notebooks run from top to bottom, here with tiny settings, and keep small outputs."""
+"""The notebooks run from top to bottom, here with tiny settings; saved outputs are small."""
 
 import os
 import pathlib
@@ -54,7 +54,10 @@ def test_it_runs_from_top_to_bottom(path, tmp_path):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_saved_outputs_are_of_one_whole_run_and_small(path):
+def test_saved_outputs_are_none_or_of_one_whole_run_and_small(path):
     cells = [c for c in nbformat.read(path, 4).cells if c.cell_type == "code"]
-    assert [c.execution_count for c in cells] == list(range(1, len(cells) + 1))
+    if any(c.outputs for c in cells):
+        assert [c.execution_count for c in cells] == list(range(1, len(cells) + 1))
+    else:
+        assert all(c.execution_count is None for c in cells)
     assert path.stat().st_size < 400_000
