@@ -1,7 +1,7 @@
-"""Configuration of the documentation site: sphinx-build -W --keep-going docs docs/_build.
+"""Configuration of the documentation site: sphinx-build -W --keep-going docs docs/_build/html.
 
-Pages that repeat what stands elsewhere are written to docs/_generated first: the configs' docstrings,
-the API reference, one page for each part of the package, and the notebooks, which are not executed.
+Pages that repeat what stands elsewhere are written to docs/_generated first: the docstrings of the
+configs, the API reference, and the notebooks, which are not executed.
 """
 
 import ast
@@ -82,50 +82,67 @@ def _copy_notebooks() -> None:
     for notebook in notebooks:
         shutil.copy(notebook, folder)
     tree = "\n".join(notebook.stem for notebook in notebooks)
-    (folder / "index.md").write_text(f"# Notebooks\n\n```{{toctree}}\n:maxdepth: 1\n\n{tree}\n```\n")
+    (folder / "index.md").write_text(
+        f"# Notebooks\n\n```{{toctree}}\n:maxdepth: 1\n\n{tree}\n```\n"
+    )
 
 
-def _plain(text: str) -> str:
+LIST = re.compile(r"(\s*)([-*]|\d+\.) ")
+SECTION = re.compile(r"\s*(Args|Attributes|Raises|Returns|Yields):")
+
+
+def _escaped(line: str, in_code: bool) -> tuple[str, bool]:
     """A line of English as reStructuredText: `code` is code, and no other sign means anything."""
-    parts = re.split(r"(`[^`]+`)", text)
-    escaped = [
-        f"`{part}`" if part.startswith("`") else re.sub(r"([*|]|_(?!\w))", r"\\\1", part)
-        for part in parts
-    ]
-    return "".join(escaped)
-
-
-def _indent(line: str) -> int:
-    return len(line) - len(line.lstrip())
+    bullet = LIST.match(line)
+    start = bullet.end() if bullet else 0
+    out = [line[:start]]
+    for number, part in enumerate(line[start:].split("`")):
+        if number:
+            in_code = not in_code
+            # An escaped space ends code before a letter, as in `Caption`s.
+            out.append("``" if in_code or not re.match(r"[\w^]", part) else "``\\ ")
+        out.append(part if in_code else re.sub(r"([*|]|_(?!\w))", r"\\\1", part))
+    return "".join(out), in_code
 
 
 def _process_docstring(app, what, name, object_, options, lines: list[str]) -> None:
     """Docstrings are plain English with `code`, lists and indented examples.
 
-    Before napoleon reads them, what is indented after an empty line becomes a literal block.
+    Before napoleon reads them, what is indented more than the text before it becomes a literal
+    block, or a list where it is one. What follows a section's heading is napoleon's.
     """
-    out, inside, previous = [], None, 0
+    out: list[str] = []
+    last, literal, nested, in_code, section = "", None, None, False, False
     for number, line in enumerate(lines):
-        text, indent = line.strip(), _indent(line)
-        if inside is not None and (not text or indent >= inside):
+        indent = len(line) - len(line.lstrip())
+        if not line.strip():
+            out.append("")
+            in_code = False
+            continue
+        if literal is not None and indent >= literal:
             out.append(line)
             continue
-        inside = None
+        if literal is not None:
+            out.append("")
+        literal = None
+        if nested is not None and indent < nested:
+            out.append("")
+            nested = None
+        section = bool(SECTION.fullmatch(line)) or (section and indent > 0)
+        before = len(last) - len(last.lstrip())
         after_empty = number > 0 and not lines[number - 1].strip()
-        if text and after_empty and indent >= previous + 2 and not out_is_section(out):
-            inside = indent
-            out += [" " * previous + "::", "", line]
-            continue
-        out.append(" " * indent + _plain(text) if text else "")
-        if text:
-            previous = indent
+        if last and not section and indent >= before + 2 and (after_empty or last.endswith(":")):
+            if LIST.match(line):
+                nested = indent
+                out.append("")
+            else:
+                literal = indent
+                out += ["", " " * before + "::", "", line]
+                continue
+        text, in_code = _escaped(line, in_code)
+        out.append(text)
+        last = line
     lines[:] = out
-
-
-def out_is_section(lines: list[str]) -> bool:
-    """Whether the last line that is not empty is a heading such as 'Args:'."""
-    last = next((line for line in reversed(lines) if line.strip()), "")
-    return bool(re.fullmatch(r"\s*(Args|Attributes|Raises|Returns|Yields):", last))
 
 
 def _process_signature(app, what, name, object_, options, signature, returns):

@@ -1,9 +1,9 @@
 """The lists that UCF101, HMDB51 and JHMDB come with: which videos train and which test, by folds.
 
-UCF101   classInd.txt       1 ApplyEyeMakeup
-         trainlist01.txt    ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1
-         testlist01.txt     ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c01.avi
-HMDB51   brush_hair_test_split1.txt   NAME.avi 1      1 trains, 2 tests, 0 is in neither; so JHMDB
+    UCF101   classInd.txt       1 ApplyEyeMakeup
+             trainlist01.txt    ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1
+             testlist01.txt     ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c01.avi
+    HMDB51   brush_hair_test_split1.txt   NAME.avi 1   1 trains, 2 tests, 0: neither; so JHMDB
 
 Videos lie in a folder of their class's name. UCF101's labels are its numbers less one; HMDB51's are
 the places of its classes in alphabetical order.
