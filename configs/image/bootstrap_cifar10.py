@@ -1,6 +1,6 @@
 """BYOL on CIFAR-10 with ResNet-18, as solo-learn trains it (the paper has no CIFAR run).
 
-    python -m ssl_jax.train --config=configs/image/bootstrap_cifar10.py --workdir=runs/bootstrap
+    python -m ssl_jax.train --config=image/bootstrap_cifar10.py --workdir=runs/bootstrap
 
 Data: TFDS `cifar10`, prepared as array_record. Cost: 1000 epochs, not measured.
 solo-learn's page: 92.58 % by a linear probe. Ours: not measured.
@@ -9,6 +9,19 @@ Differs from solo-learn: LARS' steps are not clipped at the learning rate.
 
 Variants: `:fashion` trains a narrow network on Fashion-MNIST in minutes on a CPU, from the idx
 files in data/fashion_mnist; `:tiny` is four steps on synthetic data.
+
+Ours, `:fashion`: accuracy, linear probes with ten labels per class. Pretext: the other view of a
+held-out image is found among 64.
+
+                   pretext        stage3         stage4         pool           pool, slow copy
+    trained        0.102 ± 0.008  0.680 ± 0.003  0.640 ± 0.014  0.526 ± 0.009  0.506 ± 0.023
+    random init    0.015 ± 0.003  0.625 ± 0.028  0.537 ± 0.033  0.308 ± 0.033  0.308 ± 0.033
+    control        0.015 ± 0.000  0.636 ± 0.013  0.552 ± 0.020  0.343 ± 0.008  0.348 ± 0.019
+    raw pixels     -              0.705          0.705          0.705          0.705
+    (three seeds, mean ± deviation; four minutes each on one CPU core; chance 0.016 and 0.10)
+
+The earlier layers hardly move (stage1 0.697, at random initialisation 0.691). The learning rate was
+chosen on another seed. The paper's and solo-learn's settings: not measured.
 """
 
 from ssl_jax import presets
