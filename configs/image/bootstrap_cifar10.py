@@ -2,26 +2,32 @@
 
     python -m ssl_jax.train --config=image/bootstrap_cifar10.py --workdir=runs/bootstrap
 
-Data: TFDS `cifar10`, prepared as array_record. Cost: 1000 epochs, not measured.
-solo-learn's page: 92.58 % by a linear probe. Ours: not measured.
+Data: TFDS `cifar10`, prepared as array_record.
+Cost: 1000 epochs, not measured.
+solo-learn's page: 92.58 % by a linear probe.
 
 Differs from solo-learn: LARS' steps are not clipped at the learning rate.
 
 Variants: `:fashion` trains a narrow network on Fashion-MNIST in minutes on a CPU, from the idx
 files in data/fashion_mnist; `:tiny` is four steps on synthetic data.
 
-Ours, `:fashion`: accuracy, linear probes with ten labels per class. Pretext: the other view of a
-held-out image is found among 64.
+    :fashion          own target among 64 (chance 0.016)   cosine with it
+    ours              0.102 ± 0.008                        0.797 ± 0.034
+    random init       0.015 ± 0.003                        0.118 ± 0.029
+    shuffled control  0.015 ± 0.000                        0.440 ± 0.017
 
-                   pretext        stage3         stage4         pool           pool, slow copy
-    trained        0.102 ± 0.008  0.680 ± 0.003  0.640 ± 0.014  0.526 ± 0.009  0.506 ± 0.023
-    random init    0.015 ± 0.003  0.625 ± 0.028  0.537 ± 0.033  0.308 ± 0.033  0.308 ± 0.033
-    control        0.015 ± 0.000  0.636 ± 0.013  0.552 ± 0.020  0.343 ± 0.008  0.348 ± 0.019
-    raw pixels     -              0.705          0.705          0.705          0.705
-    (three seeds, mean ± deviation; four minutes each on one CPU core; chance 0.016 and 0.10)
+                      linear probe, 10 labels per class
+                      stage2       stage3       stage4       pool         slow stage4  slow pool
+    ours              0.698±0.004  0.680±0.003  0.640±0.014  0.526±0.009  0.634±0.017  0.506±0.023
+    random init       0.687±0.018  0.625±0.028  0.537±0.033  0.308±0.033  as online
+    shuffled control  0.688±0.015  0.636±0.013  0.552±0.020  0.343±0.008  0.551±0.017  0.348±0.019
+    raw pixels        0.705
+    3 seeds, 5 minutes each on 1 CPU core; solo-learn's setting: not measured
 
-The earlier layers hardly move (stage1 0.697, at random initialisation 0.691). The learning rate was
-chosen on another seed. The paper's and solo-learn's settings: not measured.
+The control's cosine rises because it predicts the mean target; it finds no row's own. With steps
+of 64 images, 400 of them, no layer beats raw pixels here, while SimCLR's early layers do
+(simclr_cifar10.py: pool 0.580, stage4 0.674, in 300 steps): nothing tells images apart but the
+targets, and these start out random. The learning rate was chosen between two on a fourth seed.
 """
 
 from ssl_jax import presets
