@@ -43,13 +43,13 @@ class TrainState(struct.PyTreeNode):
 class Saver:
     """The checkpoints of one workdir. A context manager: leaving it waits for the last save.
 
-    A save that fails (the disk is full) is told in one line, and training goes on: what is lost is
-    that checkpoint. Only the last one of a run must not be lost: then leaving raises SaveError. Of
-    several hosts none can tell what the others wrote, so there every failure raises SaveError.
+    A save that fails (the disk is full) is reported in one line, and training continues without
+    that checkpoint. The last one of a run must not be lost: then leaving raises SaveError. With
+    several hosts every failure raises SaveError, as none knows what the others wrote.
     """
 
     def __init__(self, workdir: str | os.PathLike, knobs: Checkpoints | None = None):
-        """Without `knobs` the checkpoints are only read, nothing in the folder is changed."""
+        """Without `knobs` the folder is only read."""
         import orbax.checkpoint as ocp
 
         self.folder = os.path.join(os.path.abspath(workdir), "checkpoints")
@@ -108,7 +108,7 @@ class Saver:
         return bool(multihost_utils.broadcast_one_to_all(old))  # clocks differ, so host 0 decides
 
     def preempted(self, step: int) -> bool:
-        """Whether the cluster takes a machine away; all hosts are told so at the same step."""
+        """Whether a machine is about to be preempted; the same answer on every host."""
         return self._manager.reached_preemption(step)
 
     def save(self, state: TrainState, step: int) -> None:
@@ -146,7 +146,7 @@ class Saver:
                 write_checksums(os.path.join(self.folder, name))
 
     def _settle(self) -> None:
-        """Waits for the save that is under way, and tells if it failed."""
+        """Waits for the save that is under way, and reports if it failed."""
         under_way = self._manager.latest_step()
         try:
             self._manager.wait_until_finished()
@@ -158,11 +158,11 @@ class Saver:
         self._lost = (step, reason)
         if several():
             self._raise_if_lost()
-        for _ in range(3):  # each of its threads may tell what it met once
+        for _ in range(3):  # each of its threads may raise its error once
             with contextlib.suppress(Exception):
                 self._manager.close()
                 break
-        # What was written in part would fill the disk for good.
+        # What was written in part would stay on the full disk.
         for name in os.listdir(self.folder):
             if self._ocp.utils.TMP_DIR_SUFFIX in name:
                 shutil.rmtree(os.path.join(self.folder, name), ignore_errors=True)
@@ -170,7 +170,7 @@ class Saver:
         # the failed save still write, that fails, and the next save with it.
         self._manager = self._open(cleanup=False)
         logging.warning(
-            "could not save step %d: %s; %s. Training goes on and will try again: make room",
+            "could not save step %d: %s; %s. Training continues and saves again later",
             *(step, reason, self.newest()),
         )
 
@@ -182,19 +182,19 @@ class Saver:
     def restore(self, abstract: TrainState) -> TrainState | None:
         """The newest readable checkpoint, laid out as `abstract` says; None if there is none.
 
-        A damaged one is named, set aside as STEP.damaged, and the one before it taken.
+        A damaged one is reported and renamed to STEP.damaged, and the one before it is restored.
         """
         state, damaged = self._newest(
             lambda step: self._manager.restore(step, args=self._ocp.args.StandardRestore(abstract))
         )
         if state is None and damaged:
             raise ConfigError(
-                f"no checkpoint in {self.folder} can be read with this config; "
-                "was it made with another one? Take another --workdir to start afresh"
+                f"no checkpoint in {self.folder} can be read with this config; was it made with "
+                "another one? Choose another --workdir to train from scratch"
             )
         if not damaged or not self.knobs:
             return state
-        # Left where they are, they would be taken for the steps that are now made again.
+        # Left in place, they would be taken for the steps that now follow again.
         if jax.process_index() == 0:
             for step in damaged:
                 folder = os.path.join(self.folder, str(step))
@@ -239,10 +239,10 @@ class Saver:
         return variables
 
     def _newest(self, read: Callable[[int], Any], only: int | None = None) -> tuple[Any, list[int]]:
-        """What `read` makes of the newest step that it can read, and those that it could not.
+        """What `read` returns for the newest step that it can read, and the steps it cannot.
 
-        Every host calls it. A step that one of them can not read is left by all: reading is a
-        thing that they do together.
+        Every host calls it. A step that one of them cannot read is skipped by all, as they read
+        together.
         """
         damaged = []
         for step in sorted(self._manager.all_steps(), reverse=True) if only is None else [only]:
