@@ -101,7 +101,7 @@ def test_what_is_hidden_never_reaches_the_encoder(holes):
     # Whatever stood there: a picture that differs in the hole alone gives the same input.
     whole = np.asarray(images) / np.float32(255)
     shown = np.where(hidden[..., None], whole, out["vision"])  # as if nothing were hidden
-    flipped = (shown != whole).any((1, 2, 3))
+    flipped = (np.abs(shown - whole) > 1e-6).any((1, 2, 3))
     assert 0 < flipped.sum() < 6
     place = np.where(flipped[:, None, None], hidden[:, :, ::-1], hidden)
     spoilt = jnp.where(place[..., None], 255 - images, images)
@@ -122,7 +122,7 @@ def test_the_hole_of_the_authors_code():
     assert (weight[4:60, 4:60] == 1).all()
     assert weight.sum() == 10 * (64**2 - 56**2) + 56**2
     np.testing.assert_allclose(out["vision"][:, 32:36, 32:96], out["target"][:, :4], atol=0)
-    ready = method.inputs(out)  # in the range of the decoder
+    ready = jax.jit(method.inputs)(out)  # in the range of the decoder
     for name in ("vision", "target"):
         np.testing.assert_allclose(ready[name], 2 * out[name] - 1, atol=1e-6)
     np.testing.assert_allclose(  # the authors' fill
@@ -181,7 +181,9 @@ def test_one_backward_pass_trains_critic_and_generator_apart():
     by_loss = [jax.tree.map(lambda x, i=i: np.asarray(x[i]), of_params) for i in range(3)]
     assert all((x == 0).all() for x in jax.tree.leaves(by_loss[1]))
     assert all((x != 0).any() for x in jax.tree.leaves(by_loss[0]))
-    jax.tree.map(np.testing.assert_array_equal, by_loss[0], by_loss[2])
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6), by_loss[0], by_loss[2]
+    )
     assert of_shift[0] == 0
     assert of_shift[1] != 0
     assert of_shift[2] == pytest.approx(0.3 * float(of_shift[1]), rel=1e-5)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ssl_jax.config import ConfigError
 from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.methods.image.counting import Counting
 from ssl_jax.methods.image.exemplar import Exemplar, textured_corner
@@ -127,17 +128,16 @@ def test_triplets_have_finite_gradients_at_zero_and_reject_unknown_mining():
 def test_crops_of_one_picture_share_target_and_grey():
     method = TripletExemplar(ConvNet(), size=16, stored=24, crops=3, grey=0.5)
     batch = {"vision": jnp.asarray(pictures(8, 24))}
-    out = jax.device_get(jax.jit(method.augment)(batch, jax.random.key(0)))
+    out = jax.device_get(jax.jit(method.augment)(batch, {}, jax.random.key(0)))
     assert out["vision"].shape == (24, 16, 16, 3)
     assert out["target"].tolist() == np.repeat(np.arange(8), 3).tolist()
     grey = (np.ptp(out["vision"], axis=-1).max((1, 2)) < 1e-3).reshape(8, 3)
     assert (grey.all(1) | ~grey.any(1)).all()
     assert 0 < grey[:, 0].sum() < 8
-    prepare = jax.jit(method.prepare, static_argnums=0)
-    x = np.asarray(prepare("vision", pictures(2, 16)))
+    x = np.asarray(jax.jit(method.inputs)({"vision": pictures(2, 16)})["vision"])
     np.testing.assert_allclose(x.mean((1, 2, 3)), 0, atol=1e-5)
     np.testing.assert_allclose(x.std((1, 2, 3)), 1, atol=1e-2)
-    with pytest.raises(ValueError, match="crops=1"):
+    with pytest.raises(ConfigError, match="crops=1"):
         TripletExemplar(ConvNet(), crops=1)
 
 
@@ -173,9 +173,8 @@ def test_all_inputs_of_counting_share_filter_and_grey():
     augment = jax.jit(method.augment)
     filters, greys = set(), set()
     for seed in range(24):
-        out = jax.device_get(augment(batch, jax.random.key(seed)))
-        mean, std = np.array(method.mean), np.array(method.std)
-        small, tiles = out["vision"] * std + mean, out["tiles"] * std + mean
+        out = jax.device_get(augment(batch, {}, jax.random.key(seed)))
+        small, tiles = out["vision"], out["tiles"]
         rows = [np.concatenate([tiles[:, i], tiles[:, i + 1]], axis=2) for i in (0, 2)]
         whole = jnp.asarray(np.concatenate(rows, axis=1), jnp.float32)
         fitting = [f for f in warp.FILTERS if np.abs(halved(whole, f) - small).max() < 1e-4]
@@ -186,6 +185,10 @@ def test_all_inputs_of_counting_share_filter_and_grey():
         greys.add(bool(spread.all()))
     assert filters == set(warp.FILTERS)
     assert greys == {True, False}
+    # The network gets the tiles in the scale of the whole.
+    mean, std = np.array(method.mean), np.array(method.std)
+    for name, x in jax.jit(method.inputs)(out).items():
+        np.testing.assert_allclose(x * std + mean, out[name], atol=1e-6)
 
 
 def test_counting_contrasts_a_row_with_another_one():
@@ -195,7 +198,7 @@ def test_counting_contrasts_a_row_with_another_one():
     loss, metrics = jax.jit(method.objective)((whole, tiles), {})
     assert loss == pytest.approx(0)
     assert metrics["other"] == pytest.approx((25 + 25 + 50) / 3)
-    with pytest.raises(ValueError, match="2 rows"):
+    with pytest.raises(ConfigError, match="2 or more"):
         method.objective((whole[:1], tiles[:1]), {})
 
 
@@ -298,7 +301,7 @@ def test_an_exemplar_is_always_the_same_patch_and_its_class_travels_with_it():
     assert first["target"] == 4
     assert other["target"] == 5
     assert all(np.array_equal(first[k], again[k]) for k in first)
-    with pytest.raises(ValueError, match="exemplars=5"):
+    with pytest.raises(ConfigError, match="exemplars=5"):
         dataclasses.replace(method, exemplars=5).views(source[5], np.random.default_rng(0))
 
 
@@ -310,7 +313,7 @@ def test_changes_of_an_exemplar_are_new_at_every_step():
         "target": jnp.array([7, 3]),
     }
     augment = jax.jit(method.augment)
-    one, two = (augment(batch, jax.random.key(seed)) for seed in (0, 1))
+    one, two = (augment(batch, {}, jax.random.key(seed)) for seed in (0, 1))
     assert one["vision"].shape == (2, 16, 16, 3)
     assert one["target"].tolist() == two["target"].tolist() == [7, 3]
     assert 0 <= one["vision"].min() <= one["vision"].max() <= 1
@@ -321,7 +324,7 @@ def test_changes_of_an_exemplar_are_new_at_every_step():
     x = jnp.asarray(batch["vision"], jnp.float32)[1, 5:21, 9:25] / 255
     out = random_affine(jax.random.key(0), batch["vision"] / 255.0, 16, batch["centre"])
     np.testing.assert_allclose(out[1], x, atol=1e-5)  # the patch whose middle the centre is
-    same = jax.jit(still.augment)(batch, jax.random.key(0))["vision"][1]
+    same = jax.jit(still.augment)(batch, {}, jax.random.key(0))["vision"][1]
     # Only saturation and value are still multiplied and moved.
     np.testing.assert_allclose(rgb_to_hsv(same)[..., 0], rgb_to_hsv(x)[..., 0], atol=1e-3)
 

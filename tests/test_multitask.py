@@ -1,4 +1,4 @@
-"""Several tasks on one trunk: the choice of units, gradients by task, harmonised inputs."""
+"""Several tasks on one trunk: weights, the choice of units, harmonised inputs."""
 
 import dataclasses
 
@@ -10,11 +10,15 @@ import optax
 import pytest
 import tiny
 
-from ssl_jax.methods.control import controlled
+from ssl_jax.config import ConfigError
+from ssl_jax.method import run_collection
+from ssl_jax.methods.control import Control
 from ssl_jax.methods.image.colorization import Colorization
 from ssl_jax.methods.image.relative_position import RelativePosition
+from ssl_jax.methods.image.simclr import SimCLR
 from ssl_jax.methods.image.triplet_exemplar import TripletExemplar
-from ssl_jax.methods.multitask import Lightness, Multitask
+from ssl_jax.methods.lightness import Lightness
+from ssl_jax.methods.multitask import Multitask
 from ssl_jax.models.lasso import Lasso
 from ssl_jax.models.resnet_v2 import ResNetV2
 from ssl_jax.optim import Optimizer
@@ -70,37 +74,17 @@ def batch_of(method: Multitask) -> dict:
 def started(method: Multitask):
     """(params, state, batch)."""
     batch = batch_of(method)
-    variables = jax.jit(method.init)(KEY, batch)
-    return variables.pop("params"), variables, batch
+    variables = jax.jit(method.init, static_argnums=2)(KEY, batch, 6)
+    return variables.pop("params"), {**variables, **run_collection(0, 1)}, batch
 
 
-def test_norms_of_gradients_by_task_are_right_and_change_nothing():
+def test_the_loss_is_the_weighted_sum_of_the_tasks():
     method = two_tasks(weights={"noisy": 3.0})
-    telling = dataclasses.replace(method, gradient_norms=True)
     params, state, batch = started(method)
-    expected, found = (
-        jax.jit(jax.value_and_grad(m.loss, has_aux=True))(params, state, batch, KEY)
-        for m in (method, telling)
-    )
-    (loss, (_, plain)), gradient = expected
-    (same_loss, (_, metrics)), same_gradient = found
-    assert float(same_loss) == pytest.approx(float(loss), rel=1e-6)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
-        same_gradient,
-        gradient,
-    )
-    assert set(metrics) - set(plain) == {"calm/gradient_norm", "noisy/gradient_norm"}
-    # The gradient at the trunk of one task's weighted loss, the other's being weighted by 0.
-    for name, weight in (("calm", 1.0), ("noisy", 3.0)):
-        zeros = dict.fromkeys(method.tasks, 0.0)
-        alone = dataclasses.replace(method, weights={**zeros, name: weight})
-        slope = jax.jit(jax.grad(alone.loss, has_aux=True))(params, state, batch, KEY)[0]
-        norm = float(optax.tree.norm(slope["vision"]))
-        assert norm > 0
-        assert float(metrics[f"{name}/gradient_norm"]) == pytest.approx(norm, rel=1e-4)
-    _, (_, held_out) = jax.jit(telling.loss, static_argnums=4)(params, state, batch, KEY, False)
-    assert not [name for name in held_out if "gradient" in name]
+    loss, (_, metrics) = jax.jit(method.loss)(params, state, batch, KEY)
+    assert set(metrics) == {f"{task}/{name}" for task in method.tasks for name in ("loss", "error")}
+    assert metrics["noisy/loss"] > 0
+    assert float(loss) == pytest.approx(float(metrics["calm/loss"] + 3 * metrics["noisy/loss"]))
 
 
 def test_a_lasso_sums_normalised_layers():
@@ -135,13 +119,13 @@ def test_each_task_has_its_own_choice_of_the_units_of_one_trunk():
     # The noisy task reads unit 2 alone, the calm one nothing.
     params["noisy"]["vision"]["unit_weights"] = jnp.array([0.0, 1.0, 0.0])
     params["calm"]["vision"]["unit_weights"] = jnp.zeros(3)
-    (_, (state, metrics)), gradient = jax.jit(jax.value_and_grad(method.loss, has_aux=True))(
+    (_, (state, _)), gradient = jax.jit(jax.value_and_grad(method.loss, has_aux=True))(
         params, state, batch, KEY
     )
-    assert (float(metrics["calm/units"]), float(metrics["noisy/units"])) == (0, 1)
     assert np.any(gradient["vision"]["unit2"]["kernel"])
     assert not np.any(gradient["vision"]["unit3"]["kernel"])
-    layers = method.encode({"params": params, **state}, "vision", batch["calm/vision"])
+    inputs = {"vision": batch["calm/vision"]}
+    layers = method.encode({"params": params, **state}, "vision", inputs)
     names = ["first", "unit1", "unit2", "unit3", "calm_units", "noisy_units"]
     assert list(layers) == names
     assert not np.any(layers["calm_units"])
@@ -210,9 +194,9 @@ def test_the_lasso_finds_what_scikit_learn_finds_zeros_and_all(name):
 
 
 def test_l1_goes_with_names_that_exist_and_with_frozen_trunks():
-    with pytest.raises(ValueError, match="l1, above 0, goes with optimizer"):
+    with pytest.raises(ValueError, match="l1, above 0, and optimizer.l1_on go together"):
         Optimizer(l1=0.1)
-    with pytest.raises(ValueError, match="l1, above 0, goes with optimizer"):
+    with pytest.raises(ValueError, match="l1, above 0, and optimizer.l1_on go together"):
         Optimizer(l1_on=("w",))
     params = {"vision": {"kernel": jnp.ones((2, 2))}, "task": {"unit_weights": jnp.ones(2)}}
     wrong = Optimizer(l1=0.1, l1_on=("weights",))
@@ -226,16 +210,17 @@ def test_l1_goes_with_names_that_exist_and_with_frozen_trunks():
 
 def test_harmonised_tasks_see_the_same_lightness_and_the_others_their_own():
     trunk = tiny.TinyTrunk()
+    position = RelativePosition(trunk, patch=8, gap=0, jitter=0, pairs="one", colour="keep")
     tasks = {
         "exemplar": TripletExemplar(trunk, size=8, stored=8),
-        "position": RelativePosition(trunk, patch=8, gap=0, jitter=0, pairs="one", colour="keep"),
-        "colour": Colorization(trunk, size=8, stored=8),
+        "position": Lightness(position),
+        "colour": Lightness(Colorization(trunk, size=8, stored=8)),
     }
-    method = Multitask(tasks, lightness={"position": 255.0, "colour": 255.0})
+    method = Multitask(tasks)
     pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
     batch = {
         "exemplar/vision": jnp.asarray(pixels),
-        "position/vision": jnp.asarray(pixels[:, None], jnp.float32),
+        "position/vision": jnp.asarray(pixels[:, None] / np.float32(255)),
         "colour/vision": jnp.asarray(pixels),
         "colour/target": jnp.ones((2, 1, 1, 2)),
     }
@@ -243,41 +228,47 @@ def test_harmonised_tasks_see_the_same_lightness_and_the_others_their_own():
     lightness = seen["colour/vision"]
     np.testing.assert_allclose(seen["position/vision"][:, 0], lightness, atol=1e-5)
     np.testing.assert_array_equal(lightness, np.repeat(lightness[..., :1], 3, axis=-1))
-    own = tasks["colour"].prepare("vision", batch["colour/vision"])
+    own = tasks["colour"].method.inputs({"vision": batch["colour/vision"]})["vision"]
     np.testing.assert_allclose(lightness[..., :1], own, atol=1e-5)
-    np.testing.assert_array_equal(
-        seen["exemplar/vision"], tasks["exemplar"].prepare("vision", batch["exemplar/vision"])
-    )
+    coloured = tasks["exemplar"].inputs({"vision": batch["exemplar/vision"]})["vision"]
+    np.testing.assert_array_equal(seen["exemplar/vision"], coloured)
     np.testing.assert_array_equal(seen["colour/target"], batch["colour/target"])
-    extremes = Lightness(tasks["colour"], white=1.0).prepare("vision", jnp.array([[[[0.0] * 3]]]))
-    np.testing.assert_allclose(extremes, -1, atol=1e-6)
+    extremes = tasks["colour"].prepare("vision", jnp.array([[[[0.0] * 3, [1.0] * 3]]]))
+    np.testing.assert_allclose(extremes[0, 0], [[-1] * 3, [1] * 3], atol=1e-5)
+
+
+def test_a_second_view_is_as_light_as_the_first():
+    method = Lightness(SimCLR(tiny.TinyTrunk(), size=4, stored=4))
+    images = jax.random.uniform(KEY, (2, 4, 4, 3))
+    seen = method.inputs({"vision": images, "pair": images})
+    np.testing.assert_array_equal(seen["pair"], seen["vision"])
+    assert np.abs(seen["vision"] - images).max() > 0.1
 
 
 def test_a_control_of_harmonised_tasks_that_choose_units_trains_too():
-    method = two_tasks(LastLayer, UNITS, lightness={"noisy": 1.0}, gradient_norms=True)
-    control = controlled(method, ("noisy/target",))
+    trunk = UNITS
+    tasks = {"calm": LastLayer(trunk), "noisy": Lightness(LastLayer(trunk, noise=0.5))}
+    method = Multitask(tasks)
+    control = Control(method, ("noisy/target",))
     batch = batch_of(method)
 
     def gradient(key):
-        variables = control.init(key, batch)
+        variables = control.init(key, batch, 6)
         params = variables.pop("params")
-        return params, jax.grad(control.loss, has_aux=True)(params, variables, batch, key)[0]
+        state = {**variables, **run_collection(0, 1)}
+        return params, jax.grad(control.loss, has_aux=True)(params, state, batch, key)[0]
 
     params, slopes = jax.eval_shape(gradient, KEY)
     assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, slopes)
-    with pytest.raises(ValueError, match="belong to none of the tasks"):
-        controlled(method, ("target",))
+    with pytest.raises(ConfigError, match="no 'target' in the augmented batch"):
+        Control(method, ("target",)).augment(batch, run_collection(0, 1), KEY)
 
 
 def test_a_multitask_of_mistakes_says_which():
-    with pytest.raises(ValueError, match=r"weights for \['loud'\], which are no tasks"):
+    with pytest.raises(ConfigError, match=r"weights for \['loud'\], which are no tasks"):
         two_tasks(weights={"loud": 2.0})
-    with pytest.raises(ValueError, match=r"lightness for \['loud'\], which are no tasks"):
-        two_tasks(lightness={"loud": 255.0})
-    with pytest.raises(ValueError, match="own, not to be harmonised"):
-        Multitask({"both": two_tasks()}, lightness={"both": 1.0})
     tasks = {"a": tiny.MeanColour(tiny.TinyTrunk(4)), "b": tiny.MeanColour(tiny.TinyTrunk(5))}
-    with pytest.raises(ValueError, match="trunks 'vision' are not the same"):
+    with pytest.raises(ConfigError, match="trunks 'vision' are not the same"):
         Multitask(tasks)
 
 

@@ -11,11 +11,11 @@ import pytest
 from ssl_jax import config as configs
 from ssl_jax.data.record import Record
 from ssl_jax.data.sources.synthetic import SyntheticSource
-from ssl_jax.ops.probe_pooling import reduced_rows
 from ssl_jax.methods.image.rotation import Rotation
 from ssl_jax.methods.image.simclr import SimCLR
 from ssl_jax.models.nin import NIN
 from ssl_jax.models.resnet import ResNet
+from ssl_jax.ops.probe_pooling import reduced_rows
 
 KEY = jax.random.key(0)
 FOLDER = pathlib.Path(__file__).parent.parent / "configs" / "image"
@@ -28,7 +28,7 @@ def size(tree) -> int:
 def params_of(method, side: int) -> dict:
     """Shapes of the weights."""
     batch = {"vision": jnp.zeros((2, side, side, 3), jnp.uint8)}
-    return jax.eval_shape(method.init, KEY, batch)["params"]
+    return jax.eval_shape(lambda: method.init(KEY, batch, 2))["params"]
 
 
 @pytest.mark.parametrize(("blocks", "weights"), [(3, 1_004_484), (4, 1_411_140), (5, 1_817_796)])
@@ -47,8 +47,9 @@ def test_rotnets_alexnet_gives_its_probe_the_published_sizes():
     raw = jnp.zeros((1, 224, 224, 3), jnp.uint8)
 
     def features():
-        variables = method.net.vision.init(KEY, method.prepare("vision", raw), train=False)
-        layers = method.net.vision.apply(variables, method.prepare("vision", raw), train=False)
+        x = method.inputs({"vision": raw})["vision"]
+        variables = method.net.vision.init(KEY, x, train=False)
+        layers = method.net.vision.apply(variables, x, train=False)
         return layers, {name: reduced_rows(x, "max") for name, x in layers.items()}
 
     layers, probed = jax.eval_shape(features)
@@ -63,7 +64,7 @@ def test_a_rotation_of_boxes_is_cut_resized_and_then_turned():
     example = method.views(record, np.random.default_rng(0))
     assert example["vision"].shape == (32, 32, 3)
     batch = {"vision": jnp.asarray(np.stack([example["vision"]] * 3))}
-    made = jax.jit(method.augment)(batch, KEY)
+    made = jax.jit(method.augment)(batch, {}, KEY)
     pictures = np.asarray(made["vision"])
     assert pictures.shape == (6, 16, 16, 3)
     assert 0 <= pictures.min() < 0.5 < pictures.max() <= 1
@@ -71,14 +72,11 @@ def test_a_rotation_of_boxes_is_cut_resized_and_then_turned():
     for first, second in zip(pictures[0::2], pictures[1::2], strict=True):
         np.testing.assert_array_equal(np.rot90(first, 2), second)
     assert not np.array_equal(pictures[0], pictures[2])  # every row has a box of its own
-    # Bytes and floats of the same picture are the same input.
-    np.testing.assert_allclose(
-        method.prepare("vision", batch["vision"]),
-        method.prepare("vision", batch["vision"] / 255.0),
-        atol=1e-6,
-    )
+    # Bytes and floats of the same image are the same input.
+    floats = method.inputs({"vision": batch["vision"] / 255.0})
+    np.testing.assert_allclose(method.inputs(batch)["vision"], floats["vision"], atol=1e-6)
     assert params_of(method, 32)["head"]["linear"]["kernel"].shape == (192, 2)
-    clips = method.clips(record, "vision", 2)
+    clips = method.clips(record, "vision", [0.0])["vision"]
     np.testing.assert_array_equal(clips[0], example["vision"][8:24, 8:24])
 
 
@@ -89,7 +87,7 @@ def test_turning_leaves_no_bar_or_corner_whatever_the_pictures_shape(area, shape
     record = Record("flat", 0, 1, 1.0, frames=lambda numbers: flat[list(numbers)])
     method = Rotation(NIN(), size=16, padding=4, stored=20, area=area)
     batch = {"vision": jnp.asarray(method.views(record, np.random.default_rng(0))["vision"])[None]}
-    made = jax.jit(method.augment)(batch, KEY)
+    made = jax.jit(method.augment)(batch, {}, KEY)
     assert np.bincount(made["target"]).tolist() == [1, 1, 1, 1]
     np.testing.assert_allclose(made["vision"], 130 / 255 if area else 130, rtol=1e-5)
 
@@ -98,7 +96,7 @@ def test_impossible_rotations_are_refused():
     for turns in ((0,), (0, 4), (1, 1)):
         with pytest.raises(ValueError, match="must be two or more of 0, 1, 2, 3"):
             Rotation(NIN(), turns=turns)
-    with pytest.raises(ValueError, match="a smallest and a largest share"):
+    with pytest.raises(ValueError, match="must be the smallest and the largest"):
         Rotation(NIN(), area=(0.1,))
 
 
@@ -127,16 +125,16 @@ def small(**knobs) -> SimCLR:
 def test_encode_gives_the_heads_layers_the_last_being_what_is_compared(hidden, embedding):
     method = small(hidden=hidden, embedding=embedding)
     rng = np.random.default_rng(0)
-    raw = rng.integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
-    shapes = jax.eval_shape(method.init, KEY, {"vision": raw})
+    raw = jnp.asarray(rng.integers(0, 256, (4, 8, 8, 3), dtype=np.uint8))
+    shapes = jax.eval_shape(lambda: method.init(KEY, {"vision": raw}, 4))
     # Any weights and statistics, but variances above zero.
     variables = jax.tree.map(lambda x: rng.uniform(0.1, 1.0, x.shape).astype("float32"), shapes)
 
     @jax.jit
     def both(variables, raw):
-        seen = method.prepare("vision", raw)
+        seen = method.inputs({"vision": raw})["vision"]
         outputs = method.net.apply(variables, {"vision": seen, "pair": seen}, train=False)
-        return outputs[0], method.encode(variables, "vision", raw)
+        return outputs[0], method.encode(variables, "vision", {"vision": raw})
 
     compared, layers = both(variables, raw)
     names = [f"head{number}" for number in range(1, len(hidden) + 2)] if embedding else []
@@ -185,15 +183,15 @@ def test_a_hidden_layer_needs_an_embedding():
 
 def test_features_are_read_from_the_middle_of_the_square():
     record = SyntheticSource(size=2, frames=1, height=40, width=40)[0]
-    whole = small(size=40).clips(record, "vision", 1)[0]
-    middle = small(size=30, centre=0.75).clips(record, "vision", 1)[0]
+    whole = small(size=40).clips(record, "vision", [0.0])["vision"][0]
+    middle = small(size=30, centre=0.75).clips(record, "vision", [0.0])["vision"][0]
     np.testing.assert_array_equal(middle, whole[5:35, 5:35])
 
 
 def test_brightness_is_added_or_multiplied():
     black = {"vision": jnp.zeros((64, 8, 8, 3), jnp.uint8)}
     multiplied, added = (
-        np.asarray(jax.jit(small(additive_brightness=additive).augment)(black, KEY)["vision"])
+        np.asarray(jax.jit(small(additive_brightness=additive).augment)(black, {}, KEY)["vision"])
         for additive in (False, True)
     )
     assert not multiplied.any()  # nothing times anything
