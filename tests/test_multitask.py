@@ -194,9 +194,9 @@ def test_the_lasso_finds_what_scikit_learn_finds_zeros_and_all(name):
 
 
 def test_l1_goes_with_names_that_exist_and_with_frozen_trunks():
-    with pytest.raises(ValueError, match="l1, above 0, and optimizer.l1_on go together"):
+    with pytest.raises(ValueError, match=r"l1, above 0, and optimizer\.l1_on go together"):
         Optimizer(l1=0.1)
-    with pytest.raises(ValueError, match="l1, above 0, and optimizer.l1_on go together"):
+    with pytest.raises(ValueError, match=r"l1, above 0, and optimizer\.l1_on go together"):
         Optimizer(l1_on=("w",))
     params = {"vision": {"kernel": jnp.ones((2, 2))}, "task": {"unit_weights": jnp.ones(2)}}
     wrong = Optimizer(l1=0.1, l1_on=("weights",))

@@ -573,7 +573,7 @@ def test_a_teachers_clusters_are_learnt_by_another_network(tmp_path, monkeypatch
     student.steps = 1
     fit(student, tmp_path / "student")
     student.method.layer = "conv9"
-    with pytest.raises(ConfigError, match="no layer 'conv9' in vision; it has .*block1"):
+    with pytest.raises(ConfigError, match=r"no layer 'conv9' in vision; it has .*block1"):
         cluster(student, tmp_path / "teacher")
     student.method = call(Jigsaw, vision=call(NIN))
     with pytest.raises(ConfigError, match="should be of a ClusterTransfer"):
