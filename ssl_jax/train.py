@@ -18,7 +18,7 @@ from ssl_jax.config import ConfigError
 from ssl_jax.data.pipeline import train_batches, train_dataset
 from ssl_jax.data.record import MediaError
 from ssl_jax.devices.hosts import check_agreement, several
-from ssl_jax.devices.sharding import check_batch_size, replicated
+from ssl_jax.devices.sharding import check_batch_size, put_same, replicated
 from ssl_jax.evals.table import Table, run_evaluators
 from ssl_jax.experiment import Experiment
 from ssl_jax.frozen import Frozen
@@ -115,8 +115,10 @@ def fit(config: ConfigDict | str, workdir: str | os.PathLike) -> TrainState:
                         whole = dataclasses.replace(experiment, micro_batches=1)
                         counted = jax.jit(functools.partial(train_step, plain, optimizer, whole))
                     log.costs(Speed.of(counted, state, batch.placed, rows, peak))
+                    own = {**state.state, **run_collection(step - 1, steps)}
+                    if several():  # host 0 draws alone
+                        own = jax.device_get(put_same(own, replicated(mesh)))
                     if jax.process_index() == 0:
-                        own = {**state.state, **run_collection(step - 1, steps)}
                         log.picture(step, "puzzles", puzzle_picture(method, own, batch.host))
                 profile.before(step)
                 with jax.transfer_guard("disallow"):
@@ -180,7 +182,7 @@ def train_step(
     if experiment.nonfinite == "skip":
         good = jnp.isfinite(value) & jnp.isfinite(norm)
         after = jax.tree.map(lambda new, old: jnp.where(good, new, old), after, before)
-    rate = experiment.optimizer.rate_at(state.step, steps, state.optimizer)
+    rate = experiment.optimizer.rate_at(state.optimizer.count, steps, state.optimizer)
     params, collections, moments = after
     state = state.replace(step=state.step + 1, params=params, state=collections, optimizer=moments)
     numbers = {"loss": value, **passed.metrics, "gradient_norm": norm, "learning_rate": rate}
