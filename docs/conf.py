@@ -152,6 +152,13 @@ def _process_signature(app, what, name, object_, options, signature, returns):
     return signature, returns
 
 
+def _skip_member(app, what, name, object_, skip, options):
+    """What other packages wrote, such as `setup` of a Linen module, is theirs to document."""
+    home = getattr(object_, "__module__", "") or ""
+    foreign = callable(object_) and not home.startswith("ssl_jax")
+    return True if skip or name == "setup" or foreign else None
+
+
 def setup(app) -> None:
     shutil.rmtree(GENERATED, ignore_errors=True)
     GENERATED.mkdir()
@@ -160,3 +167,4 @@ def setup(app) -> None:
     _copy_notebooks()
     app.connect("autodoc-process-docstring", _process_docstring, priority=100)
     app.connect("autodoc-process-signature", _process_signature)
+    app.connect("autodoc-skip-member", _skip_member)

@@ -30,7 +30,7 @@ class ArrayRecordSource:
     kept for two seconds before and after a video's (or segment's) frames; what is beyond is a
     MediaError, not silence. A shot's audio outside of the shot is the video's.
 
-    `extra` holds the manifest's other columns and
+    `extra` holds the manifest's other columns, and:
       path, split: of the video, as in the prepared folder;
       start: seconds of the video at which the record begins;
       box: (top, left, height, width), what lies within black borders; (0, 0, h, w) without any;
