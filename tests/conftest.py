@@ -8,8 +8,8 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 ).strip()
-# Compiles gradients of convolutions in less than half the time. An unknown flag ends the process, so
-# only where it was tried.
+# Compiles gradients of convolutions in less than half the time. An unknown flag ends the process,
+# so only where it was tried.
 if importlib.metadata.version("jaxlib").startswith(("0.10.", "0.11.", "0.12.")):
     os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
 # With fewer than two threads a fake device, collectives wait for one another for ever (jax < 0.12).

@@ -19,7 +19,7 @@ from ssl_jax.methods.wrapper import Wrapper
 COMPOSED = {"forward", "loss", "has_own_loss", "without_teachers", "with_dtype"}
 HOOKS = sorted(name for name in vars(Method) if not name.startswith("_"))
 ARGUMENTS = {
-    **dict.fromkeys(("batch", "params", "state", "inputs", "variables"), {}),
+    **{name: {} for name in ("batch", "params", "state", "inputs", "variables")},
     "key": jax.random.key(0),
     "record": SyntheticSource(size=1)[0],
     "source": SyntheticSource(size=1),
