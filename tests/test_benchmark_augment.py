@@ -33,7 +33,7 @@ def test_pillow_and_we_draw_from_the_same_distribution():
     theirs = np.stack([augment.view(image, 16, rng) for _ in range(600)])
     method = SimCLR(ResNet(10), size=16, stored=24, blur=0.0)  # at 16 pixels ours does not blur
     batch = {"vision": np.repeat(image[None], 600, axis=0)}
-    ours = np.asarray(jax.jit(method.augment)(batch, jax.random.key(0))["vision"])
+    ours = np.asarray(jax.jit(method.augment)(batch, {}, jax.random.key(0))["vision"])
     assert theirs.shape == ours.shape
     assert (theirs.min(), theirs.max()) == (0, 1)
     np.testing.assert_allclose(theirs.mean((0, 1, 2)), ours.mean((0, 1, 2)), atol=0.03)

@@ -27,6 +27,7 @@ from ssl_jax.objectives.classification import several_classes
 from ssl_jax.objectives.pose import joint_squares
 from ssl_jax.optim import Optimizer
 from ssl_jax.scores.average_precision import average_precision
+from ssl_jax.training import start
 from ssl_jax.training.checkpoint import TrainState
 from ssl_jax.training.start import with_trunks
 
@@ -113,7 +114,7 @@ def test_it_starts_from_the_trunk_of_another_run_and_learns_a_head_of_its_own(
     )
     config.method.task.classes = 4
     after = train.fit(config, str(tmp_path / "finetuned"))
-    assert f"trunks from {pretext}: vision\n" in capsys.readouterr().out
+    assert f"init_from: vision from {pretext}\n" in capsys.readouterr().out
     for part in ("params", "state"):
         one, other = (
             state.params["vision"] if part == "params" else state.state["batch_stats"]["vision"]
@@ -147,7 +148,7 @@ def test_the_trunk_of_a_config_is_that_of_the_run_it_starts_from(tuned, pretext)
     raw = jnp.zeros((1, *(clip if method.frames else clip[1:])), jnp.uint8)
 
     def variables(trunk):
-        return trunk.init(jax.random.key(0), method.prepare(stream, raw), train=False)
+        return trunk.init(jax.random.key(0), method.inputs({stream: raw})[stream], train=False)
 
     own, theirs = (
         jax.eval_shape(functools.partial(variables, getattr(m, stream))) for m in (method, other)
@@ -157,28 +158,27 @@ def test_the_trunk_of_a_config_is_that_of_the_run_it_starts_from(tuned, pretext)
         assert layers == {name: theirs[part][name] for name in layers}
 
 
-def trunks(own: dict, other: dict, capsys) -> tuple[dict, str]:
+def trunks(own: dict, other: dict, capsys, monkeypatch) -> tuple[dict, str]:
     """The trunk's weights after `init_from`, and what is said."""
     state = TrainState(jnp.zeros((), jnp.int32), jax.random.key(0), {"vision": own}, {}, {})
     experiment = configs.build(tiny.experiment(init_from="runs/x"))
-    place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    shardings = jax.tree.map(lambda _: place, state)
-    after = with_trunks(state, {"params": {"vision": other}}, experiment, shardings)
+    monkeypatch.setattr(start, "saved_variables", lambda run: {"params": {"vision": other}})
+    after = with_trunks(state, experiment)
     return after.params["vision"], capsys.readouterr().out
 
 
-def test_layers_that_are_not_needed_are_left_behind(capsys):
+def test_layers_that_are_not_needed_are_left_behind(capsys, monkeypatch):
     conv, fc6 = {"kernel": jnp.ones((2, 3))}, {"kernel": jnp.ones((9, 9))}
     own = {"conv1": {"kernel": jnp.zeros((2, 3))}}
-    taken, said = trunks(own, {"conv1": conv, "fc6": fc6}, capsys)
-    assert said == "trunks from runs/x: vision, without vision/fc6\n"
+    taken, said = trunks(own, {"conv1": conv, "fc6": fc6}, capsys, monkeypatch)
+    assert said == "init_from: vision from runs/x, without vision/fc6\n"
     assert list(taken) == ["conv1"]
     assert (taken["conv1"]["kernel"] == 1).all()
-    with pytest.raises(ConfigError, match=r"runs/x: its vision has no fc6; it has conv1$"):
-        trunks({**own, "fc6": fc6}, {"conv1": conv}, capsys)
-    message = r"vision/conv1/kernel is \(9, 9\) there, and \(2, 3\) in this config's trunk"
+    with pytest.raises(ConfigError, match=r"runs/x has no vision/fc6; it has conv1$"):
+        trunks({**own, "fc6": fc6}, {"conv1": conv}, capsys, monkeypatch)
+    message = r"vision/conv1/kernel is \(9, 9\) in runs/x, and \(2, 3\) in this config's trunk"
     with pytest.raises(ConfigError, match=message):
-        trunks(own, {"conv1": fc6}, capsys)
+        trunks(own, {"conv1": fc6}, capsys, monkeypatch)
 
 
 @pytest.mark.parametrize("still", [False, True])
@@ -188,7 +188,7 @@ def test_a_still_trunk_keeps_its_statistics_and_a_frozen_one_its_weights(still):
     raw = np.stack([Lamps()[i].frames([0])[0] for i in range(8)])
     batch = {"vision": jnp.asarray(raw), "target": jnp.array([Lamps()[i].label for i in range(8)])}
     key = jax.random.key(0)
-    variables = method.init(key, batch)
+    variables = method.init(key, batch, 8)
     params = variables.pop("params")
     optimizer = Optimizer(name="sgd", freeze=("vision",)).build(1)
 
@@ -208,8 +208,7 @@ def test_the_heads_answers_are_a_layer(run):
     from ssl_jax import load
 
     frozen = load(run)
-    raw = frozen.method.clips(Lamps()[0], "vision", 3)
-    layers = frozen.encode("vision", raw)
+    layers = frozen.encode("vision", seen(frozen.method, Lamps()[0], 3))
     assert list(layers) == ["input", "hidden", "pool", "head"]
     weights = frozen.variables["params"]["head"]
     expected = layers["pool"] @ np.asarray(weights["kernel"]) + np.asarray(weights["bias"])
@@ -236,8 +235,14 @@ def method(**knobs) -> Finetune:
     return Finetune(**{**arguments, "height": 10, "width": 15, **knobs})
 
 
+def seen(method, record, count: int) -> np.ndarray:
+    """Evenly spread evaluation inputs."""
+    (stream,) = method.streams
+    return method.clips(record, stream, method.times(record, stream, count))[stream]
+
+
 def test_ten_clips_are_spread_over_the_film_and_cut_from_the_middle():
-    clips = method(frames=16).clips(film(100), "vision", 10)
+    clips = seen(method(frames=16), film(100), 10)
     assert clips.shape == (10, 16, 8, 8, 3)
     # VCOP's starts.
     assert clips[:, 0, 0, 0, 0].tolist() == [0, 9, 18, 28, 37, 46, 56, 65, 74, 84]
@@ -245,12 +250,12 @@ def test_ten_clips_are_spread_over_the_film_and_cut_from_the_middle():
     # Of 15 columns the middle 8 are 3 to 10; the right half begins between columns 7 and 8.
     assert (clips[0, 0, 0, [0, 3], 0] == 0).all()
     assert (clips[0, 0, 0, [5, 7], 0] == 100).all()
-    np.testing.assert_array_equal(clips, method(frames=16).clips(film(100), "vision", 10))
+    np.testing.assert_array_equal(clips, seen(method(frames=16), film(100), 10))
 
 
 def test_short_films_repeat_their_last_frame_in_training_too():
     short = film(5, label=2)
-    clip = method(frames=4, stride=2).clips(short, "vision", 1)
+    clip = seen(method(frames=4, stride=2), short, 1)
     assert clip[0, :, 0, 0, 0].tolist() == [0, 2, 4, 4]
     example = method(frames=4, stride=2).views(short, np.random.default_rng(0))
     assert example["vision"][:, 0, 0, 0].tolist() == [0, 2, 4, 4]
@@ -264,18 +269,18 @@ def test_ten_crops_of_every_frame_stand_together():
     crops = ten_crops(picture, 2)[..., 0]
     assert crops[:5, 0, 0, 0].tolist() == [1 * 6 + 2, 0, 4, 12, 16]
     np.testing.assert_array_equal(crops[5:], crops[:5, :, :, ::-1])
-    rows = method(crops=10).clips(film(25), "vision", 250)
+    rows = seen(method(crops=10), film(25), 250)
     assert rows.shape == (250, 8, 8, 3)
     frames = rows.reshape(25, 10, 8, 8, 3)
     # Upper left, and the upper right mirrored: both are dark in the first column, or both bright.
     assert (frames[:, 1, 0, 0, 0] == np.arange(25)).all()
     assert (frames[:, 2, 0, -1, 0] == np.arange(25) + 100).all()
     assert (frames[:, 7, 0, 0, 0] == np.arange(25) + 100).all()
-    clips = method(frames=4, crops=10).clips(film(), "vision", 20)
+    clips = seen(method(frames=4, crops=10), film(), 20)
     assert clips.shape == (20, 4, 8, 8, 3)
-    np.testing.assert_array_equal(clips[0], method(frames=4).clips(film(), "vision", 2)[0])
+    np.testing.assert_array_equal(clips[0], seen(method(frames=4), film(), 2)[0])
     # Fewer than ten are the first of them.
-    np.testing.assert_array_equal(method(crops=10).clips(film(25), "vision", 3)[0], rows[12 * 10])
+    np.testing.assert_array_equal(seen(method(crops=10), film(25), 3)[0], rows[12 * 10])
 
 
 def test_frames_are_stretched_or_cut():
@@ -286,8 +291,8 @@ def test_frames_are_stretched_or_cut():
     assert (cover(stripes[:, :, :10], (3, 7)) == 0).all()
     stretched, cut = (method(fit=fit, height=10, width=10, crop=10) for fit in ("stretch", "cut"))
     wide = film(1, height=10, width=30)
-    assert stretched.clips(wide, "vision", 1)[0, 0, [3, 6], 0].tolist() == [0, 100]
-    assert stretched.clips(wide, "vision", 1).shape == cut.clips(wide, "vision", 1).shape
+    assert seen(stretched, wide, 1)[0, 0, [3, 6], 0].tolist() == [0, 100]
+    assert seen(stretched, wide, 1).shape == seen(cut, wide, 1).shape
 
 
 def test_every_frame_of_a_clip_is_augmented_alike():
@@ -296,7 +301,7 @@ def test_every_frame_of_a_clip_is_augmented_alike():
     for knobs in ({"padding": 2}, {"area": (0.3, 1.0), "jitter": 0.5}):
         batch = {"vision": clips, "target": jnp.zeros(6, jnp.int32)}
         augment = jax.jit(method(frames=4, **knobs).augment)
-        out = augment(batch, jax.random.key(0))["vision"]
+        out = augment(batch, {}, jax.random.key(0))["vision"]
         assert out.shape == (6, 4, 8, 8, 3)
         np.testing.assert_allclose(out, jnp.broadcast_to(out[:, :1], out.shape), atol=1e-6)
         assert len(np.unique(np.asarray(out[:, 0]).reshape(6, -1), axis=0)) > 1
@@ -304,14 +309,13 @@ def test_every_frame_of_a_clip_is_augmented_alike():
 
 def test_differences_are_another_modality():
     motion = method(vision=None, difference=tiny.TinyTrunk(), frames=3)
-    assert motion.streams == ("difference",)
+    assert motion.trunks == ("difference",)
     assert set(motion.views(film(label=1), np.random.default_rng(0))) == {"difference", "target"}
-    raw = jnp.asarray(motion.clips(film(), "difference", 2))
-    np.testing.assert_allclose(motion.prepare("difference", raw), np.full((2, 8, 8, 6), 1 / 255))
+    raw = {"difference": jnp.asarray(seen(motion, film(), 2))}
+    found = motion.inputs(raw)["difference"]
+    np.testing.assert_allclose(found, np.full((2, 8, 8, 6), 1 / 255), rtol=1e-5)
     centred = method(mean=(0.5,) * 3, std=(0.25,) * 3)
-    assert centred.prepare("vision", jnp.full((1, 1, 1, 3), 255, jnp.uint8)).tolist() == [
-        [[[2.0] * 3]]
-    ]
+    assert centred.prepare("vision", jnp.ones((1, 1, 1, 3))).tolist() == [[[[2.0] * 3]]]
 
 
 def test_targets_of_each_task():
@@ -356,7 +360,7 @@ def test_knobs_that_do_not_go_together():
         ({"pool": "sum"}, "pool='sum' is none of"),
         ({"crops": 5}, "crops=5 is none of"),
         ({"area": (0.1,)}, "must be a smallest and a largest share"),
-        ({"task": Joints(2)}, "joints would have to move with the picture"),
+        ({"task": Joints(2)}, "joints would have to move with the image"),
     ):
         with pytest.raises(ValueError, match=message):
             method(**knobs)

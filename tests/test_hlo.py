@@ -27,6 +27,7 @@ def step_text(chunk: int = 0, micro_batches: int = 1) -> tuple[str, int, int]:
     config = configs.load(f"{CONFIG}:tiny")
     config.batch_size, config.method.chunk = ROWS, chunk
     config.method.embedding = WIDTH
+    config.micro_batches = micro_batches
     experiment = configs.build(config)
     method = experiment.trained_method()
     sharding = Sharding(devices=DEVICES)
@@ -39,7 +40,7 @@ def step_text(chunk: int = 0, micro_batches: int = 1) -> tuple[str, int, int]:
         for k, v in train_dataset(experiment.source, method.views, ROWS, 0)[0].items()
     }
     step = jax.jit(
-        lambda state, batch: train_step(method, optimizer, state, batch, micro_batches),
+        lambda state, batch: train_step(method, optimizer, experiment, state, batch),
         donate_argnums=0,
         out_shardings=(shardings, replicated(mesh)),
     )

@@ -470,5 +470,5 @@ def test_captions_as_records():
     ]
     assert [found[i].extra["group"] for i in range(5)] == [0, 0, 2, 2, 2]
     assert len(CaptionSource(films, most=1)) == 2
-    with pytest.raises(ConfigError, match="no film has a caption"):
+    with pytest.raises(ConfigError, match="no video has a caption"):
         dict(TextVideoRetrieval(Films((0, 0))).run(Computed({})))

@@ -3,6 +3,7 @@
 import dataclasses
 import pickle
 import shutil
+from typing import ClassVar
 
 import fsspec
 import media
@@ -101,8 +102,13 @@ class Pixels:
     def method(self):
         return self
 
-    def clips(self, record, stream, count):
-        return np.zeros((count, 8, 8, 3), np.uint8)
+    streams: ClassVar[dict] = {"vision": ("vision",)}
+
+    def times(self, record, stream, count):
+        return [0.0] * count
+
+    def clips(self, record, stream, times):
+        return {"vision": np.zeros((len(times), 8, 8, 3), np.uint8)}
 
     def maps(self, stream, raw, layers):
         t, h, w, c = raw.shape
