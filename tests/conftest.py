@@ -1,6 +1,5 @@
 """Eight fake devices on the CPU, a cache of compiled programs, every array's shape checked."""
 
-import importlib.metadata
 import os
 import tempfile
 
@@ -8,10 +7,6 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 ).strip()
-# Compiles gradients of convolutions in less than half the time. An unknown flag ends the process,
-# so only where it was tried.
-if importlib.metadata.version("jaxlib").startswith(("0.10.", "0.11.", "0.12.")):
-    os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
 # With fewer than two threads a fake device, collectives wait for one another for ever (jax < 0.12).
 os.environ.setdefault("PJRT_NPROC", "16")
 # Compiling is most of what the tests do, so little is optimised, and processes that tests start

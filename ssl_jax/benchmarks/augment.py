@@ -13,6 +13,8 @@ from jaxtyping import Float, UInt8
 
 from ssl_jax.benchmarks.turns import typical
 from ssl_jax.data.image import resize
+from ssl_jax.data.sources.synthetic import SyntheticSource
+from ssl_jax.experiment import Experiment
 from ssl_jax.methods.image.simclr import SimCLR
 from ssl_jax.models.resnet import ResNet
 from ssl_jax.optim import Optimizer
@@ -48,13 +50,13 @@ class Augment:
         trunk = ResNet(depth=self.depth, dtype="float32" if cpu else "bfloat16")
         method = SimCLR(trunk, size=self.size, stored=self.stored)
         images = coloured(count, self.stored)
-        augment = jax.jit(method.augment)
+        augment = jax.jit(functools.partial(method.augment, state={}))
         batch, key = jax.device_put(({"vision": images}, jax.random.key(0)))
-        jax.block_until_ready(augment(batch, key))
+        jax.block_until_ready(augment(batch, key=key))
         rng = np.random.default_rng(0)
 
         def ours():
-            jax.block_until_ready(augment(batch, key))
+            jax.block_until_ready(augment(batch, key=key))
 
         def pillow():
             np.stack([view(image, self.size, rng) for image in images for _ in range(2)])
@@ -71,15 +73,18 @@ class Augment:
 
 def step_seconds(method: SimCLR, batch: dict, turns: int) -> float:
     """Of a training step by LARS, augmentation included."""
-    optimizer = Optimizer(name="lars").build(10)
+    rows = len(batch["vision"])
+    rule = Optimizer(name="lars")
+    run = Experiment(SyntheticSource(), method, rule, steps=10, batch_size=rows)
+    optimizer = rule.build(run.steps)
 
     @jax.jit
     def start(batch, key):
-        variables = method.init(key, batch)
+        variables = method.init(key, batch, rows)
         params = variables.pop("params")
         return TrainState(jnp.zeros((), jnp.int32), key, params, variables, optimizer.init(params))
 
-    step = jax.jit(functools.partial(train_step, method, optimizer), donate_argnums=0)
+    step = jax.jit(functools.partial(train_step, method, optimizer, run), donate_argnums=0)
     state, _ = step(start(batch, jax.random.key(0)), batch)
 
     def side():
