@@ -71,7 +71,7 @@ def test_chunks_change_neither_loss_nor_metrics_nor_gradients_on_1_2_4_devices(o
         assert found == pytest.approx(float(loss), rel=1e-6)
         assert same == metrics
         for mine, theirs in zip(grads, expected, strict=True):
-            np.testing.assert_allclose(mine, theirs, atol=1e-6)
+            np.testing.assert_allclose(mine, theirs, rtol=1e-6, atol=1e-6)
     assert max(np.abs(g).max() for g in expected) > 1e-3
 
 
