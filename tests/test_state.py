@@ -187,10 +187,9 @@ def test_features_at_asked_times_and_facts_of_the_records(tmp_path):
         frozen.features(source, "vision", times=times)
 
 
+@pytest.mark.parametrize("trained", ["taught"], indirect=True)
 def test_a_teacher_gets_no_gradient_and_no_moments(trained):
-    name, workdir, state = trained
-    if name != "taught":
-        pytest.skip("only one of them has a teacher")
+    _, workdir, state = trained
     fresh = load(workdir, step=2).variables["params"]
     assert tiny.distance(state.params["teacher"], fresh["teacher"]) == 0.0
     assert tiny.distance(state.params["vision"], fresh["vision"]) > 0
@@ -214,10 +213,9 @@ def test_gradients_of_a_teacher_are_zero_in_micro_batches_too():
         assert np.any(gradients["vision"]["Dense_0"]["kernel"])
 
 
+@pytest.mark.parametrize("trained", ["fused"], indirect=True)
 def test_init_from_takes_each_trunk_from_where_it_is_said(trained, tmp_path):
-    name, workdir, state = trained
-    if name != "fused":
-        pytest.skip("only one of them has two trunks")
+    _, workdir, state = trained
     load(workdir).save_trunk(tmp_path / "vision.npz", "vision")
     for where in (workdir, f"{workdir}:vision", str(tmp_path / "vision.npz")):
         given = {"vision": where, "teacher": f"{where.partition(':')[0]}:vision"}
