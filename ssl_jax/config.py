@@ -216,15 +216,27 @@ def _plain(value: Any) -> Any:
 
 
 def read(path: str | os.PathLike) -> ConfigDict:
-    """A config that `save` wrote. json has no tuples: every list was one."""
+    """A config that `save` wrote; ConfigError for any other file."""
+    try:
+        with open(path) as file:
+            found = _recorded(json.load(file))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{os.fspath(path)} cannot be read: {error}") from error
+    if not isinstance(found, ConfigDict):
+        raise ConfigError(f"{os.fspath(path)} holds no config")
+    return found
 
-    def recorded(value: Any) -> Any:
-        if isinstance(value, dict):
-            return ConfigDict({name: recorded(entry) for name, entry in value.items()})
-        return tuple(recorded(entry) for entry in value) if isinstance(value, list) else value
 
-    with open(path) as file:
-        return recorded(json.load(file))
+def as_saved(config: ConfigDict) -> ConfigDict:
+    """The config as `read` gives it back: what can be compared with one that was saved."""
+    return _recorded(json.loads(json.dumps(_plain(config))))
+
+
+def _recorded(value: Any) -> Any:
+    """json has no tuples: every list was one."""
+    if isinstance(value, dict):
+        return ConfigDict({name: _recorded(entry) for name, entry in value.items()})
+    return tuple(_recorded(entry) for entry in value) if isinstance(value, list) else value
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

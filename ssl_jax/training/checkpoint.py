@@ -183,10 +183,20 @@ class Saver:
         """The newest readable checkpoint, laid out as `abstract` says; None if there is none.
 
         A damaged one is reported and renamed to STEP.damaged, and the one before it is restored.
+        ConfigError if its arrays are not those of `abstract`.
         """
-        state, damaged = self._newest(
-            lambda step: self._manager.restore(step, args=self._ocp.args.StandardRestore(abstract))
-        )
+
+        def read(step: int) -> TrainState:
+            folder = os.path.join(self.folder, str(step), "default")
+            saved = self._ocp.PyTreeCheckpointer().metadata(folder).item_metadata.tree
+            wanted = self._ocp.tree.serialize_tree(abstract, keep_empty_nodes=True)
+            for part in ("params", "state", "optimizer"):
+                unfit = difference(saved[part], wanted[part], part)
+                if unfit:
+                    raise ConfigError(f"the checkpoint {self.folder}/{step} {unfit}")
+            return self._manager.restore(step, args=self._ocp.args.StandardRestore(abstract))
+
+        state, damaged = self._newest(read)
         if state is None and damaged:
             raise ConfigError(
                 f"no checkpoint in {self.folder} can be read with this config; was it made with "
@@ -269,7 +279,7 @@ def _attempt(do: Callable[[int], Any], step: int) -> tuple[Any, Exception | None
     """(result, None) or (None, error); what is not the checkpoint's fault is raised."""
     try:
         return do(step), None
-    except (jax.errors.JaxRuntimeError, MemoryError):
+    except (jax.errors.JaxRuntimeError, MemoryError, ConfigError):
         raise
     except Exception as error:  # Orbax raises plain Exceptions, too
         return None, error
@@ -279,6 +289,39 @@ def _first_line(error: Exception) -> str:
     """The reason in one line; tensorstore's are long, what matters is at both ends."""
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
     return line if len(line) < 240 else f"{line[:60]} ... {line[-170:]}"
+
+
+def newest_step(workdir: str | os.PathLike) -> int | None:
+    """The newest checkpoint's step, None if there is none."""
+    import orbax.checkpoint as ocp
+
+    folder = os.path.join(os.path.abspath(workdir), "checkpoints")
+    steps = ocp.utils.checkpoint_steps(folder) if os.path.isdir(folder) else []
+    return max(steps, default=None)
+
+
+def difference(saved: Any, wanted: Any, place: str) -> str:
+    """How two trees of arrays, or of their shapes, differ first: 'lacks params/head/bias'.
+
+    '' if they have the same names and shapes.
+    """
+    trees = [
+        {
+            jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape)
+            for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+        }
+        for tree in (saved, wanted)
+    ]
+    there, here = trees
+    for name in dict.fromkeys((*here, *there)):
+        full = f"{place}/{name}" if name else place
+        if name not in there:
+            return f"has no {full}, which this config makes"
+        if name not in here:
+            return f"has {full}, which this config does not make"
+        if there[name] != here[name]:
+            return f"has {full} of {there[name]}, which this config makes {here[name]}"
+    return ""
 
 
 def saved_variables(workdir: str, step: int | None = None) -> dict:

@@ -1,17 +1,23 @@
 """Where a run starts from: its own checkpoint, another run's, other runs' trunks, or scratch."""
 
 import os
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from ml_collections import ConfigDict
 
+from ssl_jax import config as configs
 from ssl_jax.config import ConfigError
 from ssl_jax.devices.sharding import put_same, run_once
 from ssl_jax.experiment import Experiment
+from ssl_jax.training.changed_knobs import changed_knobs, told
 from ssl_jax.training.checkpoint import Saver, TrainState, saved_variables
+from ssl_jax.training.resumption import Resumption
 
 
 def starter(optimizer: optax.GradientTransformation, experiment: Experiment):
@@ -29,40 +35,62 @@ def starter(optimizer: optax.GradientTransformation, experiment: Experiment):
     return start_state
 
 
-def start(experiment: Experiment, saver: Saver, start_state, shardings) -> tuple[TrainState, bool]:
-    """The state to train from, by the start rule, and whether it is a fresh one (3 or 4)."""
+def start(
+    experiment: Experiment,
+    saver: Saver,
+    start_state: Callable[[], TrainState],
+    shardings: Any,
+    config: ConfigDict | None = None,
+    resumed: Resumption | None = None,
+) -> tuple[TrainState, bool]:
+    """The state to train from, by the start rule, and whether it is a fresh one (3 or 4).
+
+    Raises ConfigError if what is there does not fit. With the experiment's `config` and the run
+    that is `resumed`, it names the knobs that differ.
+    """
     abstract = jax.eval_shape(start_state).abstract(shardings)
-    # 1. This workdir's own checkpoint: the run resumes.
-    state = saver.restore(abstract)
+    try:
+        # 1. This workdir's own checkpoint: the run resumes.
+        state = saver.restore(abstract)
+        # 2. config.resume: another run's full state.
+        if state is None and experiment.resume:
+            state = _state_of(experiment.resume, abstract)
+    except ConfigError as error:
+        changes = told(resumed.changes) if resumed else ""
+        raise ConfigError(f"{error}{changes and f'; changed since: {changes}'}") from error
     if state is not None:
-        return state, False
-    # 2. config.resume: another run's full state.
-    if experiment.resume:
-        if not os.path.isdir(os.path.join(experiment.resume, "checkpoints")):
-            raise ConfigError(f"resume={experiment.resume}: no checkpoint there")
-        with Saver(experiment.resume) as other:
-            state = other.restore(abstract)
-        if state is None:
-            raise ConfigError(f"resume={experiment.resume}: no checkpoint there")
         return state, False
     state = run_once(start_state, shardings)
     # 3. config.init_from: trunks of other runs, by their names.
     if experiment.init_from:
-        state = put_same(with_trunks(state, experiment), shardings)
+        state = put_same(with_trunks(state, experiment, config), shardings)
     # 4. Scratch.
     return state, True
 
 
-def with_trunks(state: TrainState, experiment: Experiment) -> TrainState:
+def _state_of(run: str, abstract: TrainState) -> TrainState:
+    """Another run's newest state."""
+    if os.path.isdir(os.path.join(run, "checkpoints")):
+        with Saver(run) as other:
+            state = other.restore(abstract)
+        if state is not None:
+            return state
+    raise ConfigError(f"resume={run}: no checkpoint there")
+
+
+def with_trunks(
+    state: TrainState, experiment: Experiment, config: ConfigDict | None = None
+) -> TrainState:
     """The state with trunks (weights and statistics) of other runs; says which.
 
-    Layers that only the other run's trunk has are left out; ConfigError for one that it lacks.
+    Layers that only the other run's trunk has are left out, and named; ConfigError for one that it
+    lacks. With the experiment's `config` both name the knobs of the trunk that differ.
     """
     method, asked = experiment.method, experiment.init_from
     known = (*method.trunks, *method.teachers)
     if isinstance(asked, str):
         found = trunks_of(asked)
-        chosen = {name: (asked, found[name]) for name in known if name in found}
+        chosen = {name: (asked, name, found[name]) for name in known if name in found}
         if not chosen:
             there = ", ".join(found)
             raise ConfigError(f"init_from={asked}: no common trunk; it has {there}")
@@ -76,19 +104,39 @@ def with_trunks(state: TrainState, experiment: Experiment) -> TrainState:
             if other not in found:
                 there = ", ".join(found)
                 raise ConfigError(f"init_from.{name}={where}: no trunk '{other}'; it has {there}")
-            chosen[name] = (where, found[other])
+            chosen[name] = (where, other, found[other])
     collections = {"params": state.params, **state.state}
-    for name, (where, trunk) in chosen.items():
+    for name, (where, other, trunk) in chosen.items():
+        changes = _changed_trunk(config, name, where, other)
         left_out: list[str] = []
         for collection, tree in collections.items():
-            if name in tree and collection in trunk:
-                new = _taken(tree[name], trunk[collection], name, where, left_out)
+            if name in tree:
+                if collection not in trunk:
+                    raise ConfigError(f"init_from: {where} has no {collection} of {other}{changes}")
+                try:
+                    new = _taken(tree[name], trunk[collection], name, where, left_out)
+                except ConfigError as error:
+                    raise ConfigError(f"{error}{changes}") from error
                 collections[collection] = {**tree, name: new}
         if jax.process_index() == 0:
             without = f", without {', '.join(dict.fromkeys(left_out))}" if left_out else ""
-            print(f"init_from: {name} from {where}{without}", flush=True)
+            print(f"init_from: {name} from {where}{without}{left_out and changes}", flush=True)
     params = collections.pop("params")
     return state.replace(params=params, state=collections)
+
+
+def _changed_trunk(config: ConfigDict | None, name: str, where: str, other: str) -> str:
+    """'; vision.width 0.5 -> 0.25': the knobs of a trunk in its own run and here, if known."""
+    path = os.path.join(where.partition(":")[0], "config.json")
+    if config is None or not os.path.isfile(path):
+        return ""
+    before, now = configs.read(path), config
+    if "method" not in before or other not in before.method or name not in now.method:
+        return ""
+    changes = changed_knobs(
+        ConfigDict({name: before.method[other]}), ConfigDict({name: now.method[name]})
+    )
+    return f"; {told(changes)}" if changes else ""
 
 
 def trunks_of(where: str) -> dict[str, dict[str, dict]]:
@@ -102,11 +150,13 @@ def trunks_of(where: str) -> dict[str, dict[str, dict]]:
     try:
         with np.load(where) as arrays:
             found = {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise ConfigError(f"init_from: {where} is no weights file ({error})") from error
     trunks: dict = {}
     for path, value in found.items():  # 'vision/params/conv1/kernel'
         *parents, last = path.split("/")
+        if len(parents) < 2:
+            raise ConfigError(f"init_from: {where} is no file of `Frozen.save_trunk` ('{path}')")
         node = trunks
         for parent in parents:
             node = node.setdefault(parent, {})
@@ -129,12 +179,14 @@ def save_trunk(path: str, name: str, variables: Mapping[str, dict]) -> None:
 def _taken(own, other, place: str, where: str, left_out: list[str]):
     """`other` for `own`, which must have the same arrays or fewer."""
     if not isinstance(own, dict):
-        if own.shape != other.shape:
+        there = "a group of arrays" if isinstance(other, dict) else np.shape(other)
+        if own.shape != there:
             raise ConfigError(
-                f"init_from: {place} is {other.shape} in {where}, and {own.shape} in this config's "
-                "trunk"
+                f"init_from: {place} is {there} in {where}, and {own.shape} in this config's trunk"
             )
         return other
+    if not isinstance(other, dict):
+        raise ConfigError(f"init_from: {place} is a single array in {where}")
     missing = [name for name in own if name not in other]
     if missing:
         raise ConfigError(
