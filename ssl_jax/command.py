@@ -27,6 +27,7 @@ from ssl_jax import config as configs
 from ssl_jax.config import ConfigError
 from ssl_jax.data.record import MediaError
 from ssl_jax.devices.hosts import Cluster
+from ssl_jax.evals.running import EvaluatorsFailed
 from ssl_jax.launching.exit_codes import (
     BY_CTRL_C,
     DIVERGED,
@@ -121,6 +122,9 @@ def report(error: BaseException, program: str, several: bool = False) -> int:
     if isinstance(error, ConfigError | MediaError):
         _line(error)
         return MISTAKE
+    if isinstance(error, EvaluatorsFailed):
+        _line(error)
+        return MISTAKE if error.mistake else FAILED
     traceback.print_exception(error)
     return FAILED
 

@@ -10,9 +10,11 @@ from ml_collections import ConfigDict
 from ssl_jax import command
 from ssl_jax import config as configs
 from ssl_jax.config import ConfigError
-from ssl_jax.evals.table import Table, run_evaluators
+from ssl_jax.evals.running import Failures, check_evaluators, run_evaluators
+from ssl_jax.evals.table import Table
 from ssl_jax.experiment import Experiment
 from ssl_jax.frozen import Frozen
+from ssl_jax.training.as_trained import as_trained, check_arrays
 from ssl_jax.training.checkpoint import saved_variables
 
 
@@ -31,7 +33,11 @@ def evaluate(
       random_init: evaluate the method before training (no checkpoint is read, none need exist).
       step: which checkpoint; None for the newest.
 
-    Returns all numbers by name. Raises ConfigError for an unknown evaluator or missing checkpoint.
+    Returns all numbers by name.
+
+    Raises:
+      ConfigError: an unknown evaluator, one that cannot work, or no checkpoint.
+      EvaluatorsFailed: one failed; the results of the others are saved.
     """
     workdir = os.fspath(workdir)
     config = configs.load(config) if isinstance(config, str) else config
@@ -41,18 +47,27 @@ def evaluate(
         hint = f"; did you mean '{near[0]}'?" if near else ""
         known = ", ".join(config.evaluators) or "none"
         raise ConfigError(f"no evaluator '{unknown[0]}'{hint} The config has: {known}")
-    variables = None if random_init else saved_variables(workdir, step)
-    experiment: Experiment = configs.build(config)
+    if random_init:
+        variables, experiment = None, configs.build(config)
+    else:
+        config = as_trained(config, workdir)
+        variables = saved_variables(workdir, step)
+        experiment: Experiment = configs.build(config)
+        check_arrays(variables, experiment, config, workdir)
     evaluators = {k: v for k, v in experiment.evaluators.items() if not only or k in only}
     frozen = Frozen.of(experiment, experiment.sharding.mesh(), variables)
+    check_evaluators(frozen, evaluators)
+    failures = Failures()
     if random_init:
-        numbers = dict(run_evaluators(frozen, evaluators))
+        numbers = dict(run_evaluators(frozen, evaluators, failures))
         for name, value in numbers.items():
             if not isinstance(value, np.ndarray) and jax.process_index() == 0:
                 print(f"{name}: {value:.4f}")
+        failures.raise_if_any("the others are above")
         return {k: float(v) for k, v in numbers.items() if not isinstance(v, np.ndarray)}
-    table = Table.of(frozen, evaluators)
+    table = Table.of(frozen, evaluators, failures)
     table.publish(workdir)
+    failures.raise_if_any(f"those of the others are in {os.path.join(workdir, 'results.json')}")
     return table.numbers()
 
 

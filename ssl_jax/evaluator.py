@@ -16,6 +16,8 @@ class Evaluator(Protocol):
 
     Attributes:
       every: steps between runs during training; 0: only at the end.
+
+    See also `Checked`.
     """
 
     every: int
@@ -29,6 +31,19 @@ class Evaluator(Protocol):
 
         Raises ConfigError or MediaError for settings, labels or annotations that do not fit, and
         ValueError where features are NaN or infinite.
+        """
+        ...
+
+
+@runtime_checkable
+class Checked(Protocol):
+    """An evaluator that can tell before training whether its settings and sources fit."""
+
+    def check(self, frozen) -> None:
+        """Raises ConfigError if `run` could not work.
+
+        Quick: numbers of records, labels, names of layers (`frozen.check_layers`); the weights are
+        those before training. What every evaluator with a `read` needs was checked already.
         """
         ...
 

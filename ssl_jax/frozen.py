@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import flax.linen as nn
 import jax
@@ -14,7 +14,7 @@ from jaxtyping import Float, Int, Shaped
 from ssl_jax import config as configs
 from ssl_jax.config import ConfigError
 from ssl_jax.data.annotations import group_of
-from ssl_jax.data.pipeline import Loading
+from ssl_jax.data.pipeline import Loading, first_example
 from ssl_jax.data.record import Record, Source
 from ssl_jax.data.record_batches import record_batches
 from ssl_jax.data.sources.files import FilesSource
@@ -47,6 +47,8 @@ class Frozen:
       batch_size: inputs at once, over all devices.
       loading: how records are read.
       fresh: makes the variables of a new initialisation.
+      layers_read: names of the layers whose features were read so far, here or in a copy with other
+        variables.
       memory: bytes of features to keep for whoever asks again, the last ones asked for. Those of
         one source that are more lie in a temporary file (in TMPDIR); see `forget`.
     """
@@ -58,6 +60,7 @@ class Frozen:
     loading: Loading = Loading()
     fresh: Callable[[], dict] | None = None
     memory: int = 4 * 2**30
+    layers_read: set[str] = dataclasses.field(default_factory=set, repr=False)
     _cache: dict = dataclasses.field(default_factory=dict, repr=False)  # of features
     _compiled: dict = dataclasses.field(default_factory=dict, repr=False)
 
@@ -138,6 +141,7 @@ class Frozen:
             whole = replicated(self.mesh)
             shardings = {"in_shardings": (whole, by_rows(self.mesh)), "out_shardings": whole}
             self._compiled[stream, layers] = jax.jit(some, **shardings)
+        self.layers_read.update(layers)
         return self._by_chunks(self._compiled[stream, layers], self._entries(stream, inputs))
 
     def _entries(self, stream: str, inputs: np.ndarray | Example) -> Example:
@@ -251,6 +255,33 @@ class Frozen:
         found = strict._extract(source, stream, layers, 1, "max", True, None, None)
         return found.layers[next(reversed(found.layers))]  # they run from the input up
 
+    def check_layers(self, stream: str, layers: Sequence[str], source: Source | None) -> None:
+        """Raises ConfigError for an unknown stream or layer; computes nothing.
+
+        Args:
+          source: of which the first readable record shows the shapes of inputs; without one, names
+            of layers are not checked.
+        """
+        self._check(stream)
+        if not layers or source is None:
+            return
+        if ("names", stream) not in self._compiled:
+
+            def read(record: Record, _) -> Example:
+                return self.method.clips(record, stream, self.method.times(record, stream, 1))
+
+            example = first_example(source, read, 0, self.loading)
+            names: list[str] = []  # in their order, which eval_shape does not keep
+
+            def encode(variables, inputs):
+                out = _encode(self.method, stream, "", variables, inputs)
+                names[:] = out
+                return out
+
+            jax.eval_shape(encode, self.variables, example)
+            self._compiled["names", stream] = names
+        _check_layers(layers, self._compiled["names", stream], stream)
+
     def forget(self) -> None:
         """Drops all features that were kept, in memory and in files."""
         self._cache.clear()
@@ -330,6 +361,7 @@ class Frozen:
             out = encode(self.variables, put_batch(self.mesh, flat))
             _check_layers(layers, out, stream)
             names = layers or tuple(out)
+            self.layers_read.update(names)
             local = {name: local_rows(out[name]) for name in names}
             local = {k: v.reshape(rows, clips, -1)[:valid] for k, v in local.items()}
             local = {k: v.mean(1) for k, v in local.items()} if average else local
@@ -395,7 +427,7 @@ def _state(variables: dict) -> dict:
     return {name: tree for name, tree in variables.items() if name != "params"}
 
 
-def _check_layers(layers: Sequence[str], found: Mapping, stream: str) -> None:
+def _check_layers(layers: Sequence[str], found: Iterable[str], stream: str) -> None:
     missing = [name for name in layers if name not in found]
     if missing:
         raise ConfigError(f"no layer '{missing[0]}' in {stream}; it has {', '.join(found)}")
@@ -421,13 +453,19 @@ def _encode(method: Method, stream: str, pool: str, variables: dict, inputs: dic
 def load(workdir: str | os.PathLike, step: int | None = None) -> Frozen:
     """The method that was trained in `workdir`, with its newest checkpoint or that of `step`.
 
-    Raises ConfigError if there is none, or if its method is gone from this version of ssl_jax.
+    Raises ConfigError if there is none, or if this version of ssl_jax cannot read it.
     """
     workdir = os.fspath(workdir)
     path = os.path.join(workdir, "config.json")
     if not os.path.isfile(path):
         raise ConfigError(f"no trained run in {workdir} (there is no config.json)")
     recorded = configs.read(path)
+    for knob in ("method", "dtype", "steps", "eval_batch_size", "eval_memory", "data"):
+        if knob not in recorded:
+            raise ConfigError(
+                f"{path} has no '{knob}', so another version of ssl_jax made this run: train "
+                "again, or use that version"
+            )
     variables = saved_variables(workdir, step)
     variables |= run_collection(int(variables["run"]["step"]), recorded.steps)
     mesh = Sharding().mesh()

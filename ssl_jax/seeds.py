@@ -42,7 +42,8 @@ def over_seeds(workdirs: list[str]) -> tuple[Table, list[str]]:
                 parts[part][f"{name}/std"] = float(np.std(values, ddof=1))
     if not parts["trained"]:
         raise ConfigError("the runs have no result in common")
-    return Table(parts["trained"], parts["random_init"], runs[0]["settings"]), differ
+    first = Table.read(os.path.join(workdirs[0], "results.json"))
+    return Table(**parts, settings=first.settings, layers=first.layers), differ
 
 
 def _read(workdir: str, name: str) -> dict:

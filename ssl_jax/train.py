@@ -19,7 +19,8 @@ from ssl_jax.data.pipeline import train_batches, train_dataset
 from ssl_jax.data.record import MediaError
 from ssl_jax.devices.hosts import check_agreement, several
 from ssl_jax.devices.sharding import check_batch_size, put_same, replicated
-from ssl_jax.evals.table import Table, run_evaluators
+from ssl_jax.evals.running import Failures, check_evaluators, run_evaluators
+from ssl_jax.evals.table import Table
 from ssl_jax.experiment import Experiment
 from ssl_jax.frozen import Frozen
 from ssl_jax.method import Method, run_collection
@@ -29,7 +30,6 @@ from ssl_jax.training.feed import Feed
 from ssl_jax.training.logs import Log
 from ssl_jax.training.micro_batches import loss_and_gradients
 from ssl_jax.training.refresh import refreshed
-from ssl_jax.training.resumption import Resumption
 from ssl_jax.training.speed import Profile, Speed, without_remat
 from ssl_jax.training.start import start, starter
 from ssl_jax.training.step_numbers import StepNumbers
@@ -51,6 +51,7 @@ def fit(config: ConfigDict | str, workdir: str | os.PathLike) -> TrainState:
       Interrupted: after Ctrl-C, SIGTERM or a preemption notice, once the state is saved.
       FloatingPointError: a loss or gradient is not finite; the last good checkpoint is kept.
       SaveError: the last state could not be saved (the disk is full).
+      EvaluatorsFailed: an evaluator failed; everything else is done and saved.
     """
     workdir = os.fspath(workdir)
     config = configs.load(config) if isinstance(config, str) else config
@@ -60,12 +61,8 @@ def fit(config: ConfigDict | str, workdir: str | os.PathLike) -> TrainState:
     if experiment.micro_batches > 1:
         rows = experiment.batch_size // experiment.micro_batches
         check_batch_size(rows, mesh, "batch_size / micro_batches")
-    for name, evaluator in experiment.evaluators.items():
-        if "batch_size" in vars(evaluator):
-            check_batch_size(evaluator.batch_size, mesh, f"evaluators.{name}.batch_size")
     open_workdir(workdir)
     check_agreement(config, workdir)
-    resumed = Resumption.of(config, experiment, workdir)
     profile = Profile(workdir, experiment.profile)
     method, steps = experiment.trained_method(), experiment.steps
     optimizer = experiment.optimizer.build(steps, method.teachers)
@@ -81,6 +78,7 @@ def fit(config: ConfigDict | str, workdir: str | os.PathLike) -> TrainState:
         out_shardings=(shardings, replicated(mesh)),
     )
 
+    failures = Failures()
     frozen: Frozen | None = None
 
     def freeze(state: TrainState) -> Frozen:
@@ -90,11 +88,9 @@ def fit(config: ConfigDict | str, workdir: str | os.PathLike) -> TrainState:
         return frozen
 
     with Saver(workdir, experiment.checkpoints) as saver:
-        state, fresh = start(experiment, saver, start_state, shardings, config, resumed)
+        state, fresh = start(experiment, saver, start_state, shardings)
+        check_evaluators(freeze(state), experiment.evaluators)
         if jax.process_index() == 0:  # only now is it sure that the config fits the workdir
-            if resumed:
-                resumed.tell(experiment, state)
-                resumed.keep_config(workdir, int(state.step))
             configs.save(config, os.path.join(workdir, "config.json"))
         first = int(state.step)
         if fresh:
@@ -148,16 +144,21 @@ def fit(config: ConfigDict | str, workdir: str | os.PathLike) -> TrainState:
                     again = f"the same command with --workdir={workdir} resumes from here"
                     raise Interrupted(f"stopped and saved at step {step}; {again}", stop.signal)
                 results = {}
-                for name, value in run_evaluators(freeze(state), due) if due else ():
+                for name, value in run_evaluators(freeze(state), due, failures) if due else ():
                     log.result(step, name, value)
                     results[name] = value
                 saver.score(step, results)
         if several():  # an evaluator that fails on one host would end it in mid-save
             saver.finish()
         if experiment.evaluators:
-            table = Table.of(freeze(state), experiment.evaluators)
+            failures.forget()  # what failed midway may work now
+            table = Table.of(freeze(state), experiment.evaluators, failures)
             saver.score(steps, table.trained)
             table.publish(workdir)
+    failures.raise_if_any(
+        "the checkpoint and all other results are saved: for these alone, run python -m "
+        f"ssl_jax.evaluate --config=... --workdir={workdir} --only={','.join(failures.reasons)}"
+    )
     return state
 
 

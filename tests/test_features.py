@@ -11,7 +11,7 @@ from ssl_jax.data.record import Record
 from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.devices.sharding import Sharding
 from ssl_jax.evals.knn import Knn
-from ssl_jax.evals.table import run_evaluators
+from ssl_jax.evals.running import Failures, run_evaluators
 from ssl_jax.evaluator import Read
 from ssl_jax.features import Gathered
 from ssl_jax.frozen import Frozen
@@ -83,7 +83,7 @@ def test_evaluators_share_features_and_leave_none_behind(frozen):
     frozen = dataclasses.replace(frozen, _cache={})
     train, test = counted((0, 1, 2, 3, 4, 5)), counted((6, 7, 8))
     one, two = (Knn(train, test, read=Read(layers=("pool",)), k=k) for k in (1, 3))
-    numbers = dict(run_evaluators(frozen, {"one": one, "two": two}))
+    numbers = dict(run_evaluators(frozen, {"one": one, "two": two}, Failures()))
     assert {name.split("/")[0] for name in numbers} == {"one", "two"}
     assert sorted(train.asked) == [0, 1, 2, 3, 4, 5]
     assert not frozen._cache

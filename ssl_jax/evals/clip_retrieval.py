@@ -7,7 +7,7 @@ import numpy as np
 
 from ssl_jax.config import ConfigError
 from ssl_jax.data.record import Source
-from ssl_jax.evals.knn import nearest, nearest_by_distance
+from ssl_jax.evals.knn import check_neighbours, nearest, nearest_by_distance
 from ssl_jax.evaluator import Read
 from ssl_jax.scores.retrieval import recall_by_chance
 from ssl_jax.solvers.probe import classes_of, rows_of
@@ -38,12 +38,19 @@ class ClassRetrieval:
     centre: str = "none"
     every: int = 0
 
-    def run(self, frozen) -> Iterator[tuple[str, float]]:
-        """ConfigError without labels."""
+    def __post_init__(self):
         if self.centre not in ("none", "train_mean", "own_mean"):
             raise ConfigError(f"centre={self.centre!r}: must be none, train_mean or own_mean")
         if self.distance not in ("cosine", "euclidean"):
             raise ConfigError(f"distance={self.distance!r}: must be cosine or euclidean")
+
+    def check(self, frozen) -> None:
+        """ConfigError for more neighbours than records."""
+        del frozen
+        check_neighbours(max(self.ks), len(self.train))
+
+    def run(self, frozen) -> Iterator[tuple[str, float]]:
+        """ConfigError without labels."""
         train, test = (self.read.features(frozen, source) for source in (self.train, self.test))
         classes, labels, truth = classes_of(train, test)
         for layer in train.layers:

@@ -12,7 +12,7 @@ import optax
 from ssl_jax.config import ConfigError
 from ssl_jax.data.record import Source
 from ssl_jax.devices.sharding import by_rows, put_same, replicated
-from ssl_jax.evals.pretext import puzzle_batches
+from ssl_jax.evals.pretext import check_fills, puzzle_batches
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,11 +42,16 @@ class GradientNorms:
     seed: int = 0
     every: int = 0
 
-    def run(self, frozen) -> Iterator[tuple[str, float]]:
-        """ConfigError for an unknown metric or trunk, or if the records do not fill a batch."""
+    def check(self, frozen) -> None:
+        """ConfigError for an unknown trunk, or if the records cannot fill a batch."""
         params = frozen.variables["params"]
         if self.trunk not in params:
             raise ConfigError(f"no trunk '{self.trunk}' has weights; there are {', '.join(params)}")
+        check_fills(len(self.source), self.batch_size)
+
+    def run(self, frozen) -> Iterator[tuple[str, float]]:
+        """ConfigError for an unknown metric or trunk, or if the records do not fill a batch."""
+        self.check(frozen)
         method, whole, rows = frozen.method, replicated(frozen.mesh), by_rows(frozen.mesh)
 
         @jax.jit(in_shardings=(whole, rows, whole), out_shardings=whole)

@@ -64,8 +64,7 @@ def _highest(
 ) -> tuple[Float[np.ndarray, "m k"], Int[np.ndarray, "m k"]]:
     """The k highest of a query's products with the gallery, less each row's number; their rows."""
     count = len(gallery)
-    if not 1 <= k <= count:
-        raise ConfigError(f"{k} neighbours asked of {count} records; choose a smaller k")
+    check_neighbours(k, count)
     width = math.isqrt(count // k)  # two lists of about sqrt(count k): maxima, then candidates
     extra = -count % width
     if extra:
@@ -116,6 +115,12 @@ def nearest_by_distance(
     return np.stack(distances) * largest, rows
 
 
+def check_neighbours(k: int, records: int) -> None:
+    """ConfigError unless so many records have k neighbours."""
+    if not 1 <= k <= records:
+        raise ConfigError(f"{k} neighbours asked of {records} records; choose another k")
+
+
 def _check(*parts: Float[np.ndarray, "_ d"]) -> None:
     for rows in parts:
         if not np.isfinite(rows).all():
@@ -158,10 +163,17 @@ class Knn:
     temperature: float = 0.07
     every: int = 0
 
-    def run(self, frozen) -> Iterator[tuple[str, float]]:
-        """ConfigError without labels."""
+    def __post_init__(self):
         if self.temperature <= 0:
             raise ConfigError(f"temperature={self.temperature}: must be above 0")
+
+    def check(self, frozen) -> None:
+        """ConfigError for more neighbours than records."""
+        del frozen
+        check_neighbours(self.k, len(self.train))
+
+    def run(self, frozen) -> Iterator[tuple[str, float]]:
+        """ConfigError without labels."""
         train, test = (self.read.features(frozen, source) for source in (self.train, self.test))
         classes, labels, truth = classes_of(train, test)
         for layer in train.layers:

@@ -31,6 +31,11 @@ class Pretext:
     seed: int = 0
     every: int = 0
 
+    def check(self, frozen) -> None:
+        """ConfigError if the records cannot fill a batch."""
+        del frozen
+        check_fills(len(self.source), self.batch_size)
+
     def run(self, frozen) -> Iterator[tuple[str, float]]:
         """ConfigError if the records do not fill a batch."""
         batches = puzzle_batches(frozen, self.source, self.batch_size, self.seed)
@@ -59,9 +64,19 @@ def puzzle_batches(
                 full += 1
                 yield batch, jax.random.fold_in(key, number)
     if not full:
+        check_fills(len(source), batch_size)
         raise ConfigError(
             f"the readable ones of {len(source)} records do not fill a batch of {batch_size}; "
             "lower the evaluator's batch_size"
+        )
+
+
+def check_fills(records: int, batch_size: int) -> None:
+    """ConfigError if so many records do not fill a batch."""
+    if records < batch_size:
+        raise ConfigError(
+            f"{records} records do not fill a batch of {batch_size}; lower the evaluator's "
+            "batch_size"
         )
 
 

@@ -9,21 +9,12 @@ from collections.abc import Iterator, Mapping
 import jax
 import numpy as np
 
+from ssl_jax.evals.running import Failures, run_evaluators
 from ssl_jax.evaluator import Evaluator, Read
 from ssl_jax.frozen import Frozen
 
-
-def run_evaluators(
-    frozen: Frozen, evaluators: Mapping[str, Evaluator]
-) -> Iterator[tuple[str, float | np.ndarray]]:
-    """Yields ('evaluator/layer/metric', number or picture) of each evaluator in turn.
-
-    They share features, which are forgotten in the end.
-    """
-    for name, evaluator in evaluators.items():
-        for result, value in evaluator.run(frozen):
-            yield f"{name}/{result}", value
-    frozen.forget()
+# What results.json holds of a table. Earlier versions wrote the first four.
+PARTS = ("trained", "random_init", "settings", "seconds", "failed", "layers")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,43 +22,61 @@ class Table:
     """Results beside their baselines: every evaluator's numbers for one method.
 
     Attributes:
-      trained, fresh: 'evaluator/layer[/metric]' -> number, after training and at initialisation.
+      trained, random_init: 'evaluator/layer[/metric]' -> number, after and before training.
       settings: evaluator -> its knobs, which change results more than most methods do.
       seconds: evaluator -> what it took on the trained method. The first that needs features of
         some records pays for them.
-      pictures: name -> uint8 (h, w, 3).
+      failed: evaluator -> why it has no results.
+      layers: evaluator -> which of its results are of a layer, and have the raw input beside them.
+      pictures: name -> uint8 (h, w, 3); they are not in results.json.
     """
 
     trained: dict[str, float]
-    fresh: dict[str, float]
+    random_init: dict[str, float]
     settings: dict[str, str]
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+    failed: dict[str, str] = dataclasses.field(default_factory=dict)
+    layers: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     pictures: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     @staticmethod
-    def of(frozen: Frozen, evaluators: Mapping[str, Evaluator]) -> "Table":
-        """Runs the evaluators on the method as it is and as it was before training."""
+    def of(
+        frozen: Frozen, evaluators: Mapping[str, Evaluator], failures: Failures | None = None
+    ) -> "Table":
+        """Runs the evaluators on the method as it is and as it was before training.
+
+        One that fails is left out, and noted in `failures`.
+        """
+        failures = failures or Failures()
         trained, seconds = {}, dict.fromkeys(evaluators, 0.0)
         begin = time.monotonic()
-        for name, value in run_evaluators(frozen, evaluators):
+        for name, value in run_evaluators(frozen, evaluators, failures):
             trained[name] = value
             now = time.monotonic()
             seconds[name.split("/")[0]] += now - begin
             begin = now
-        fresh = dict(run_evaluators(frozen.random_init(), evaluators))
+        good = {name: one for name, one in evaluators.items() if name not in failures.reasons}
+        fresh = dict(run_evaluators(frozen.random_init(), good, failures))
         settings = {name: ", ".join(_settings(one)) for name, one in evaluators.items()}
         pictures = {k: v for k, v in trained.items() if isinstance(v, np.ndarray)}
+        layers: dict[str, list[str]] = {name: [] for name in evaluators}
+        for result in trained:
+            name, layer, *_ = result.split("/")
+            if layer in frozen.layers_read and layer not in layers[name]:
+                layers[name].append(layer)
         return Table(
             {k: float(v) for k, v in trained.items() if k not in pictures},
             {k: float(v) for k, v in fresh.items() if k not in pictures},
             settings,
             seconds,
+            dict(failures.reasons),
+            layers,
             pictures,
         )
 
     def numbers(self) -> dict[str, float]:
         """All numbers by name, the baseline's with '(random init)'."""
-        fresh = {f"{name} (random init)": value for name, value in self.fresh.items()}
+        fresh = {f"{name} (random init)": value for name, value in self.random_init.items()}
         return {**self.trained, **fresh}
 
     def publish(self, workdir: str) -> None:
@@ -80,26 +89,34 @@ class Table:
         from PIL import Image
 
         print(f"\n{self}\n", flush=True)
-        rows = {
-            "trained": self.trained,
-            "random_init": self.fresh,
-            "settings": self.settings,
-            "seconds": self.seconds,
-        }
-        path = os.path.join(workdir, "results.json")
-        if os.path.isfile(path):
-            with open(path) as file:
-                before = json.load(file)
-            kept = {part: _others(before.get(part, {}), self.settings) for part in rows}
-            rows = {part: {**kept[part], **rows[part]} for part in rows}
-        with open(path, "w") as file:
-            json.dump(rows, file, indent=2)
-        with open(os.path.join(workdir, "results.txt"), "w") as file:
-            file.write(f"{Table(*rows.values())}\n")
+        table = self._with_others(os.path.join(workdir, "results.json"))
+        parts = {name: getattr(table, name) for name in PARTS}
+        _write(os.path.join(workdir, "results.json"), json.dumps(parts, indent=2))
+        _write(os.path.join(workdir, "results.txt"), f"{table}\n")
         os.makedirs(os.path.join(workdir, "pictures"), exist_ok=True)
         for name, pixels in self.pictures.items():
             picture = os.path.join(workdir, "pictures", f"{name.replace('/', '_')}.png")
             Image.fromarray(pixels).save(picture)
+
+    @staticmethod
+    def read(path: str | os.PathLike) -> "Table":
+        """The table of a results.json, without its pictures."""
+        with open(path) as file:
+            parts = json.load(file)
+        return Table(**{name: parts[name] for name in PARTS if name in parts})
+
+    def _with_others(self, path: str) -> "Table":
+        """This table, and results.json's numbers of evaluators that are not in it."""
+        if not os.path.isfile(path):
+            return self
+        before = Table.read(path)
+
+        def both(part: str) -> dict:
+            old = getattr(before, part).items()
+            kept = {name: v for name, v in old if name.split("/")[0] not in self.settings}
+            return {**kept, **getattr(self, part)}
+
+        return Table(**{part: both(part) for part in PARTS})
 
     def __str__(self) -> str:
         head = ("", "layer", "trained", "random init", "raw input")
@@ -109,10 +126,11 @@ class Table:
             # Chosen strengths and deviations are in results.json; deviations also follow after ±.
             if layer == "input" or metric[-1:] in (["l2"], ["std"]):
                 continue
-            raw = "/".join([evaluator, "input" if layer != "chance" else "", *metric])
+            of_layer = evaluator in self.layers and layer in self.layers[evaluator]
+            raw = "/".join([evaluator, "input", *metric]) if of_layer else ""
             cells = (
                 _cell(self.trained, name),
-                _cell(self.fresh, name),
+                _cell(self.random_init, name),
                 _cell(self.trained, raw),
             )
             title = " ".join([evaluator, *metric])
@@ -133,6 +151,7 @@ class Table:
             f"{name}{_taken(self.seconds.get(name))}: {settings}"
             for name, settings in self.settings.items()
         ]
+        notes += [f"{name} failed: {reason}" for name, reason in self.failed.items()]
         return "\n".join([*lines, "", *notes])
 
 
@@ -146,9 +165,10 @@ def _settings(knobs: object, group: str = "") -> Iterator[str]:
             yield f"{group}{field.name}={value}"
 
 
-def _others(numbers: Mapping, evaluators: Mapping) -> dict:
-    """The entries that belong to none of these evaluators."""
-    return {name: v for name, v in numbers.items() if name.split("/")[0] not in evaluators}
+def _write(path: str, text: str) -> None:
+    with open(f"{path}.part", "w") as file:  # a kill in between leaves the old file whole
+        file.write(text)
+    os.replace(f"{path}.part", path)
 
 
 def _cell(numbers: Mapping[str, float], name: str) -> str:
