@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from ssl_jax.data.record import Source
-from ssl_jax.features import Features
+from ssl_jax.features import Features, comparable
 
 
 @runtime_checkable
@@ -75,3 +75,19 @@ class Read:
         """`Frozen.features` of a source, with these settings."""
         settings = self.stream, self.layers, self.clips, self.pool, average
         return frozen.features(source, *settings, facts=facts)
+
+    def comparable(
+        self,
+        frozen,
+        train: Source,
+        test: Source,
+        average: bool = True,
+        facts: Callable | None = None,
+    ) -> tuple[Features, Features]:
+        """`features` of the labelled records of two sources, their classes numbered alike.
+
+        See `ssl_jax.features.comparable`; `facts` are those of train.
+        """
+        own = self.features(frozen, train, average, facts)
+        other = own if test is train else self.features(frozen, test, average)
+        return comparable(own, other)

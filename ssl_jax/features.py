@@ -4,10 +4,15 @@ import dataclasses
 import math
 import os
 import tempfile
+from collections.abc import Callable
 
 import jax
 import numpy as np
 from jaxtyping import Float32, Int64, Shaped
+
+from ssl_jax.config import ConfigError
+from ssl_jax.data.labels import label_names, no_common_class, renumbered, tell
+from ssl_jax.data.record import Source
 
 # Rows that are copied at once.
 BLOCK = 1024
@@ -23,6 +28,8 @@ class Features:
       indices: the records' numbers.
       groups: record.extra['group'] (say, which game), 0 where there is none.
       facts: what else was asked of each record, rows likewise.
+      source: whose records they are, if known: it names classes and files.
+      trained_names: gives the names of the classes that the method's head was trained on.
     """
 
     layers: dict[str, Float32[np.ndarray, "n ..."]]
@@ -30,17 +37,74 @@ class Features:
     indices: Int64[np.ndarray, "n"]
     groups: Int64[np.ndarray, "n"]
     facts: dict[str, Shaped[np.ndarray, "n ..."]] = dataclasses.field(default_factory=dict)
+    source: Source | None = None
+    trained_names: Callable[[], tuple[str, ...]] = tuple
 
     def rows(self, chosen: Int64[np.ndarray, "m"]) -> "Features":
         """Those of some of the records."""
-        layers = {name: values[chosen] for name, values in self.layers.items()}
-        own = (self.labels[chosen], self.indices[chosen], self.groups[chosen])
-        return Features(layers, *own, {name: v[chosen] for name, v in self.facts.items()})
+        layers = {name: _rows(values, chosen) for name, values in self.layers.items()}
+        own = {name: getattr(self, name)[chosen] for name in ("labels", "indices", "groups")}
+        facts = {name: values[chosen] for name, values in self.facts.items()}
+        return dataclasses.replace(self, **own, layers=layers, facts=facts)
 
     @property
     def bytes_in_memory(self) -> int:
         """Of the layers that do not lie in files."""
         return sum(v.nbytes for v in self.layers.values() if not isinstance(v, np.memmap))
+
+
+def labelled(features: Features, role: str = "test") -> Features:
+    """The records that have a label; how many lack one, and the first of them, is logged once.
+
+    ConfigError if none has one.
+    """
+    there = features.labels >= 0
+    if there.all():
+        return features
+    lacking = np.flatnonzero(~there)
+    first = int(features.indices[lacking[0]])
+    name = f"record {first}" if features.source is None else features.source[first].name
+    if not there.any():
+        raise ConfigError(
+            f"{role}: all {len(there)} records have no label, first {name}; this evaluator needs a "
+            "labelled source"
+        )
+    tell(f"{role}: {len(lacking)} of {len(there)} records have no label and are left out: {name}")
+    return features.rows(np.flatnonzero(there))
+
+
+def comparable(train: Features, test: Features) -> tuple[Features, Features]:
+    """The labelled records of two sets, the test labels in the training set's numbering.
+
+    Names of classes decide, see `data.labels`. Test records of classes that no training record has
+    stay, as misses of whoever compares; how many is logged once. ConfigError if all are of such.
+    """
+    if test is train:
+        train = labelled(train, "train and test")
+        return train, train
+    train, test = labelled(train, "train"), labelled(test, "test")
+    own, known = label_names(test.source), label_names(train.source)
+    numbers = renumbered(test.labels, own, known)
+    unknown = np.flatnonzero(~np.isin(numbers, train.labels))
+    if own and known and len(unknown) == len(numbers):
+        raise ConfigError(no_common_class(own, known))
+    if len(unknown):
+        label = int(test.labels[unknown[0]])
+        tell(
+            f"test: {len(unknown)} of {len(numbers)} records are of classes that train lacks and "
+            f"count as misses, first class {own[label] if own else label}"
+        )
+    return train, dataclasses.replace(test, labels=numbers)
+
+
+def _rows(values: np.ndarray, chosen: Int64[np.ndarray, "m"]) -> np.ndarray:
+    """Some rows; of what lies in a file again in a file."""
+    if not isinstance(values, np.memmap):
+        return values[chosen]
+    result = _in_file((len(chosen), *values.shape[1:]), values.dtype)
+    for start in range(0, len(chosen), BLOCK):
+        result[start : start + BLOCK] = values[chosen[start : start + BLOCK]]
+    return result
 
 
 class Gathered:

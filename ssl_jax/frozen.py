@@ -14,6 +14,7 @@ from jaxtyping import Float, Int, Shaped
 from ssl_jax import config as configs
 from ssl_jax.config import ConfigError
 from ssl_jax.data.annotations import group_of
+from ssl_jax.data.labels import label_names, tell
 from ssl_jax.data.pipeline import Loading, first_example
 from ssl_jax.data.record import Record, Source
 from ssl_jax.data.record_batches import record_batches
@@ -47,6 +48,7 @@ class Frozen:
       batch_size: inputs at once, over all devices.
       loading: how records are read.
       fresh: makes the variables of a new initialisation.
+      trained_names: gives the names of the classes of the records that the method was trained on.
       layers_read: names of the layers whose features were read so far, here or in a copy with other
         variables.
       memory: bytes of features to keep for whoever asks again, the last ones asked for. Those of
@@ -60,6 +62,7 @@ class Frozen:
     loading: Loading = Loading()
     fresh: Callable[[], dict] | None = None
     memory: int = 4 * 2**30
+    trained_names: Callable[[], tuple[str, ...]] = tuple
     layers_read: set[str] = dataclasses.field(default_factory=set, repr=False)
     _cache: dict = dataclasses.field(default_factory=dict, repr=False)  # of features
     _compiled: dict = dataclasses.field(default_factory=dict, repr=False)
@@ -84,6 +87,7 @@ class Frozen:
             experiment.data,
             fresh,
             experiment.eval_memory,
+            lambda: label_names(experiment.source),
         )
 
     def with_variables(self, variables: dict) -> "Frozen":
@@ -376,6 +380,8 @@ class Frozen:
             indices=np.asarray(whole["index"]),
             groups=np.asarray(whole["group"]),
             facts={k[5:]: np.asarray(v) for k, v in whole.items() if k.startswith("fact ")},
+            source=source,
+            trained_names=self.trained_names,
         )
 
     def _encoder(self, stream: str, pool: str):
@@ -476,4 +482,13 @@ def load(workdir: str | os.PathLike, step: int | None = None) -> Frozen:
         recorded.eval_batch_size,
         configs.build(recorded.data, path),
         memory=recorded.eval_memory,
+        trained_names=lambda: _names_of(recorded, path),
     )
+
+
+def _names_of(recorded: configs.ConfigDict, path: str) -> tuple[str, ...]:
+    try:
+        return label_names(configs.build(recorded.source, path))
+    except (ConfigError, OSError) as error:  # say, on a machine without the training data
+        tell(f"the names of the classes trained on are not known ({error}): numbers decide")
+        return ()

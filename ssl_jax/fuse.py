@@ -19,6 +19,7 @@ from ssl_jax.command import arguments_of, enter, parser_of
 from ssl_jax.config import ConfigError
 from ssl_jax.evals.finetuned import Classification, Scores, accuracies
 from ssl_jax.frozen import load
+from ssl_jax.training.differing_arrays import naming_unfit_arrays
 
 FIELDS = ("names", "labels", "softmax", "logits")
 
@@ -44,7 +45,8 @@ def scores_of(run: str, evaluator: str = "") -> Scores:
         raise ConfigError(f"{run}: no Classification among its evaluators; it has {there}")
     if (evaluator and evaluator not in fitting) or (not evaluator and len(fitting) > 1):
         raise ConfigError(f"{run}: say which, --evaluator={' or '.join(fitting)}")
-    scores = configs.build(known[evaluator or fitting[0]], path).scores(frozen)
+    with naming_unfit_arrays(run):
+        scores = configs.build(known[evaluator or fitting[0]], path).scores(frozen)
     write(scores, os.path.join(run, "scores.npz"))
     return scores
 
@@ -60,10 +62,10 @@ def write(scores: Scores, path: str) -> None:
 def read(path: str) -> Scores:
     """Scores from an npz file; ConfigError if it holds none."""
     try:
-        with np.load(path) as file:
-            names, labels, softmax, logits = (file[name] for name in FIELDS)
+        with open(path, "rb") as file, np.load(file) as arrays:
+            names, labels, softmax, logits = (arrays[name] for name in FIELDS)
         fits = labels.shape == names.shape == logits.shape[:1] and logits.shape == softmax.shape
-        if not fits or not ((labels >= 0) & (labels < logits.shape[1])).all():
+        if not fits or not ((labels >= -1) & (labels < logits.shape[1])).all():
             raise ValueError("names, labels and scores do not fit together")
     except (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
         raise ConfigError(f"{path}: holds no scores ({error})") from error

@@ -210,7 +210,7 @@ def test_clustering_of_layers(mesh):
         assert results["pool/used"] == 1
         assert results["pool/nmi"] == results["pool/ari"] == 0
     unlabelled = dataclasses.replace(full, labels=np.full(n, -1))
-    with pytest.raises(ConfigError, match="without a label"):
+    with pytest.raises(ConfigError, match="have no label"):
         dict(Clustering("x").run(Computed(unlabelled, mesh)))
     with pytest.raises(ConfigError, match="scale='big'"):
         dict(Clustering("x", scale="big").run(Computed(full, mesh)))

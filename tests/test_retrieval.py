@@ -412,7 +412,7 @@ def test_graded_retrieval_leaves_the_query_out(tmp_path):
     with pytest.raises(ConfigError, match="2x2 does not cover 3 classes"):
         dict(GradedRetrieval("test", relevance=str(tmp_path / "small.txt")).run(frozen))
     frozen.tables["test vision"] = unlabelled(embedding=vision)
-    with pytest.raises(ConfigError, match="without a label"):
+    with pytest.raises(ConfigError, match="have no label"):
         dict(GradedRetrieval("test").run(frozen))
 
 

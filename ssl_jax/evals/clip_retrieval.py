@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ssl_jax.config import ConfigError
+from ssl_jax.data.labels import check_labelled
 from ssl_jax.data.record import Source
 from ssl_jax.evals.knn import check_neighbours, nearest, nearest_by_distance
 from ssl_jax.evaluator import Read
@@ -45,13 +46,14 @@ class ClassRetrieval:
             raise ConfigError(f"distance={self.distance!r}: must be cosine or euclidean")
 
     def check(self, frozen) -> None:
-        """ConfigError for more neighbours than records."""
+        """ConfigError for more neighbours than records, or sources without labels in common."""
         del frozen
+        check_labelled(self.test, self.train)
         check_neighbours(max(self.ks), len(self.train))
 
     def run(self, frozen) -> Iterator[tuple[str, float]]:
         """ConfigError without labels."""
-        train, test = (self.read.features(frozen, source) for source in (self.train, self.test))
+        train, test = self.read.comparable(frozen, self.train, self.test)
         classes, labels, truth = classes_of(train, test)
         for layer in train.layers:
             gallery, queries = rows_of(train, test, layer)

@@ -8,8 +8,10 @@ import scipy.linalg
 from jaxtyping import Float, Int
 
 from ssl_jax.config import ConfigError
+from ssl_jax.data.labels import check_labelled
 from ssl_jax.data.record import Source
 from ssl_jax.evaluator import Read
+from ssl_jax.features import labelled
 from ssl_jax.scores import clusters as scores
 from ssl_jax.solvers.k_means import k_means
 from ssl_jax.solvers.probe import finite_rows, standardise, unit
@@ -47,13 +49,16 @@ class Clustering:
     seed: int = 0
     every: int = 0
 
+    def check(self, frozen) -> None:
+        """ConfigError for sources without labels."""
+        del frozen
+        check_labelled(self.source, role="source")
+
     def run(self, frozen) -> Iterator[tuple[str, float]]:
         """ConfigError without labels."""
         if self.scale not in ("unit", "none", "features"):
             raise ConfigError(f"scale={self.scale!r}: must be unit, none or features")
-        found = self.read.features(frozen, self.source)
-        if (found.labels < 0).any():
-            raise ConfigError("source: records without a label cannot score clusters")
+        found = labelled(self.read.features(frozen, self.source), "source")
         classes = len(np.unique(found.labels))
         clusters = self.clusters or classes
         for layer, values in found.layers.items():

@@ -7,8 +7,9 @@ import numpy as np
 from jaxtyping import Float
 
 from ssl_jax.config import ConfigError
+from ssl_jax.data.labels import check_labelled
 from ssl_jax.data.record import Source
-from ssl_jax.frozen import Features
+from ssl_jax.features import Features, labelled
 from ssl_jax.scores.retrieval import (
     QUERIES,
     matching_ranks,
@@ -165,6 +166,11 @@ class GradedRetrieval:
     pool: str = "max"
     every: int = 0
 
+    def check(self, frozen) -> None:
+        """ConfigError for sources without labels."""
+        del frozen
+        check_labelled(self.test)
+
     def run(self, frozen) -> Iterator[tuple[str, float]]:
         """ConfigError without labels."""
         queries, gallery = paired(
@@ -173,9 +179,11 @@ class GradedRetrieval:
                 for stream in (self.query, self.gallery)
             )
         )
+        queries = labelled(queries)
+        gallery = gallery.rows(np.flatnonzero(np.isin(gallery.indices, queries.indices)))
         labels = queries.labels
-        if (labels < 0).any():
-            raise ConfigError("test: records without a label have no relevance; use a labelled set")
+        if not self.relevance:  # numbers may be as large as they like
+            labels = np.unique(labels, return_inverse=True)[1]
         table = self._table(int(labels.max()) + 1)
         asked, found = (
             unit(

@@ -13,9 +13,10 @@ from jaxtyping import Float, Int
 
 from ssl_jax.config import ConfigError
 from ssl_jax.data.annotations import labels_fact, name_fact, names_of, presence
+from ssl_jax.data.labels import check_labelled, label_names, no_common_class, renumbered, tell
 from ssl_jax.data.record import Source
 from ssl_jax.evals.keypoints import PoseFacts, check_scale, pose_scores, poses
-from ssl_jax.features import Features
+from ssl_jax.features import Features, labelled
 from ssl_jax.scores.average_precision import KINDS, TIES, mean_average_precision
 from ssl_jax.solvers.probe import class_ranks
 
@@ -70,7 +71,7 @@ class Classification:
     frequent class. Of equal scores the first class wins.
 
     Attributes:
-      test: a labelled source.
+      test: a labelled source; a class that training lacks is a miss.
       stream: the trunk's name.
       clips: of a record, crops included: ten clips for UCF101 and HMDB51 (VCOP, Xu et al. 2019), 25
         frames of ten crops each in two-stream networks are 250.
@@ -81,27 +82,53 @@ class Classification:
     clips: int = 10
     every: int = 0
 
+    def check(self, frozen) -> None:
+        """ConfigError for a source without labels."""
+        del frozen
+        check_labelled(self.test)
+
     def run(self, frozen) -> Iterator[tuple[str, float]]:
         """ConfigError for a label that its head does not know."""
-        logits, found = answers(frozen, self.test, self.stream, self.clips)
-        labels = checked_labels(found, logits.shape[-1])
+        logits, labels, _ = self._judged(frozen)
         yield from accuracies("softmax", softmax(logits).mean(axis=1), labels)
         yield from accuracies("logits", logits.mean(axis=1), labels)
         single = class_ranks(logits.reshape(-1, logits.shape[-1]), np.repeat(labels, self.clips))
         yield "one clip", float(np.mean(single < 1))
-        yield "chance", float(np.bincount(labels).max() / len(labels))
+        yield "chance", float(np.bincount(labels + 1)[1:].max(initial=0) / len(labels))
 
     def scores(self, frozen) -> Scores:
         """What `run` judges."""
-        logits, found = answers(frozen, self.test, self.stream, self.clips, name_fact)
-        labels, names = checked_labels(found, logits.shape[-1]), names_of(found.facts)
-        return Scores(names, labels, softmax(logits).mean(axis=1), logits.mean(axis=1))
+        logits, labels, found = self._judged(frozen, name_fact)
+        softmaxes = softmax(logits).mean(axis=1)
+        return Scores(names_of(found.facts), labels, softmaxes, logits.mean(axis=1))
+
+    def _judged(self, frozen, facts: Callable | None = None):
+        """The labelled records' answers, their classes as the head numbers them, and Features."""
+        logits, found = answers(frozen, self.test, self.stream, self.clips, facts)
+        logits, found = logits[found.labels >= 0], labelled(found)
+        return logits, head_labels(found, logits.shape[-1]), found
 
 
-def checked_labels(found: Features, classes: int) -> Int[np.ndarray, "n"]:
-    """The labels. ConfigError naming the first record whose label is none of the classes."""
-    labels = found.labels
-    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
+def head_labels(found: Features, classes: int) -> Int[np.ndarray, "n"]:
+    """The labels as the head numbers its classes, -1 for a class that it was not trained on.
+
+    Names decide where both sources have them, see `data.labels`. ConfigError naming the first
+    record whose number is none of the head's, and where no class is.
+    """
+    own, known = label_names(found.source), found.trained_names()
+    labels = renumbered(found.labels, own, known)
+    if own and known:
+        unknown = np.flatnonzero(labels >= len(known))
+        if len(unknown) == len(labels):
+            raise ConfigError(no_common_class(own, known))
+        if len(unknown):
+            name = own[found.labels[unknown[0]]]
+            tell(
+                f"test: {len(unknown)} of {len(labels)} records are of classes that the head was "
+                f"not trained on and count as misses, first class {name}"
+            )
+        labels = np.where(labels < len(known), labels, -1)
+    wrong = np.flatnonzero(labels >= classes)
     if wrong.size:
         first = wrong[0]
         raise ConfigError(

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ssl_jax.config import ConfigError
+from ssl_jax.data.labels import check_labelled
 from ssl_jax.data.record import Source
 from ssl_jax.evaluator import Read
 from ssl_jax.solvers.probe import class_ranks, classes_of, rows_of, unit
@@ -168,13 +169,14 @@ class Knn:
             raise ConfigError(f"temperature={self.temperature}: must be above 0")
 
     def check(self, frozen) -> None:
-        """ConfigError for more neighbours than records."""
+        """ConfigError for more neighbours than records, or sources without labels in common."""
         del frozen
+        check_labelled(self.test, self.train)
         check_neighbours(self.k, len(self.train))
 
     def run(self, frozen) -> Iterator[tuple[str, float]]:
         """ConfigError without labels."""
-        train, test = (self.read.features(frozen, source) for source in (self.train, self.test))
+        train, test = self.read.comparable(frozen, self.train, self.test)
         classes, labels, truth = classes_of(train, test)
         for layer in train.layers:
             gallery, queries = rows_of(train, test, layer)

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ssl_jax.config import ConfigError
+from ssl_jax.data.labels import check_labelled
 from ssl_jax.data.record import Source
 from ssl_jax.evaluator import Read
 from ssl_jax.solvers import logistic, sgd
@@ -59,13 +60,18 @@ class Linear:
             raise ConfigError(f"protocol={self.protocol!r}: must be one of {known}")
         object.__setattr__(self, "settings", str(sgd.PROTOCOLS[self.protocol]))
 
+    def check(self, frozen) -> None:
+        """ConfigError for sources without labels, or without a class in common."""
+        del frozen
+        check_labelled(self.test, self.train)
+
     def run(self, frozen) -> Iterator[tuple[str, float]]:
         """ConfigError without labels."""
         exact = self.protocol == "exact"
         read = self.read
         if not exact:
             read = dataclasses.replace(read, pool=sgd.PROTOCOLS[self.protocol].pool)
-        train, test = (read.features(frozen, source) for source in (self.train, self.test))
+        train, test = read.comparable(frozen, self.train, self.test)
         if not exact:
             yield from self._by_sgd(train, test, frozen.mesh)
             return

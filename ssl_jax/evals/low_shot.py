@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 
 from ssl_jax.config import ConfigError
 from ssl_jax.data.annotations import labels_fact, presence
+from ssl_jax.data.labels import check_labelled
 from ssl_jax.data.record import Source
 from ssl_jax.evals.svm import choose_costs, normalised
 from ssl_jax.evaluator import Read
@@ -66,6 +67,11 @@ class LowShot:
     seed: int = 0
     every: int = 0
 
+    def check(self, frozen) -> None:
+        """ConfigError for sources without labels, or without a class in common."""
+        del frozen
+        check_labelled(self.test, self.train)
+
     def run(self, frozen) -> Iterator[tuple[str, float]]:
         """ConfigError without labels, or with fewer than `shots`."""
         if self.classifier not in CLASSIFIERS:
@@ -76,7 +82,7 @@ class LowShot:
         read = self.read
         if read.layers:
             read = dataclasses.replace(read, layers=tuple(dict.fromkeys(("input", *read.layers))))
-        train, test = (read.features(frozen, source) for source in (self.train, self.test))
+        train, test = read.comparable(frozen, self.train, self.test)
         classes, labels, truth = classes_of(train, test)
         for layer in train.layers:
             x, new = standardise(*rows_of(train, test, layer))

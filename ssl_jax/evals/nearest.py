@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 
 from ssl_jax.config import ConfigError
 from ssl_jax.data.annotations import fingerprint_fact
+from ssl_jax.data.labels import label_names, renumbered
 from ssl_jax.data.record import Record, Source
 from ssl_jax.drawing.layout import Tile, page
 from ssl_jax.drawing.pixels import as_picture
@@ -20,8 +21,8 @@ class Nearest:
     """A page for every layer: in each row a query, then its nearest records by cosine.
 
     Below a neighbour is its cosine; its border is green if it has the query's label, red if
-    another. Yields the pages by the layers' names, and '<layer>/same class', the share of green
-    ones, where records have labels.
+    another, none where either has no label. Yields the pages by the layers' names, and
+    '<layer>/same class', the share of green ones among green and red.
 
     Within one set a query is not its own neighbour, nor are records of the same name (segments of
     one file) or, with `other_groups`, of the same group (one video, one game): a neighbouring frame
@@ -65,7 +66,7 @@ class Nearest:
             allowed &= names[chosen][:, None] != names
         if self.other_groups:
             allowed &= asked.groups[chosen][:, None] != found.groups
-        labelled = (asked.labels[chosen] >= 0).all() and (found.labels >= 0).all()
+        labels = renumbered(found.labels, label_names(gallery), label_names(self.source))
         for layer, values in asked.layers.items():
             x = finite_rows(f"layer {layer}", values, asked.indices)[chosen]
             y = finite_rows(f"layer {layer}", found.layers[layer], found.indices)
@@ -75,14 +76,15 @@ class Nearest:
                 name = record.name if len(record.name) <= 16 else f"..{record.name[-14:]}"
                 tiles = [Tile(self._picture(frozen, record), name)]
                 for place in nearest_first(cosine, allowed[query])[: self.neighbours]:
-                    right = found.labels[place] == record.label
-                    same.append(right)
-                    frame = ("green" if right else "red") if labelled else ""
+                    frame = ""
+                    if min(labels[place], record.label) >= 0:
+                        same.append(labels[place] == record.label)
+                        frame = "green" if same[-1] else "red"
                     other = self._picture(frozen, gallery[int(found.indices[place])])
                     tiles.append(Tile(other, f"{cosine[place]:.3f}", frame))
                 rows.append(tiles)
             yield layer, page(rows, self.tile)
-            if labelled and same:
+            if same:
                 yield f"{layer}/same class", float(np.mean(same))
 
     def _picture(self, frozen, record: Record) -> UInt8[np.ndarray, "h w 3"]:

@@ -17,7 +17,9 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from ssl_jax.config import ConfigError
+from ssl_jax.data.labels import check_labelled
 from ssl_jax.data.record import Source
+from ssl_jax.features import comparable
 from ssl_jax.models.heads import ConvHead, MLPHead
 from ssl_jax.solvers.probe import check, class_ranks, classes_of, drawn, results, rows_of
 
@@ -71,12 +73,19 @@ class Nonlinear:
         if self.head not in DROPS:
             raise ConfigError(f"head={self.head!r} must be one of {', '.join(DROPS)}")
 
+    def check(self, frozen) -> None:
+        """ConfigError for sources without labels, or without a class in common."""
+        del frozen
+        check_labelled(self.test, self.train)
+
     def run(self, frozen) -> Iterator[tuple[str, float]]:
         """ConfigError for 'conv' on no map."""
         check((self.weight_decay,), self.draws)
-        train, test = (
-            frozen.features(source, self.stream, self.layers, pool="whole")
-            for source in (self.train, self.test)
+        train, test = comparable(
+            *(
+                frozen.features(source, self.stream, self.layers, pool="whole")
+                for source in (self.train, self.test)
+            )
         )
         classes, labels, truth = classes_of(train, test)
         seeds = range(self.seed, self.seed + (self.draws if self.labels_per_class else 1))

@@ -14,6 +14,7 @@ import dataclasses
 import functools
 from collections.abc import Iterator
 
+from ssl_jax.data.labels import check_labelled
 from ssl_jax.data.record import Source
 from ssl_jax.evaluator import Read
 from ssl_jax.solvers.probe import probe
@@ -39,9 +40,14 @@ class Ridge:
     seed: int = 0
     every: int = 0
 
+    def check(self, frozen) -> None:
+        """ConfigError for sources without labels, or without a class in common."""
+        del frozen
+        check_labelled(self.test, self.train)
+
     def run(self, frozen) -> Iterator[tuple[str, float]]:
         """ConfigError without labels."""
-        train, test = (self.read.features(frozen, source) for source in (self.train, self.test))
+        train, test = self.read.comparable(frozen, self.train, self.test)
         few = self.labels_per_class, self.draws, self.seed
         fit_on_mesh = functools.partial(fit, mesh=frozen.mesh)
         yield from probe(train, test, fit_on_mesh, self.l2, *few, self.folds)

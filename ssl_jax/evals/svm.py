@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 
 from ssl_jax.config import ConfigError
 from ssl_jax.data.annotations import FoldFact, labels_fact, presence
+from ssl_jax.data.labels import check_labelled
 from ssl_jax.data.record import Source
 from ssl_jax.evaluator import Read
 from ssl_jax.scores.average_precision import KINDS, TIES, average_precision, mean_average_precision
@@ -167,11 +168,16 @@ class Svm:
     seed: int = 0
     every: int = 0
 
+    def check(self, frozen) -> None:
+        """ConfigError for sources without labels, or without a class in common."""
+        del frozen
+        check_labelled(self.train if self.test is None else self.test, self.train)
+
     def run(self, frozen) -> Iterator[tuple[str, float]]:
         """ConfigError without labels."""
         facts = FoldFact(self.fold_key) if self.test is None else None
-        train = self.read.features(frozen, self.train, False, facts)
-        test = train if self.test is None else self.read.features(frozen, self.test, False)
+        test = self.train if self.test is None else self.test
+        train, test = self.read.comparable(frozen, self.train, test, False, facts)
         classes, labels, truth = classes_of(train, test)
         if self.test is None:
             own = train.facts["fold"]

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from ssl_jax.config import ConfigError
+from ssl_jax.data.labels import has_labels, label_names, tell
 from ssl_jax.data.record import Record
 
 # Weights are kept to one part in so many.
@@ -18,8 +19,11 @@ class Mix:
     """Records of several sources by turns, evenly spread, each source's own in their order.
 
     A small source begins again when it has been seen; one pass over the mix ends when every source
-    has been seen at least once. Labels, captions and the rest are the records' own, so sources with
-    labels should number their classes alike. `extra['source']` is the number of the source.
+    has been seen at least once. Captions and the rest are the records' own; `extra['source']` is
+    the number of the source.
+
+    Classes of the same name get the same label: `label_names` are those of the first source, then
+    what the others add. Labels of sources that do not name their classes stay as they are.
 
     Attributes:
       sources: any sources, mixes too.
@@ -51,7 +55,37 @@ class Mix:
         number = (round_ * counts[which] + seen[place]) % self._sizes[which]
         record = self.sources[which][number]
         extra = {**record.extra, "source": which}
-        return dataclasses.replace(record, index=int(index), extra=extra)
+        label = record.label
+        if label >= 0 and self._names[which]:
+            label = self._numbers[self._names[which][label]]
+        return dataclasses.replace(record, index=int(index), label=label, extra=extra)
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        bare = [
+            place
+            for place, source in enumerate(self.sources)
+            if not self._names[place] and has_labels(source)
+        ]
+        if bare and self._numbers:
+            tell(
+                f"mix: the classes of source {bare[0]} have numbers only, those of others names "
+                f"({', '.join([*self._numbers][:3])}, ...): its numbers stay as they are"
+            )
+        return tuple(self._numbers)
+
+    @property
+    def has_labels(self) -> bool:
+        return any(has_labels(source) for source in self.sources)
+
+    @functools.cached_property
+    def _names(self) -> list[tuple[str, ...]]:
+        return [label_names(source) for source in self.sources]
+
+    @functools.cached_property
+    def _numbers(self) -> dict[str, int]:
+        """The label of each name, in the order of the labels."""
+        return {name: place for place, name in enumerate(dict.fromkeys(sum(self._names, ())))}
 
     @functools.cached_property
     def _sizes(self) -> list[int]:
