@@ -23,6 +23,7 @@ from ssl_jax.data import decode
 from ssl_jax.data.record import MediaError
 from ssl_jax.frozen import load
 from ssl_jax.method import Method
+from ssl_jax.training.differing_arrays import naming_unfit_arrays
 
 VERBS = {"colorize": "Colorization", "inpaint": "Inpainting"}  # verb -> class of the method
 
@@ -43,7 +44,8 @@ def apply(verb: str, images: Sequence[str], workdir: str, output: str = "") -> l
     check(frozen.method, verb, workdir)
     apply_to = jax.jit(frozen.method.apply_to)
     for image, target in zip(images, targets, strict=True):
-        result = apply_to(frozen.variables, jnp.asarray(read(image)[None]))
+        with naming_unfit_arrays(workdir):
+            result = apply_to(frozen.variables, jnp.asarray(read(image)[None]))
         write(jax.device_get(result)[0], target)
     return targets
 

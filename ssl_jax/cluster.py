@@ -22,6 +22,7 @@ from ssl_jax.methods.image.cluster_transfer import ClusterTransfer
 from ssl_jax.scores.clusters import entropy
 from ssl_jax.solvers.k_means import k_means
 from ssl_jax.solvers.probe import finite_rows, unit
+from ssl_jax.training.differing_arrays import naming_unfit_arrays
 
 
 def cluster(config: ConfigDict, teacher: str | os.PathLike) -> np.ndarray:
@@ -39,7 +40,8 @@ def cluster(config: ConfigDict, teacher: str | os.PathLike) -> np.ndarray:
         raise ConfigError("the config should be of a ClusterTransfer that names a file `clusters`")
     frozen, count = load(teacher), len(experiment.source)
     read = Read(layers=(method.layer,), pool="global")
-    features = read.features(frozen, experiment.source, facts=fingerprint_fact)
+    with naming_unfit_arrays(teacher):
+        features = read.features(frozen, experiment.source, facts=fingerprint_fact)
     x = finite_rows(method.layer, features.layers[method.layer], features.indices)
     found, *_ = k_means(frozen.mesh, unit(x), method.classes, restarts=1, seed=experiment.seed)
     labels, names = np.full(count, -1, np.int32), np.zeros(count, np.uint32)

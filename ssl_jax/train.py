@@ -30,6 +30,7 @@ from ssl_jax.training.feed import Feed
 from ssl_jax.training.logs import Log
 from ssl_jax.training.micro_batches import loss_and_gradients
 from ssl_jax.training.refresh import refreshed
+from ssl_jax.training.resumption import Resumption
 from ssl_jax.training.speed import Profile, Speed, without_remat
 from ssl_jax.training.start import start, starter
 from ssl_jax.training.step_numbers import StepNumbers
@@ -63,6 +64,7 @@ def fit(config: ConfigDict | str, workdir: str | os.PathLike) -> TrainState:
         check_batch_size(rows, mesh, "batch_size / micro_batches")
     open_workdir(workdir)
     check_agreement(config, workdir)
+    resumed = Resumption.of(config, experiment, workdir)
     profile = Profile(workdir, experiment.profile)
     method, steps = experiment.trained_method(), experiment.steps
     optimizer = experiment.optimizer.build(steps, method.teachers)
@@ -88,9 +90,12 @@ def fit(config: ConfigDict | str, workdir: str | os.PathLike) -> TrainState:
         return frozen
 
     with Saver(workdir, experiment.checkpoints) as saver:
-        state, fresh = start(experiment, saver, start_state, shardings)
+        state, fresh = start(experiment, saver, start_state, shardings, config, resumed)
         check_evaluators(freeze(state), experiment.evaluators)
         if jax.process_index() == 0:  # only now is it sure that the config fits the workdir
+            if resumed:
+                resumed.tell(experiment, state)
+                resumed.keep_config(workdir, int(state.step))
             configs.save(config, os.path.join(workdir, "config.json"))
         first = int(state.step)
         if fresh:

@@ -15,6 +15,7 @@ from ssl_jax.config import ConfigError
 from ssl_jax.devices.hosts import on_every_host, several, wait_for_all
 from ssl_jax.experiment import Checkpoints
 from ssl_jax.training.checksums import damage, write_checksums
+from ssl_jax.training.differing_arrays import first_difference
 from ssl_jax.training.keep_best import Scores
 from ssl_jax.training.stop import Interrupted, SaveError
 
@@ -191,7 +192,7 @@ class Saver:
             saved = self._ocp.PyTreeCheckpointer().metadata(folder).item_metadata.tree
             wanted = self._ocp.tree.serialize_tree(abstract, keep_empty_nodes=True)
             for part in ("params", "state", "optimizer"):
-                unfit = difference(saved[part], wanted[part], part)
+                unfit = first_difference(saved[part], wanted[part], part)
                 if unfit:
                     raise ConfigError(f"the checkpoint {self.folder}/{step} {unfit}")
             return self._manager.restore(step, args=self._ocp.args.StandardRestore(abstract))
@@ -298,30 +299,6 @@ def newest_step(workdir: str | os.PathLike) -> int | None:
     folder = os.path.join(os.path.abspath(workdir), "checkpoints")
     steps = ocp.utils.checkpoint_steps(folder) if os.path.isdir(folder) else []
     return max(steps, default=None)
-
-
-def difference(saved: Any, wanted: Any, place: str) -> str:
-    """How two trees of arrays, or of their shapes, differ first: 'lacks params/head/bias'.
-
-    '' if they have the same names and shapes.
-    """
-    trees = [
-        {
-            jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape)
-            for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-        }
-        for tree in (saved, wanted)
-    ]
-    there, here = trees
-    for name in dict.fromkeys((*here, *there)):
-        full = f"{place}/{name}" if name else place
-        if name not in there:
-            return f"has no {full}, which this config makes"
-        if name not in here:
-            return f"has {full}, which this config does not make"
-        if there[name] != here[name]:
-            return f"has {full} of {there[name]}, which this config makes {here[name]}"
-    return ""
 
 
 def saved_variables(workdir: str, step: int | None = None) -> dict:

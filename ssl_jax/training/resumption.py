@@ -4,6 +4,7 @@ import dataclasses
 import os
 import sys
 
+import jax
 from ml_collections import ConfigDict
 
 from ssl_jax import config as configs
@@ -62,7 +63,7 @@ class Resumption:
                 f"{told(refused)}; keep them, or begin a run in a new --workdir "
                 f"(init_from={folder} takes its trunks)"
             )
-        free = below(changes, *FREE)
+        free = below(changes, *FREE, *(("resume",) if folder != workdir else ()))
         return Resumption(folder, before, {k: v for k, v in changes.items() if k not in free})
 
     def tell(self, experiment: Experiment, state: TrainState) -> None:
@@ -81,11 +82,13 @@ class Resumption:
         steps, count = experiment.steps, int(state.optimizer.count)
         if not count or not below(self.changes, "optimizer", "steps"):
             return ""
-        new = experiment.optimizer.rate_at(count, steps, state.optimizer)
+        # On the host: this process alone computes, and the state may lie on several.
+        carried = jax.device_get(state.optimizer._replace(rule=()))
+        new = experiment.optimizer.rate_at(count, steps, carried)
         try:
             optimizer = configs.build(self.config.optimizer)
-            planned = optimizer.rate_at(count, self.config.steps, state.optimizer)
-            last = optimizer.rate_at(count - 1, self.config.steps, state.optimizer)
+            planned = optimizer.rate_at(count, self.config.steps, carried)
+            last = optimizer.rate_at(count - 1, self.config.steps, carried)
         except ConfigError:  # its schedule is gone from the code
             return f"; the next learning rate is {float(new):.4g}"
         if planned == new:

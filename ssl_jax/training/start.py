@@ -119,8 +119,8 @@ def with_trunks(
                     raise ConfigError(f"{error}{changes}") from error
                 collections[collection] = {**tree, name: new}
         if jax.process_index() == 0:
-            without = f", without {', '.join(dict.fromkeys(left_out))}" if left_out else ""
-            print(f"init_from: {name} from {where}{without}{left_out and changes}", flush=True)
+            lacks = f", without {', '.join(dict.fromkeys(left_out))}{changes}" if left_out else ""
+            print(f"init_from: {name} from {where}{lacks}", flush=True)
     params = collections.pop("params")
     return state.replace(params=params, state=collections)
 
@@ -148,9 +148,9 @@ def trunks_of(where: str) -> dict[str, dict[str, dict]]:
             name: {c: tree[name] for c, tree in variables.items() if name in tree} for name in names
         }
     try:
-        with np.load(where) as arrays:
+        with open(where, "rb") as file, np.load(file) as arrays:
             found = {name: arrays[name] for name in arrays.files}
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile) as error:
         raise ConfigError(f"init_from: {where} is no weights file ({error})") from error
     trunks: dict = {}
     for path, value in found.items():  # 'vision/params/conv1/kernel'
