@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 from absl import logging
 from flax import struct
 
@@ -128,9 +129,10 @@ class Saver:
         self._settle()
         self._raise_if_lost()
 
-    def score(self, step: int, results: dict[str, float]) -> None:
-        """Takes note of the evaluators' numbers at a step, for `keep_best`."""
-        self._scores.add(step, results)
+    def score(self, step: int, results: dict[str, float | np.ndarray]) -> None:
+        """Takes note of the evaluators' numbers at a step, not of pictures, for `keep_best`."""
+        numbers = {k: v for k, v in results.items() if not isinstance(v, np.ndarray)}
+        self._scores.add(step, numbers)
 
     def newest(self) -> str:
         """Says which checkpoint there is, for messages."""

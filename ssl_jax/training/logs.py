@@ -31,8 +31,10 @@ class Log:
         path = os.path.join(workdir, "metrics.jsonl")
         _forget(path, start)
         self._file = open(path, "a")  # noqa: SIM115
-        self._board = _Board(os.path.join(workdir, "tensorboard"))
         self._told = False
+        self._board = _Board(os.path.join(workdir, "tensorboard"))
+        with self._bearing_a_full_disk():
+            self._board.begin(start + 1)
         self._bar = tqdm(
             total=steps,
             initial=start,
@@ -146,7 +148,21 @@ class _Board:
         from tensorboardX.proto.event_pb2 import Event
 
         os.makedirs(folder, exist_ok=True)
-        self._writer, self._summary, self._event = EventsWriter(f"{folder}/events"), summary, Event
+        # Names are read in their order, and another file of the same second would be overwritten.
+        number = f".{len(os.listdir(folder)):05d}"
+        self._writer = EventsWriter(f"{folder}/events", number)
+        self._summary, self._event = summary, Event
+
+    def begin(self, step: int) -> None:
+        """Tells that the run begins (again) with this step.
+
+        TensorBoard then drops what earlier files have of this step and later ones: a run that was
+        killed had written it after its last checkpoint.
+        """
+        event = self._event(step=step, wall_time=time.time())
+        event.session_log.status = event.session_log.START
+        self._writer.write_event(event)
+        self._writer.flush()
 
     def numbers(self, step: int, values: dict[str, float]) -> None:
         for name, value in values.items():
