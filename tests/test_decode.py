@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from ssl_jax.data.audio import fit_length, resample
-from ssl_jax.data.decode import decode_image, probe, read_audio, read_frames
+from ssl_jax.data.decode import decode_audio, decode_image, probe, read_audio, read_frames
 from ssl_jax.data.image import center_crop, crop, resize, resize_short, square
 from ssl_jax.data.record import MediaError
 
@@ -222,6 +222,72 @@ def test_sound_shares_its_zero_with_the_pictures(tmp_path):
     sound = read_audio(path, 0.0, 2.0, 48000)
     assert np.abs(sound[:47000]).max() < 0.05
     np.testing.assert_allclose(sound[49000:60000], tone[0, 49000:60000], atol=0.05)
+
+
+HOLES = [
+    # Name, codec, rate, and what of the file is overwritten in the middle: bytes, or a share of it.
+    ("clusters.mkv", "libopus", 48000, 0.05),
+    ("clusters.mka", "pcm_s16le", 16000, 0.05),
+    ("video.webm", "libopus", 48000, 0.05),
+    ("pages.ogg", "libopus", 48000, 4),  # its checksum no longer fits, so the page is left out
+    ("pages.oga", "flac", 44100, 4),
+    ("frames.flac", "flac", 44100, 4),
+    ("frames.mka", "flac", 44100, 4),
+    ("stream.ts", "aac", 44100, 0.05),
+]
+
+
+@pytest.mark.parametrize(("name", "codec", "rate", "damage"), HOLES)
+def test_a_hole_in_audio_is_refused_and_not_filled_with_silence(
+    tmp_path, name, codec, rate, damage
+):
+    frames = 200 if name.startswith("video") else 0
+    path = media.write(
+        tmp_path / name,
+        frames,
+        codec="libvpx",
+        wave=media.noise(8, rate),
+        rate=rate,
+        audio_codec=codec,
+        container_options={"cluster_time_limit": "300"} if name[-3:] in ("mkv", "mka") else {},
+    )
+    assert np.abs(read_audio(path, 0.0, 7.9, rate)).max() > 0.1
+    data = bytearray(Path(path).read_bytes())
+    size = damage if damage >= 1 else int(damage * len(data))
+    begin = len(data) // 2
+    data[begin : begin + size] = np.random.default_rng(0).bytes(size)
+    damaged = tmp_path / f"damaged_{name}"
+    damaged.write_bytes(data)
+    with pytest.raises(MediaError, match=f"damaged_{name}: ") as whole:
+        read_audio(damaged, 0.0, 7.9, rate)
+    assert len(str(whole.value).splitlines()) == 1
+    # What was asked for before the hole is there, and so is what comes after it.
+    before = read_audio(damaged, 0.5, 1.0, rate)
+    np.testing.assert_array_equal(before, read_audio(path, 0.5, 1.0, rate))
+    assert np.abs(read_audio(damaged, 7.0, 7.5, rate)).max() > 0.1
+
+
+def test_a_hole_in_encoded_audio_of_a_data_set_is_refused(tmp_path):
+    path = media.write(
+        tmp_path / "a.flac", 0, wave=media.noise(4, 44100), rate=44100, audio_codec="flac"
+    )
+    data = bytearray(Path(path).read_bytes())
+    assert len(decode_audio("set 7", bytes(data))[0]) == 4 * 44100
+    data[len(data) // 2] ^= 255
+    with pytest.raises(MediaError, match=r"^set 7: "):
+        decode_audio("set 7", bytes(data))
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("a.mkv", "libopus"), ("a.mp3", "libmp3lame"), ("a.flac", "flac"), ("a.mp4", "aac")],
+)
+def test_silence_in_the_file_stays(tmp_path, name, codec):
+    wave = media.noise(6, 48000)
+    wave[:, 2 * 48000 : 4 * 48000] = 0
+    path = media.write(tmp_path / name, 0, wave=wave, rate=48000, audio_codec=codec)
+    assert np.abs(read_audio(path, 2.5, 3.5, 48000)).max() < 1e-3
+    assert np.abs(read_audio(path, 0.0, 6.0, 48000)).max() > 0.1
 
 
 def test_resampled_pieces_join_without_a_seam(tmp_path):

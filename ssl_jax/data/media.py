@@ -9,7 +9,7 @@ import numpy as np
 
 from ssl_jax.config import ConfigError
 from ssl_jax.data import paths
-from ssl_jax.data.record import MediaError
+from ssl_jax.data.record import MediaError, audio_span
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +61,7 @@ class AudioIndex:
       first: position of the first sample.
       block: samples per packet if time stamps are too coarse to tell a sample, else 0.
       second: position of the second packet.
+      end: position after the last sample, as the packets' times tell.
       seekable: whether time stamps after a seek tell the position.
     """
 
@@ -71,6 +72,7 @@ class AudioIndex:
     first: int
     block: int
     second: int
+    end: int
     seekable: bool
 
     def position(self, pts: int) -> int:
@@ -118,6 +120,15 @@ class Media:
     @property
     def has_audio(self) -> bool:
         return self.audio_index is not None
+
+    def audio_span(self, start: float, duration: float) -> tuple[float, float]:
+        """Which of the `duration` seconds from `start` on the audio track fills; see `record`."""
+        index = self.audio_index
+        if index is None:
+            return 0.0, 0.0
+        return audio_span(
+            index.first / index.rate - start, index.end / index.rate - start, duration
+        )
 
 
 @contextlib.contextmanager
@@ -173,6 +184,12 @@ def streams(container) -> tuple:
             stream.codec_context.thread_count = 1
         chosen.append(stream)
     return tuple(chosen)
+
+
+def verify_checksums(stream) -> None:
+    """Lossless audio whose frames hold checksums is decoded exactly or not at all."""
+    if stream.codec_context.name in ("flac", "tta", "wavpack"):
+        stream.codec_context.options = {"err_detect": "crccheck+explode"}
 
 
 def limit_decoder(stream, limits: Limits) -> None:

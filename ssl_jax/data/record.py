@@ -8,6 +8,10 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
+# Encoders fill whole packets, so a track may lack so many seconds at its video's ends, but no more
+# than a tenth of the video.
+SHORT_OF = 0.1
+
 
 class MediaError(ValueError):
     """A file or record that cannot be used. The message is one line that names it and says why."""
@@ -21,6 +25,17 @@ class Caption:
     start: float = 0.0
     end: float = float("inf")
     language: str = "en"
+
+
+def audio_span(begin: float, end: float, duration: float) -> tuple[float, float]:
+    """The seconds of a record that an audio track from `begin` to `end` fills, in 0..`duration`.
+
+    A track that begins or ends almost with the record does so exactly. (0, 0): none of them.
+    """
+    nearly = min(SHORT_OF, duration / 10) + 1e-6
+    first = 0.0 if begin <= nearly else float(begin)
+    last = duration if end >= duration - nearly else float(end)
+    return (first, last) if first < last else (0.0, 0.0)
 
 
 @dataclasses.dataclass(eq=False)  # not frozen: that takes three times as long to make
@@ -38,6 +53,8 @@ class Record:
         samples; None if there is no audio. Times share their zero with `frames`.
       sample_rate: of `audio`, in Hz; 0 without audio.
       duration: seconds.
+      audio_span: (first, last) second that the audio track fills, where that is not all of the
+        record; before and after it `audio` is silence. See the function `audio_span`.
       captions: texts, each with the seconds that it belongs to.
       label: class number, -1 if there is none.
       extra: masks, boxes, split, ... whatever else a source knows; `annotations` reads it.
@@ -52,6 +69,7 @@ class Record:
     audio: Callable[[float, float], Float32[np.ndarray, "s"]] | None = None
     sample_rate: int = 0
     duration: float = 0.0
+    audio_span: tuple[float, float] | None = None
     captions: tuple[Caption, ...] = ()
     label: int = -1
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -74,13 +92,20 @@ class Record:
             raise MediaError(f"{self.name}: has {self.num_frames} frames, {count} are needed")
         return self.frames
 
+    @property
+    def audible(self) -> tuple[float, float]:
+        """The seconds from which to which there is audio; (0, duration) unless a source knows."""
+        return (0.0, self.duration) if self.audio_span is None else self.audio_span
+
     def need_audio(self, seconds: float = 0.0) -> Callable[[float, float], np.ndarray]:
-        """`audio`, or MediaError if there is none or it is shorter than `seconds`."""
+        """`audio`, or MediaError if there is none or its track has fewer than `seconds` here."""
         if self.audio is None:
             raise MediaError(f"{self.name}: has no audio")
-        if self.duration < seconds:
+        begin, end = self.audible
+        if end - begin < seconds or end <= begin:
             raise MediaError(
-                f"{self.name}: lasts {self.duration:.2f} s, {seconds:.2f} s of audio are needed"
+                f"{self.name}: lasts {self.duration:.2f} s with {end - begin:.2f} s of audio, "
+                f"{seconds:.2f} s of audio are needed"
             )
         return self.audio
 

@@ -16,7 +16,7 @@ import struct
 
 import numpy as np
 
-FORMAT = 3
+FORMAT = 4
 FRAMES = 8  # in a block: a clip of 16 touches three of them, a single frame drags few along
 MARGIN = 2.0  # seconds of audio kept before and after the frames, for windows around a frame
 

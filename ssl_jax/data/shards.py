@@ -175,7 +175,7 @@ def _write(job: Job, file: str) -> dict:
             index["split"].append(item.split)
             index["frames"].append(info["num_frames"])
             index["seconds"].append(info["duration"])
-            index["audio"].append(info["sample_rate"] > 0)
+            index["audio"].append(info["audio_span"][1] - info["audio_span"][0])
             shard.write([json.dumps(info).encode(), *arrays])
     shard.write([json.dumps({"format": FORMAT, **index}).encode()])
     shard.close()
@@ -185,7 +185,7 @@ def _write(job: Job, file: str) -> dict:
         "files": len({item.path for item in job.items}),
         "records": len(index["entry"]),
         "records_by_split": {split: index["split"].count(split) for split in splits},
-        "records_with_audio": sum(index["audio"]),
+        "records_with_audio": sum(seconds > 0 for seconds in index["audio"]),
         "frames": sum(index["frames"]),
         "seconds": round(sum(index["seconds"]), 6),
         "rejected": rejected,
@@ -219,6 +219,7 @@ def _write_item(shard: _Shard, job: Job, item: folder.Item) -> list[tuple[dict, 
             "fps": float((end - begin) / (stop - zero)),
             "duration": float(stop - zero),
             "start": float(start + zero),
+            "audio_span": media.audio_span(float(start + zero), float(stop - zero)),
             **audio,
         }
         arrays = []

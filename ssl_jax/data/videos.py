@@ -140,6 +140,10 @@ def _with_audio(media: Media, track: _Track, zero: Fraction | None, seekable: bo
         strays = (np.array(times) - times[0]) * float(tick) - np.arange(len(times)) * block
         seekable &= len(track.head) >= 3 and bool(np.ptp(strays) <= min(2 * tick, block / 2))
         block = block if seekable else 0
+    # Some packets are there for the decoder only; some containers do not tell how long one is.
+    shown = [packet for packet in track.packets if packet[0] is not None and not packet[3]]
+    length = track.head[0].samples / tick
+    ends = [pts + (duration or length) for pts, duration, _, _ in shown]
     media = dataclasses.replace(
         media,
         sample_rate=rate,
@@ -151,6 +155,7 @@ def _with_audio(media: Media, track: _Track, zero: Fraction | None, seekable: bo
             first=first,
             block=block,
             second=first + track.head[0].samples,
+            end=round(max(ends, default=math.inf) * tick) - round(zero * rate),
             seekable=seekable,
         ),
     )

@@ -5,12 +5,13 @@ import math
 import numpy as np
 from jaxtyping import Float32
 
-from ssl_jax.data.media import AudioIndex, errors_name, opened
+from ssl_jax.data.media import AudioIndex, errors_name, opened, verify_checksums
 from ssl_jax.data.record import MediaError
 
 LOUDEST = 1000.0  # audio lies within -1..1; far beyond, its bits are damaged
 # Audio is decoded from this long before the asked start, until codecs with memory have settled.
 PREROLL = 0.5
+LONGEST_HOLE = 0.02  # seconds that may be missing within a track; more is heard, and is no silence
 
 
 def read_wave(path: str, audio_index: AudioIndex, begin: int, end: int) -> np.ndarray:
@@ -31,6 +32,7 @@ def _decode_wave(
     with opened(path) as container:
         stream = container.streams[audio_index.stream]
         stream.codec_context.thread_count = 1
+        verify_checksums(stream)
         if seek:
             early = begin + audio_index.zero - PREROLL * audio_index.rate
             container.seek(math.floor(early / audio_index.tick), stream=stream)
@@ -44,15 +46,32 @@ def _decode_wave(
                 if position is None or abs(stated - position) > 2 * audio_index.tick + 1:
                     if position is None and seek and stated > begin:
                         return None
+                    if position is not None and position < end and stated > begin:
+                        _refuse_hole(path, position, stated, audio_index.rate)
                     position = stated
             position = position or 0
             if position >= end:
-                break
+                return _checked(wave, path)
             low, high = max(position, begin), min(position + frame.samples, end)
             if low < high:
                 wave[low - begin : high - begin] = mono(frame)[low - position : high - position]
             position += frame.samples
+    # Encoders fill up the last packets with samples that decoders leave out.
+    promised = audio_index.end - 2 * (audio_index.second - audio_index.first)
+    if begin < promised:
+        if position is None and seek:
+            return None
+        _refuse_hole(path, position or 0, promised, audio_index.rate)
     return _checked(wave, path)
+
+
+def _refuse_hole(name: str, position: int, stated: int, rate: int) -> None:
+    """MediaError if samples are missing between what was decoded and the next time stamp."""
+    if stated - position > LONGEST_HOLE * rate:
+        raise MediaError(
+            f"{name}: {(stated - position) / rate:.2f} s of its audio are missing or damaged at "
+            f"{position / rate:.2f} s"
+        )
 
 
 def decode_audio(name: str, data: bytes) -> tuple[Float32[np.ndarray, "s"], int]:
@@ -67,8 +86,17 @@ def decode_audio(name: str, data: bytes) -> tuple[Float32[np.ndarray, "s"], int]
     with errors_name(name), av.open(io.BytesIO(data)) as container:
         if not container.streams.audio:
             raise MediaError(f"{name}: has no audio")
-        rate = container.streams.audio[0].rate
-        parts = [mono(frame) for frame in container.decode(audio=0)]
+        stream = container.streams.audio[0]
+        verify_checksums(stream)
+        rate, parts, position = stream.rate, [], None
+        for frame in container.decode(stream):
+            if frame.pts is not None:
+                stated = round(frame.pts * stream.time_base * rate)
+                if position is not None:
+                    _refuse_hole(name, position, stated, rate)
+                position = stated
+            parts.append(mono(frame))
+            position = (position or 0) + frame.samples
         if not parts:
             raise MediaError(f"{name}: no audio can be decoded")
         return _checked(np.concatenate(parts), name), int(rate)

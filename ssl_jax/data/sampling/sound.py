@@ -13,6 +13,7 @@ def audio_window(
     rng: np.random.Generator,
     grid: float | None = None,
     away: tuple[float, float] | None = None,
+    begin: float = 0.0,
 ) -> float:
     """Start in seconds of a random window of sound.
 
@@ -21,17 +22,21 @@ def audio_window(
     or not, are drawn from one grid.
 
     Args:
-      duration: of the film.
+      duration: of the film; or the second at which its audio ends, see `Record.audible`.
       seconds: of the window, which ends before the film does.
       grid: the start is a multiple of so many seconds; None or 0: any time.
       away: (start, distance): only starts at least so far from that start, before or after.
+      begin: where audio begins, in seconds; windows may start up to one step of the grid earlier.
 
     Raises:
       ValueError: the film is too short.
     """
     latest = duration - seconds
     start, distance = away if away is not None else (math.inf, 0.0)
-    allowed = [(0.0, min(latest, start - distance)), (start + distance, latest)]
+    fits = begin <= latest + ROUNDING
+    begin = grid * math.floor((begin + ROUNDING) / grid) if grid else begin
+    allowed = [(begin, min(latest, start - distance)), (max(begin, start + distance), latest)]
+    allowed = allowed if fits else []
     allowed = [(low, max(low, high)) for low, high in allowed if high >= low - ROUNDING]
     if grid:
         starts = [
@@ -42,8 +47,8 @@ def audio_window(
     if not allowed:
         apart = f" {distance:g} s away from another" if away is not None else ""
         raise ValueError(
-            f"sound of {seconds:g} s{apart} does not fit a film of {duration:g} s; lower seconds"
-            + (" or the distance" if away is not None else "")
+            f"sound of {seconds:g} s{apart} does not fit a film of {duration - begin:g} s; "
+            "lower seconds" + (" or the distance" if away is not None else "")
         )
     lengths = np.array([high - low for low, high in allowed])
     likely = lengths / lengths.sum() if lengths.sum() > 0 else None
@@ -52,22 +57,23 @@ def audio_window(
 
 
 def even_times(
-    duration: float, seconds: float, count: int, grid: float | None = None
+    duration: float, seconds: float, count: int, grid: float | None = None, begin: float = 0.0
 ) -> list[float]:
     """Starts of `count` windows from the first to the last that fits, evenly spread.
 
-    A single window is the middle one. With a grid, each start is moved down to it.
+    The first starts at `begin` and the last ends at `duration`, in seconds. A single window is the
+    middle one. With a grid, each start is moved down to it.
 
     Raises:
       ValueError: the film is shorter than a window.
     """
     latest = duration - seconds
-    if latest < -ROUNDING:
+    if latest < begin - ROUNDING:
         raise ValueError(
-            f"sound of {seconds:g} s does not fit a film of {duration:g} s; lower seconds"
+            f"sound of {seconds:g} s does not fit a film of {duration - begin:g} s; lower seconds"
         )
-    latest = max(0.0, latest)
-    starts = np.linspace(0.0, latest, count) if count > 1 else np.array([latest / 2])
+    latest = max(begin, latest)
+    starts = np.linspace(begin, latest, count) if count > 1 else np.array([(begin + latest) / 2])
     if grid:
         starts = grid * np.floor((starts + ROUNDING) / grid)
     return starts.tolist()

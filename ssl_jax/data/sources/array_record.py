@@ -45,7 +45,7 @@ class ArrayRecordSource:
       split: keep the records of this split; '' keeps all.
       kinds: which to take: 'video', 'image', 'audio'.
       need: leave out what has no 'frames' or no 'audio'.
-      min_seconds: leave out what is shorter.
+      min_seconds: leave out what is shorter, with need=('audio',) also what has less audio.
       min_frames: leave out what has fewer frames.
       limit: at most so many records, spread evenly over all; 0 for no limit.
     """
@@ -97,6 +97,7 @@ class ArrayRecordSource:
             audio=stored.audio if has_audio else None,
             sample_rate=info["sample_rate"],
             duration=info["duration"],
+            audio_span=tuple(info["audio_span"]) if has_audio else None,
             captions=tuple(Caption(**caption) for caption in info["captions"]),
             label=info["label"],
             extra={**extra, **info["extra"]},
@@ -106,6 +107,10 @@ class ArrayRecordSource:
     def label_names(self) -> tuple[str, ...]:
         """The name of each label, as the prepared folder had them."""
         return _open(self.paths).label_names
+
+    @property
+    def has_labels(self) -> bool:
+        return any(line["label"] >= 0 for _, _, line in _open(self.paths).entries)
 
     @property
     def _chosen(self) -> Sequence[tuple["_Shard", int]]:
@@ -303,7 +308,9 @@ def _lack(source: ArrayRecordSource, line: dict) -> str:
     """Why a record is left out, '' if it is not."""
     if "frames" in source.need and line["frames"] == 0:
         return "without frames"
-    if "audio" in source.need and not line["audio"]:
+    if "audio" in source.need and line["audio"] <= 0:
         return "without audio"
+    if "audio" in source.need and line["audio"] < source.min_seconds <= line["seconds"]:
+        return "audio too short"
     short = line["seconds"] < source.min_seconds or line["frames"] < source.min_frames
     return "too short" if short else ""

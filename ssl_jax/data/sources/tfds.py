@@ -13,7 +13,7 @@ from jaxtyping import Float32, UInt8
 from ssl_jax.config import ConfigError
 from ssl_jax.data import decode
 from ssl_jax.data.audio import cut
-from ssl_jax.data.record import MediaError, Record
+from ssl_jax.data.record import MediaError, Record, audio_span
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,10 +56,11 @@ class TfdsSource:
         label = int(example.pop(opened.label)) if opened.label else -1
         fps = 1.0 if opened.single else self.fps
         duration = len(encoded) / fps
-        audio = rate = 0
+        audio, rate, span = None, 0, None
         if opened.audio:
             audio, rate = _wave(name, example.pop(opened.audio), opened.rate or self.sample_rate)
             duration = duration or len(audio) / rate
+            span = audio_span(0.0, len(audio) / rate, duration)
         return Record(
             name=name,
             index=int(index),
@@ -69,6 +70,7 @@ class TfdsSource:
             audio=(lambda start, stop: cut(audio, rate, start, stop)) if opened.audio else None,
             sample_rate=rate,
             duration=duration,
+            audio_span=span,
             label=label,
             extra={"split": self.split, **example},
         )
@@ -76,6 +78,10 @@ class TfdsSource:
     @property
     def label_names(self) -> tuple[str, ...]:
         return self._opened.label_names
+
+    @property
+    def has_labels(self) -> bool:
+        return bool(self._opened.label)
 
     @property
     def _opened(self) -> "_Opened":

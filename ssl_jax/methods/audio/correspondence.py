@@ -133,10 +133,12 @@ class Correspondence(Method):
 
     def views(self, record: Record, rng: np.random.Generator) -> Example:
         decode = record.need_frames()
-        starts = [audio_window(record.duration, self.seconds, rng, self.grid)]
+        record.need_audio(self.seconds)
+        begin, end = record.audible  # silence beyond the track would count as a match
+        starts = [audio_window(end, self.seconds, rng, self.grid, begin=begin)]
         for _ in range(self.within):
             away = (starts[0], self.apart)
-            starts.append(audio_window(record.duration, self.seconds, rng, self.grid, away))
+            starts.append(audio_window(end, self.seconds, rng, self.grid, away, begin))
         shift = rng.uniform(-self.misalignment, self.misalignment)
         number = record.frame_at(starts[0] + self.seconds / 2 + shift)
         return {
@@ -172,7 +174,12 @@ class Correspondence(Method):
         return match(frame, own, other, *calibration)
 
     def times(self, record: Record, stream: str, count: int) -> Sequence[float]:
-        return even_times(record.duration, self.seconds, count, self.grid)
+        begin, end = record.audible
+        if stream == "audio":
+            record.need_audio(self.seconds)
+        elif end - begin < self.seconds:  # frames alone need no audio
+            begin, end = 0.0, record.duration
+        return even_times(end, self.seconds, count, self.grid, begin)
 
     def clips(self, record: Record, stream: str, times: Sequence[float]) -> Example:
         """The audio that begins at each time, or the frame in its middle."""
