@@ -12,6 +12,10 @@ from ssl_jax.config import ConfigError
 from ssl_jax.training.schedules import Constant, Plateau, Schedule
 
 RULES = ("sgd", "adam", "adamw", "lars")
+# What parameters are, by the last name of their path. Flax calls them kernel, embedding, bias and
+# scale; the others are what modules of one's own are likely to call theirs.
+SHIFTS_AND_SCALES = ("bias", "scale", "beta", "gamma", "offset")
+WEIGHTS = ("kernel", "embedding")
 
 
 class OptimizerState(NamedTuple):
@@ -39,8 +43,10 @@ class Optimizer:
       momentum, nesterov: of sgd and lars.
       beta1, beta2, eps: of adam and adamw.
       weight_decay: see above.
-      decay_vectors: whether biases and scales of norms (arrays of those names, or of fewer than two
-        axes) take part in weight decay and in lars' scaling. If not, lars gives them plain SGD.
+      decay_vectors: whether biases and scales of norms take part in weight decay and in lars'
+        scaling. If not, lars gives them plain SGD. They go by the last name of their path: bias,
+        scale, beta, gamma or offset, alone or as a word of it ('in_bias'), of any shape. Arrays of
+        other names count among them if they have fewer than two axes, but for kernel and embedding.
       clip_norm: if the gradient's global norm is above this, it is scaled down to it; 0: never.
       trust_coefficient: of lars.
       l1, l1_on: penalty l1 * sum |w| on the arrays of these names, such as ('unit_weights',) of
@@ -198,8 +204,10 @@ class Optimizer:
         """True for every array that takes part in weight decay."""
 
         def decayed(path, array) -> bool:
-            matrix = array.ndim > 1 and name_of(path) not in ("bias", "scale")
-            return self.decay_vectors or matrix
+            name = name_of(path).rpartition("/")[2]  # Flax's WeightNorm has paths as names
+            shift_or_scale = any(word in SHIFTS_AND_SCALES for word in name.split("_"))
+            weight = not shift_or_scale and (array.ndim > 1 or name in WEIGHTS)
+            return self.decay_vectors or weight
 
         return jax.tree_util.tree_map_with_path(decayed, params)
 

@@ -2,14 +2,16 @@
 
 import math
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from ssl_jax.config import ConfigError, build, call, override, read, save
-from ssl_jax.optim import Optimizer
+from ssl_jax.config import ConfigError, build, call, load, override, read, save
+from ssl_jax.models.decoders import ImageDecoder
+from ssl_jax.optim import RULES, Optimizer
 from ssl_jax.training.schedules import (
     Constant,
     Cosine,
@@ -274,13 +276,77 @@ def test_clipping_measures_only_what_is_trained():
     assert steps(optimizer, params, [gradient])[0]["head"] == pytest.approx(0.5)
 
 
-def test_scales_and_biases_are_not_decayed_whatever_their_shape():
-    layer = {"kernel": array([[1]]), "bias": array([[1]]), "scale": array([[1]])}
-    for everything, expected in ((False, [0.9, 1, 1]), (True, [0.9, 0.9, 0.9])):
-        optimizer = Optimizer(learning_rate=1.0, weight_decay=0.1, decay_vectors=everything)
-        (after,) = steps(optimizer, layer, [jax.tree.map(jnp.zeros_like, layer)])
-        found = [float(after[name][0, 0]) for name in ("kernel", "bias", "scale")]
-        assert found == pytest.approx(expected)
+class Own(nn.Module):
+    """A module of one's own, with Flax's layers and with parameters of its own names."""
+
+    @nn.compact
+    def __call__(self, x):
+        heads = self.param("head_bias", nn.initializers.ones, (2, 3, 4))
+        gamma = self.param("gamma", nn.initializers.ones, (2, 4))
+        token = self.param("token", nn.initializers.ones, (1, 4))
+        slope = self.param("slope", nn.initializers.ones, (4,))
+        taps = self.param("kernel", nn.initializers.ones, (4,))
+        x = nn.BatchNorm(False, axis=(1, 2))(x) + (heads * gamma[:, None] + token * slope * taps)[0]
+        x = nn.MultiHeadAttention(num_heads=2)(nn.GroupNorm(2)(nn.LayerNorm()(x)))
+        x = nn.WeightNorm(nn.Dense(4), feature_axes=(0, 1), variable_filter={"kernel"})(x)
+        x = nn.DenseGeneral((2, 2))(nn.RMSNorm()(x)).reshape(2, 3, 4)
+        return nn.RNN(nn.LSTMCell(4))(x) + nn.Embed(5, 4)(jnp.zeros((2, 3), int))
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_what_is_decayed_goes_by_what_a_parameter_is_in_any_module(name):
+    params = Own().init(jax.random.key(0), jnp.ones((2, 3, 4)))["params"]
+    params = jax.tree.map(jnp.ones_like, params)
+    for everything in (False, True):
+        optimizer = Optimizer(
+            name=name, learning_rate=1.0, weight_decay=0.1, decay_vectors=everything
+        )
+        (after,) = steps(optimizer, params, [jax.tree.map(jnp.zeros_like, params)])
+        moved = {
+            jax.tree_util.keystr(path, simple=True, separator="/")
+            for path, value in jax.tree_util.tree_leaves_with_path(after)
+            if not (value == 1).all()
+        }
+        every = {
+            jax.tree_util.keystr(path, simple=True, separator="/")
+            for path, _ in jax.tree_util.tree_leaves_with_path(params)
+        }
+        ends = ("/kernel", "/embedding")
+        weights = {p for p in every if f"/{p}".endswith(ends)} | {"token"}
+        assert len(every) > 30
+        assert len(weights) > 12
+        assert moved == (every if everything else weights)
+
+
+@pytest.mark.parametrize("everything", [False, True])
+def test_lars_gives_biases_and_scales_of_any_shape_plain_sgd(everything):
+    names = ("kernel", "bias", "scale", "in_bias")
+    params = {name: array([[3, 4]]) for name in names}
+    optimizer = Optimizer(
+        name="lars", learning_rate=1.0, trust_coefficient=0.1, decay_vectors=everything
+    )
+    (after,) = steps(optimizer, params, [{name: array([[1, 0]]) for name in names}])
+    scaled, plain = [3 - 0.1 * 5, 4], [3 - 1, 4]  # by 0.1 |weights| / |gradient|, or not
+    for name in names:
+        expected = scaled if everything or name == "kernel" else plain
+        assert after[name][0].tolist() == pytest.approx(expected)
+
+
+def test_a_bias_of_a_map_and_the_norm_of_pairs_are_not_decayed():
+    """Both have two axes: (c, h w) and (6, d)."""
+    maps = jnp.ones((2, 6, 6, 8))
+    decoder = ImageDecoder(channels=(8, 4))
+    init = jax.eval_shape(lambda x: decoder.init(jax.random.key(0), x, False), maps)
+    experiment = build(load("configs/video/order_prediction_ucf101.py:tiny"))
+    order = jax.eval_shape(experiment.initialiser())
+    for tree in (init["params"], order["params"]):
+        params = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), tree)
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        (after,) = steps(
+            Optimizer(name="sgd", learning_rate=1.0, weight_decay=0.1), params, [zeros]
+        )
+        for path, value in jax.tree_util.tree_leaves_with_path(after):
+            assert bool((value != 1).all()) == (path[-1].key == "kernel"), path
 
 
 @pytest.mark.parametrize(
