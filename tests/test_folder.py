@@ -9,6 +9,7 @@ from PIL import Image
 
 from ssl_jax.config import ConfigError
 from ssl_jax.data.record import Caption, MediaError
+from ssl_jax.data.sources.choices import check_choices
 from ssl_jax.data.sources.folder import FolderSource
 
 RATE = 8000
@@ -230,3 +231,114 @@ def test_bad_folders_and_knobs_are_told_in_one_line(tmp_path):
         FolderSource(str(tmp_path), need=("sound",))
     with pytest.raises(ConfigError, match="needs a manifest"):
         FolderSource(str(tmp_path), split="train")
+
+
+# Lists as people publish them
+
+
+CLEAN = "path,label,split\nwalk/b.MOV,cat,train\nwalk/a.mp4,dog,test\n"
+QUOTED = 'path, label , split\n"walk/b.MOV", "cat", train\nwalk/a.mp4, "dog" , test\n'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        CLEAN,
+        CLEAN.replace(",", ", "),
+        CLEAN.replace(",", " , "),
+        QUOTED,
+        CLEAN.replace("\n", "\r\n"),
+        CLEAN.replace("\n", "\r"),
+        CLEAN.replace(",", "\t"),
+        CLEAN.replace(",", ";"),
+        CLEAN.replace(",", "|"),
+        "sep=;\r\n" + CLEAN.replace(",", ";").replace("\n", "\r\n"),
+        "\ufeff" + CLEAN,
+        CLEAN + "\n,,\n , ,\n",
+        CLEAN.replace("path,label,split", " Path,LABEL,Split "),
+        # With the row numbers that pandas writes, and columns that a spreadsheet leaves behind.
+        ",path,label,split\n0,walk/b.MOV,cat,train\n1,walk/a.mp4,dog,test\n",
+        "path,label,split,,\nwalk/b.MOV,cat,train,,\nwalk/a.mp4,dog,test,,\n",
+    ],
+)
+def test_lists_are_read_as_people_write_them(folder, text):
+    (folder / "list.csv").write_bytes(text.encode())
+    (folder / "wide.csv").write_bytes(text.lstrip("\ufeff").encode("utf-16"))
+    for name in ("list.csv", "wide.csv"):
+        source = FolderSource(str(folder), manifest=name)
+        assert names(source) == ["walk/b.MOV", "walk/a.mp4"]
+        assert source.label_names == ("cat", "dog")
+        assert [record.label for record in source] == [0, 1]
+        assert [record.extra["split"] for record in source] == ["train", "test"]
+        assert set(source[0].extra) == {"path", "split"}
+
+
+def test_commas_and_quotes_in_names_of_labels(folder):
+    text = 'path, label\nwalk/b.MOV, "x, y"\nwalk/a.mp4, "a ""b"" "\n'
+    assert FolderSource(**manifest(folder, text)).label_names == ('a "b"', "x, y")
+
+
+def test_numbers_with_gaps_as_pandas_writes_them(folder):
+    text = "path,label\nwalk/b.MOV,1.0\nwalk/a.mp4,10.0\nrun/p.png,2.0\nrun/deep/c.wav,\n"
+    source = FolderSource(**manifest(folder, text))
+    assert [record.label for record in source] == [1, 10, 2, -1]
+    assert source.label_names == tuple(map(str, range(11)))
+    with pytest.raises(ConfigError, match=r"label 1\.5 is no whole number"):
+        len(FolderSource(**manifest(folder, text.replace("1.0", "1.5"))))
+    # Numbers of another kind, and no name for each number below them.
+    source = FolderSource(**manifest(folder, text.replace("10.0", "9000000000000000000")))
+    assert [record.label for record in source] == [1, 9 * 10**18, 2, -1]
+    assert source.label_names == ()
+    with pytest.raises(ConfigError, match="is too large a number"):
+        len(FolderSource(**manifest(folder, text.replace("10.0", "9" * 30))))
+
+
+@pytest.mark.parametrize("none", ["", "nan", "NaN", "None", "NA", "N/A", "null", "NULL", "<NA>"])
+@pytest.mark.parametrize("given", ["cat", "3"])
+def test_missing_labels_in_all_spellings(folder, none, given, caplog):
+    text = f"path,label\nwalk/b.MOV,{given}\nwalk/a.mp4,{none}\n"
+    source = FolderSource(**manifest(folder, text))
+    assert [record.label for record in source] == [0 if given == "cat" else 3, -1]
+    if none and given == "cat":  # said once
+        assert f"1 labels '{none}' are taken for no label" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("column", "known"),
+    [
+        *((name, "label") for name in ("lable", "labels", "Labels", "class", "Class", "category")),
+        *((name, "split") for name in ("splits", "set", "Subset")),
+        *((name, "caption") for name in ("captions", "text")),
+        *((name, "start") for name in ("begin", "Start time")),
+        ("ends", "end"),
+    ],
+)
+def test_a_column_that_is_nearly_a_known_one_is_not_passed_over(folder, column, known):
+    text = f"path,{column}\nwalk/b.MOV,x\n"
+    with pytest.raises(ConfigError, match=rf"list\.csv: .*column '{column}'.* '{known}'"):
+        len(FolderSource(**manifest(folder, text)))
+    # Beside the one that is meant it is a column of the user's own.
+    values = {"label": "cat", "split": "train", "caption": "a cat", "start": "0", "end": "9"}
+    text = f"path,{known},{column}\nwalk/b.MOV,{values[known]},x\n"
+    assert FolderSource(**manifest(folder, text))[0].extra[column] == "x"
+
+
+def test_numbers_of_several_classes_are_told_from_one_label(folder, caplog):
+    text = "path,labels\nwalk/b.MOV,3 17\nwalk/a.mp4,\n"
+    assert FolderSource(**manifest(folder, text))[0].extra["labels"] == "3 17"
+    assert "'labels' is taken for the numbers of several classes" in caplog.text
+
+
+def test_two_columns_of_one_name_are_refused(folder):
+    with pytest.raises(ConfigError, match="has two columns 'label'"):
+        len(FolderSource(**manifest(folder, "path,label, label\nwalk/b.MOV,a,b\n")))
+    with pytest.raises(ConfigError, match="cannot be read as a csv"):
+        len(FolderSource(**manifest(folder, 'path,label\nwalk/b.MOV,"never closed\n')))
+
+
+def test_one_word_where_several_belong():
+    with pytest.raises(ConfigError, match=r"kinds='video' must be a tuple.*\('video',\)"):
+        check_choices("kinds", "video", ("video", "image"))
+    with pytest.raises(ConfigError, match="'film' is none of"):
+        check_choices("kinds", ("film",), ("video", "image"))
+    check_choices("kinds", ["image"], ("video", "image"))

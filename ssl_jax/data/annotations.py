@@ -15,6 +15,7 @@ record.
 """
 
 import dataclasses
+import re
 import zlib
 from collections.abc import Mapping
 
@@ -25,6 +26,7 @@ from ssl_jax.config import ConfigError
 from ssl_jax.data.record import MediaError, Record
 
 MOST_LABELS = 64  # of one record, as a fact
+MOST_CLASSES = 100_000  # of a table with a column a class
 MOST_BYTES = 512  # of a record's name, as a fact
 
 Facts = dict[str, Shaped[np.ndarray, "..."] | np.generic]
@@ -111,9 +113,11 @@ def presence(facts: Mapping[str, np.ndarray], classes: int = 0) -> Int[np.ndarra
       facts: of n records, `labels_fact`.
       classes: how many there are; 0 for those up to the largest number that occurs.
 
-    Raises ConfigError for a label beyond them.
+    Raises ConfigError for a label beyond them, or of MOST_CLASSES and more.
     """
     largest = int(max(facts["shown"].max(initial=-1), facts["difficult"].max(initial=-1)))
+    if not classes and largest >= MOST_CLASSES:
+        raise ConfigError(f"label {largest} is too large for a table of classes; count from 0")
     if classes and largest >= classes:
         raise ConfigError(f"label {largest} is none of the {classes} classes")
     table = np.full((len(facts["shown"]), classes or largest + 1), -1)
@@ -185,7 +189,7 @@ def names_of(facts: Mapping[str, np.ndarray]) -> tuple[str, ...]:
 def _floats(record: Record, key: str, count: int) -> Float[np.ndarray, "k"]:
     found = record.extra[key] if key in record.extra else ""
     try:
-        numbers = np.array(found.split() if isinstance(found, str) else found, np.float64).ravel()
+        numbers = np.array(_parts(found) if isinstance(found, str) else found, np.float64).ravel()
     except (TypeError, ValueError) as error:
         raise MediaError(f"{record.name}: extra['{key}'] holds no numbers") from error
     if len(numbers) != count:
@@ -196,6 +200,15 @@ def _floats(record: Record, key: str, count: int) -> Float[np.ndarray, "k"]:
 def _numbers(record: Record, key: str) -> list[int]:
     found = record.extra[key]
     try:
-        return [int(one) for one in (found.split() if isinstance(found, str) else found)]
-    except (TypeError, ValueError) as error:
+        parts = _parts(found) if isinstance(found, str) else found
+        numbers = [int(float(one)) if isinstance(one, str) else int(one) for one in parts]
+        if any(float(one) != number for one, number in zip(parts, numbers, strict=True)):
+            raise ValueError("a fraction")
+    except (TypeError, ValueError, OverflowError) as error:
         raise MediaError(f"{record.name}: extra[{key!r}] holds no whole numbers") from error
+    return numbers
+
+
+def _parts(text: str) -> list[str]:
+    """Numbers in text: '3 17', '3,17', '3;17' or '[3, 17]'."""
+    return re.sub(r"[\[\](),;|]", " ", text).split()

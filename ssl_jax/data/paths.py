@@ -7,6 +7,7 @@ etils.epath is not enough: it opens gs:// and s3:// but neither memory:// nor ht
 do without fsspec where it counts: opening a small file takes it three times as long.
 """
 
+import codecs
 import contextlib
 import io
 import os
@@ -59,8 +60,10 @@ def read(path: str) -> bytes:
 
 
 def read_text(path: str) -> io.StringIO:
-    """A text file in UTF-8, with or without a byte order mark, its line ends as they are."""
-    return io.StringIO(read(path).decode("utf-8-sig"), newline="")
+    """A text file in UTF-8, or in UTF-16 with its byte order mark; its line ends as they are."""
+    data = read(path)
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return io.StringIO(data.decode("utf-16" if wide else "utf-8-sig"), newline="")
 
 
 def is_folder(path: str) -> bool:

@@ -16,6 +16,7 @@ from ssl_jax.data.flow import flow_from_bytes
 from ssl_jax.data.media import errors_name
 from ssl_jax.data.record import Caption, MediaError, Record
 from ssl_jax.data.shard_format import FORMAT, FRAMES, MARGIN, unpack
+from ssl_jax.data.sources.choices import check_choices
 from ssl_jax.data.spread import spread
 
 KINDS = ("video", "image", "audio")
@@ -61,12 +62,8 @@ class ArrayRecordSource:
     def __post_init__(self):
         if isinstance(self.paths, str) or not self.paths:
             raise ConfigError(f"paths={self.paths!r} must be folders, for example ('data/shards',)")
-        for name, allowed in (("kinds", KINDS), ("need", ("frames", "audio"))):
-            wrong = [value for value in getattr(self, name) if value not in allowed]
-            if wrong:
-                raise ConfigError(
-                    f"{name}={getattr(self, name)}: {wrong[0]!r} is none of {allowed}"
-                )
+        check_choices("kinds", self.kinds, KINDS)
+        check_choices("need", self.need, ("frames", "audio"))
 
     def __len__(self) -> int:
         return len(self._chosen)

@@ -4,7 +4,9 @@ import dataclasses
 
 from ssl_jax.data import decode
 from ssl_jax.data.record import Record
-from ssl_jax.data.sources.folder import Item, record_of
+from ssl_jax.data.sources.choices import check_several
+from ssl_jax.data.sources.folder import record_of
+from ssl_jax.data.sources.manifest import Item
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +24,9 @@ class FilesSource:
     paths: tuple[str, ...]
     sample_rate: int = 0
     limits: decode.Limits = decode.Limits()
+
+    def __post_init__(self):
+        check_several("paths", self.paths)
 
     def __len__(self) -> int:
         return len(self.paths)

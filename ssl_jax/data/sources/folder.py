@@ -1,47 +1,19 @@
 """A folder of videos, images and audio files, with or without lists that describe them."""
 
 import concurrent.futures
-import csv
 import dataclasses
 import functools
 import logging
-import math
-import os
 
 import numpy as np
 
 from ssl_jax.config import ConfigError
 from ssl_jax.data import decode, paths
-from ssl_jax.data.record import Caption, MediaError, Record
+from ssl_jax.data.record import MediaError, Record
 from ssl_jax.data.sources import split_files
+from ssl_jax.data.sources.choices import check_choices
+from ssl_jax.data.sources.manifest import ENDINGS, KIND, Item, kind, read_manifest
 from ssl_jax.data.spread import spread
-
-ENDINGS = {
-    "image": decode.IMAGE_ENDINGS,
-    "video": (
-        *(".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg"),
-        *(".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
-    ),
-    "audio": (
-        *(".aac", ".ac3", ".aif", ".aiff", ".flac", ".m4a", ".mka", ".mp3", ".oga", ".ogg"),
-        *(".opus", ".wav", ".wma"),
-    ),
-}
-KIND = {ending: kind for kind, endings in ENDINGS.items() for ending in endings}
-COLUMNS = ("path", "label", "split", "caption", "language", "start", "end")
-
-
-@dataclasses.dataclass(frozen=True)
-class Item:
-    """One record before its file is opened. `path` is relative to the folder."""
-
-    path: str
-    label: int = -1
-    split: str = ""
-    captions: tuple[Caption, ...] = ()
-    start: float = 0.0
-    end: float = math.inf
-    extra: tuple[tuple[str, str], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,14 +24,17 @@ class FolderSource:
     linked folders do not. Files in sub-folders are labelled by their first sub-folder: the sorted
     names are `label_names`, a label is a place in it. Other files have label -1.
 
-    The manifest is a csv in UTF-8 with a header; only the column `path` (relative to the folder,
-    with '/') is required, and an empty field is as good as none. Its rows become records so:
+    The manifest is a csv in UTF-8 with a header, separated by commas, tabs or semicolons; only the
+    column `path` (relative to the folder, with '/') is required, and an empty field is as good as
+    none. Its rows become records so:
       1. A row with `start` or `end` (seconds) but no `caption` is a segment: a record of its own,
          whose frames and audio count from the segment's first frame.
       2. All other rows of one path with the same split and label are one record of the whole file.
          Each caption among them, with its start, end and `language`, is one of its captions.
-    Labels are whole numbers from 0, or names, which are sorted and numbered. They are numbered over
-    the whole manifest, so all splits agree. Columns of other names go to `extra` as text.
+    Labels are whole numbers from 0 (1.0 is 1), or names, which are sorted and numbered. They are
+    numbered over the whole manifest, so all splits agree. 'nan', 'None', 'NA' and 'null' are no
+    labels. Columns of other names go to `extra` as text; a name that is nearly one of ours, such as
+    'lable', is refused, as it would be passed over.
 
     A segment's audio outside of the segment is the video's, not silence.
 
@@ -75,7 +50,8 @@ class FolderSource:
       split: keep the manifest's rows, or the lists' videos, of this split; '' keeps all.
       kinds: which files to take, by their ending: 'video', 'image', 'audio'.
       need: leave out files without 'frames' or 'audio', and broken ones. Opens every file once.
-      min_seconds: leave out what is shorter (an image lasts one second). Opens every file once.
+      min_seconds: leave out what is shorter (an image lasts one second); with need=('audio',) also
+        what has less audio. Opens every file once.
       min_frames: leave out what has fewer frames, say too few for a method's clips. Opens as well.
       sample_rate: audio is resampled to it; 0 keeps the files' own rates.
       limit: at most so many records, spread evenly over all; 0 for no limit.
@@ -102,12 +78,8 @@ class FolderSource:
             raise ConfigError(str(error)) from error
         if not there:
             raise ConfigError(f"there is no folder {self.path!r}; give the path of your data")
-        for name, allowed in (("kinds", tuple(ENDINGS)), ("need", ("frames", "audio"))):
-            wrong = [value for value in getattr(self, name) if value not in allowed]
-            if wrong:
-                raise ConfigError(
-                    f"{name}={getattr(self, name)}: {wrong[0]!r} is none of {allowed}"
-                )
+        check_choices("kinds", self.kinds, tuple(ENDINGS))
+        check_choices("need", self.need, ("frames", "audio"))
         if self.manifest and self.lists:
             raise ConfigError("give a manifest or lists, not both")
         if self.split and not (self.manifest or self.lists):
@@ -128,13 +100,21 @@ class FolderSource:
 
     @property
     def label_names(self) -> tuple[str, ...]:
-        """The name of each label; the numbers themselves if the manifest has numbers."""
+        """The name of each label; the numbers themselves if the manifest has numbers.
+
+        () where these go into the 100,000.
+        """
         return self._listing[1]
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether any file has a label; opens none of them."""
+        return any(item.label >= 0 for item in self._listing[0])
 
     @functools.cached_property
     def _listing(self) -> tuple[list[Item], tuple[str, ...]]:
         if self.manifest:
-            items, names = _read_manifest(paths.join(self.path, self.manifest))
+            items, names = read_manifest(paths.join(self.path, self.manifest))
         elif self.lists:
             videos, names = split_files.read(paths.join(self.path, self.lists), self.fold)
             items = [Item(path, label, split) for path, label, split in videos]
@@ -181,13 +161,17 @@ class FolderSource:
         """Why a record is left out, '' if it is not."""
         try:
             media = decode.probe(paths.join(self.path, item.path), self.limits)
-            first, last, _, duration = segment(item, media)
+            first, last, start, duration = segment(item, media)
         except MediaError:
             return "unreadable"
         if "frames" in self.need and last == first:
             return "without frames"
-        if "audio" in self.need and not media.has_audio:
-            return "without audio"
+        if "audio" in self.need:
+            begin, end = media.audio_span(start, duration)
+            if end <= begin:
+                return "without audio"
+            if end - begin < self.min_seconds <= duration:
+                return "audio too short"
         short = duration < self.min_seconds or last - first < self.min_frames
         return "too short" if short else ""
 
@@ -218,6 +202,7 @@ def record_of(path: str, item: Item, index: int, sample_rate: int, limits: decod
         audio=audio if media.has_audio else None,
         sample_rate=rate,
         duration=duration,
+        audio_span=media.audio_span(start, duration) if media.has_audio else None,
         captions=item.captions,
         label=item.label,
         extra=extra,
@@ -263,84 +248,9 @@ def _audio(
     return decode.audio_of(media, begin / rate, (begin + count) / rate, rate, limits)
 
 
-def kind(path: str) -> str:
-    """'video', 'image' or 'audio' by a file's ending; '' for another."""
-    return KIND.get(os.path.splitext(path)[1].lower(), "")
-
-
 def _walk(folder: str) -> tuple[list[Item], tuple[str, ...]]:
     found = [path for path in paths.below(folder) if kind(path)]
     names = sorted({path.split("/")[0] for path in found if "/" in path})
     numbers = {name: number for number, name in enumerate(names)}
     items = [Item(p, label=numbers.get(p.split("/")[0], -1)) for p in found]
     return items, tuple(names)
-
-
-def _read_manifest(file: str) -> tuple[list[Item], tuple[str, ...]]:
-    try:
-        reader = csv.DictReader(paths.read_text(file), strict=True)
-        columns = reader.fieldnames or []
-        rows = [(reader.line_num, row) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"{file}: cannot be read as a csv in UTF-8 ({error})") from error
-    if "path" not in columns:
-        raise ConfigError(
-            f"{file}: needs a header with the column 'path', it has {columns}; "
-            f"the others may be {', '.join(COLUMNS[1:])}"
-        )
-    labels = [(row.get("label") or "").strip() for _, row in rows]
-    number, names = _number_labels(file, labels)
-    items = {}
-    for (line, row), label in zip(rows, labels, strict=True):
-        if None in row or None in row.values():
-            raise ConfigError(f"{file}:{line}: has another number of fields than the header")
-        item = _item(f"{file}:{line}", row, number[label])
-        whole = dataclasses.replace(item, captions=(), extra=())
-        # Rule 1 gives each row a key of its own, rule 2 gathers the captions under one.
-        key = (whole, line) if item.start > 0 or item.end < math.inf else whole
-        if key in items:
-            item = dataclasses.replace(items[key], captions=items[key].captions + item.captions)
-        items[key] = item
-    return list(items.values()), names
-
-
-def _number_labels(file: str, labels: list[str]) -> tuple[dict[str, int], tuple[str, ...]]:
-    """Number of each label that occurs, and the label's names in order of their numbers."""
-    given = sorted(set(labels) - {""})
-    try:
-        numbers = {label: int(label) for label in given}
-    except ValueError:
-        numbers = {label: place for place, label in enumerate(given)}
-        return {**numbers, "": -1}, tuple(given)
-    if min(numbers.values(), default=0) < -1:
-        lowest = min(numbers.values())
-        raise ConfigError(f"{file}: labels must count from 0 (-1 is none), one is {lowest}")
-    names = tuple(str(number) for number in range(max(numbers.values(), default=-1) + 1))
-    return {**numbers, "": -1}, names
-
-
-def _item(where: str, row: dict[str, str], label: int) -> Item:
-    row = {name: value.strip() for name, value in row.items()}
-    path = row["path"].replace("\\", "/")
-    if not path or os.path.isabs(path) or ".." in path.split("/"):
-        raise ConfigError(f"{where}: path {path!r} must lie inside the folder of the source")
-    if not kind(path):
-        raise ConfigError(
-            f"{where}: path {path!r} has no known ending; known are {' '.join(sorted(KIND))}"
-        )
-    times = []
-    for name, default in (("start", 0.0), ("end", math.inf)):
-        try:
-            times.append(float(row.get(name) or default))
-        except ValueError as error:
-            raise ConfigError(f"{where}: {name}={row[name]!r} is no number of seconds") from error
-    start, end = times
-    if not 0 <= start < end:
-        raise ConfigError(f"{where}: start {start} and end {end} must satisfy 0 <= start < end")
-    split = row.get("split", "")
-    extra = tuple((name, value) for name, value in row.items() if name not in COLUMNS)
-    path = os.path.normpath(path).replace(os.sep, "/")
-    if row.get("caption"):
-        caption = Caption(row["caption"], start, end, row.get("language") or "en")
-        return Item(path, label, split, (caption,), extra=extra)
-    return Item(path, label, split, (), start, end, extra)

@@ -9,6 +9,7 @@ import numpy as np
 from ssl_jax.config import ConfigError
 from ssl_jax.data.labels import has_labels, label_names, tell
 from ssl_jax.data.record import Record
+from ssl_jax.data.sources.choices import check_several
 
 # Weights are kept to one part in so many.
 PARTS = 1000
@@ -34,6 +35,9 @@ class Mix:
     weights: tuple = ()
 
     def __post_init__(self):
+        check_several("weights", self.weights)
+        if not isinstance(self.sources, tuple | list):
+            raise ConfigError(f"sources={self.sources} must be a tuple of sources")
         if not self.sources:
             raise ConfigError("a mix needs at least one source")
         if self.weights and len(self.weights) != len(self.sources):
