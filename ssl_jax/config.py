@@ -13,13 +13,20 @@ import inspect
 import json
 import os
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from ssl_jax.data.paths import home
+from ssl_jax.did_you_mean import did_you_mean, did_you_mean_knob
+
 # Fields of every Linen module beside its own, which are no knobs.
 LINEN = ("parent", "name")
+
+
+# Annotations of values that are no objects with knobs of their own; `empty`: none is given.
+PLAIN = (bool, int, float, str, tuple, list, dict, object, inspect.Parameter.empty)
 
 
 class ConfigError(ValueError):
@@ -42,7 +49,7 @@ def call(target: Callable, /, **arguments) -> ConfigDict:
     for name in arguments:
         if name not in parameters:
             raise ConfigError(
-                f"{target.__name__} has no argument '{name}'{_nearest(name, parameters)}"
+                f"{target.__name__} has no argument '{name}'{did_you_mean(name, parameters)}"
             )
     recorded = {"call": f"{target.__module__}:{target.__qualname__}"}
     for name, parameter in parameters.items():
@@ -60,6 +67,7 @@ def call(target: Callable, /, **arguments) -> ConfigDict:
 
 def _typed(target: Callable, name: str, annotation: Any, value: Any) -> Any:
     """`value` as its annotation says, an int where a float is meant made one."""
+    _refuse_dict(f"{target.__name__}.{name}", annotation, value)
     if annotation is float and type(value) is int:
         return float(value)
     if annotation in (bool, int, float, str) and type(value) is not annotation:
@@ -75,8 +83,27 @@ def _typed(target: Callable, name: str, annotation: Any, value: Any) -> Any:
     return value
 
 
+def _refuse_dict(place: str, annotation: Any, value: Any) -> None:
+    """ConfigError for a dict where an object belongs: such as a recorded call of `Optimizer`."""
+    if not isinstance(value, Mapping | ConfigDict):
+        return
+    if typing.get_origin(annotation) is Mapping:  # of objects by their names, such as evaluators
+        *_, inside = typing.get_args(annotation)
+        for name, entry in value.items():
+            _refuse_dict(f"{place}.{name}", inside, entry)
+    elif (
+        isinstance(annotation, type)
+        and annotation not in PLAIN
+        and not issubclass(annotation, Mapping)
+        and "call" not in value
+    ):
+        raise ConfigError(f"{place} is a dict: write call({annotation.__name__}, ...)")
+
+
 def build(config: Any, path: str = "") -> Any:
     """Makes the object that `call` recorded, and those inside it. Plain values pass through.
+
+    A text that begins with ~ is a path from the home folder.
 
     Args:
       path: the run's config.json that the config was read from, for the message if something that
@@ -92,11 +119,15 @@ def build(config: Any, path: str = "") -> Any:
         module, _, name = config.call.partition(":")
         try:
             target = getattr(importlib.import_module(module), name)
+            parameters = inspect.signature(target).parameters
             inspect.signature(target).bind(**fields)
         except (ImportError, AttributeError, TypeError) as error:
             where = path or "config"
             hint = "; train again, or use the version of ssl_jax that made this run" if path else ""
             raise ConfigError(f"{where} asks for {config.call}: {error}{hint}") from error
+        for knob, value in config.items():
+            if knob in parameters:
+                _refuse_dict(f"{name}.{knob}", parameters[knob].annotation, value)
         try:
             return target(**fields)
         except (ValueError, FileNotFoundError) as error:  # a knob that cannot work
@@ -105,7 +136,7 @@ def build(config: Any, path: str = "") -> Any:
             raise ConfigError(f"{name}: {error}") from error
     if isinstance(config, list | tuple):
         return tuple(build(value, path) for value in config)
-    return config
+    return home(config) if isinstance(config, str) else config
 
 
 def load(name: str) -> ConfigDict:
@@ -115,7 +146,7 @@ def load(name: str) -> ConfigDict:
     'image/simclr_cifar10.py'. A file of that path in the working folder comes first. Raises
     ConfigError if there is none.
     """
-    path, _, variant = name.partition(":")
+    path, _, variant = home(name).partition(":")
     spec = importlib.util.spec_from_file_location("ssl_jax_config", find(path))
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -174,8 +205,7 @@ def override(config: ConfigDict, path: str, value: Any) -> None:
             continue
         if not isinstance(node, ConfigDict) or name not in node:
             where = ".".join(["config", *parents[:depth]])
-            known = node if isinstance(node, ConfigDict) else {}
-            raise ConfigError(f"{where} has no '{name}'{_nearest(name, known)}")
+            raise ConfigError(f"{where} has no '{name}'{did_you_mean_knob(name, node, where)}")
         if depth < len(parents):
             node = node[name]
     try:
@@ -237,11 +267,3 @@ def _recorded(value: Any) -> Any:
     if isinstance(value, dict):
         return ConfigDict({name: _recorded(entry) for name, entry in value.items()})
     return tuple(_recorded(entry) for entry in value) if isinstance(value, list) else value
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    names = [k for k in known if k != "call"]
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    if near:
-        return f"; did you mean '{near[0]}'?"
-    return f"; it has {', '.join(names)}" if names else ""

@@ -74,6 +74,59 @@ def test_a_wrong_override_names_the_knob_and_what_was_meant():
         config.override(recorded, "inner.steps", "many")
 
 
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("checkpoints.every", r"did you mean 'every_minutes' or 'every_steps'\?"),
+        ("checkpoints.keep_all", r"did you mean 'keep'\?"),
+        ("batch", r"did you mean 'batch_size'\?"),
+        ("optimizer.Learning", r"did you mean 'learning_rate'\?"),
+        ("learning_rate", r"did you mean 'config.optimizer.learning_rate'\?"),
+        ("width", r"'config.method.vision.width' or 'config.source.width'\?"),
+        ("checkpoints.zzz", "it has every_minutes, every_steps, keep, keep_best, keep_every$"),
+        ("steps.more", "config.steps has no 'more'$"),
+    ],
+)
+def test_what_was_meant_begins_like_it_or_lies_further_inside(path, meant):
+    with pytest.raises(ConfigError, match=meant):
+        config.override(tiny.experiment(), path, 1)
+
+
+@pytest.mark.parametrize(
+    ("knobs", "message"),
+    [
+        ({"optimizer": {"name": "sgd"}}, r"Experiment.optimizer is a dict: write call\(Optimizer,"),
+        ({"data": {}}, r"Experiment.data is a dict: write call\(Loading,"),
+        ({"evaluators": {"a": {"k": 3}}}, r"evaluators.a is a dict: write call\(Evaluator,"),
+        ({"dtype": {"name": "float32"}}, "dtype is a str, got"),
+    ],
+)
+def test_a_dict_where_a_call_belongs_is_an_error_in_the_config_file_itself(knobs, message):
+    with pytest.raises(ConfigError, match=message):
+        tiny.experiment(**knobs)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("optimizer", {"name": "sgd"}, r"Experiment.optimizer is a dict: write call\(Optimizer,"),
+        ("evaluators", {"a": {"k": 3}}, r"evaluators.a is a dict: write call\(Evaluator,"),
+        ("optimizer.schedule", {"warmup": 3}, r"Optimizer.schedule is a dict: write call\("),
+    ],
+)
+def test_a_dict_of_the_command_line_too(path, value, message):
+    recorded = tiny.experiment()
+    config.override(recorded, path, value)
+    with pytest.raises(ConfigError, match=message):
+        build(recorded)
+
+
+def test_knobs_that_are_mappings_take_dicts():
+    where = {"vision": "runs/a"}
+    assert dict(build(tiny.experiment(init_from=where)).init_from) == where
+    assert build(tiny.experiment(evaluators={})).evaluators == {}
+
+
 def test_a_saved_config_reads_back_the_same(tmp_path):
     recorded = tiny.experiment(evaluators={"ridge": tiny.ridge()})
     config.save(recorded, tmp_path / "config.json")
