@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import shutil
-import warnings
 from pathlib import Path
 
 import media
@@ -462,10 +461,8 @@ def test_a_jpeg_with_a_hole_is_refused_and_one_with_bytes_too_many_is_not(tmp_pa
 def test_a_decompression_bomb_is_refused(tmp_path):
     path = tmp_path / "bomb.png"
     Image.new("1", (20000, 6000)).save(path)  # few bytes, 360 MB once decoded
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's own, of the same limit
-        with pytest.raises(MediaError, match=r"bomb\.png: 20000x6000"):
-            probe(path)
+    with pytest.raises(MediaError, match=r"bomb\.png: 20000x6000 pixels"):
+        probe(path)
 
 
 # Resizing

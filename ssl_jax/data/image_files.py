@@ -2,14 +2,17 @@
 
 import contextlib
 import io
+import struct
 from collections.abc import Iterator
 
 import numpy as np
 from jaxtyping import UInt8
 
-from ssl_jax.data import paths
+from ssl_jax.data import deep_images, paths
 from ssl_jax.data.media import Limits, Media, check_size, errors_name
 
+DEFAULT_LIMITS = Limits()
+WIDTH, HEIGHT = 256, 257  # tags of TIFF, before it is turned upright
 ANIMATED = ("AVIF", "GIF", "PNG", "WEBP")  # whose several images are a video
 
 
@@ -17,19 +20,23 @@ def rgb(image) -> UInt8[np.ndarray, "h w 3"]:
     """A Pillow image as it should be seen: upright, on white, eight bits a channel."""
     from PIL import Image, ImageOps
 
-    if image.getexif().get(0x0112, 1) != 1:
+    orientation = image.getexif()
+    if deep_images.is_deep(image):  # Pillow would clip it at 255
+        image = Image.fromarray(deep_images.to_bytes(image))
+        image.getexif().update(orientation)
+    if orientation.get(0x0112, 1) != 1:
         image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would clip at 255
-        image = Image.fromarray((np.asarray(image, np.int64).clip(0, 65535) // 257).astype("u1"))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def decode_image(name: str, data: bytes) -> UInt8[np.ndarray, "h w 3"]:
+def decode_image(
+    name: str, data: bytes, limits: Limits = DEFAULT_LIMITS
+) -> UInt8[np.ndarray, "h w 3"]:
     """An encoded image (JPEG, PNG, ...) from memory. MediaError with `name` if it is broken."""
-    with errors_name(name), _image(io.BytesIO(data), name, Limits()) as image:
+    with errors_name(name), opened_image(io.BytesIO(data), name, limits, to_read=True) as image:
         pixels = _read_jpeg(data) if _is_plain_jpeg(image) else None
         return rgb(image) if pixels is None else pixels
 
@@ -58,17 +65,49 @@ def _read_jpeg(data: bytes) -> UInt8[np.ndarray, "h w 3"] | None:
 
 
 @contextlib.contextmanager
-def _image(file, name: str, limits: Limits) -> Iterator:
+def opened_image(file, name: str, limits: Limits, to_read: bool = False) -> Iterator:
+    """A Pillow image of a size that `limits` allows; `to_read` if its pixels will be asked for.
+
+    Image.open would warn or refuse by a limit of its own, which is one variable for the whole
+    process and so the user's, not ours. Its readers are asked without it.
+    """
     from PIL import Image
 
-    with Image.open(file) as image:
-        check_size(name, image.width, image.height, limits)
+    image = _identified(file)
+    check_size(name, image.width, image.height, limits)
+    if to_read and image.format == "TIFF":  # whose reader has that limit again, for memory it makes
+        image.im = Image.core.new(image.mode, (image.tag_v2[WIDTH], image.tag_v2[HEIGHT]))
+    if (
+        to_read and image.format == "PNG"
+    ):  # Pillow would read the pixels and pass over their checksums
+        image.verify()
+        image = _identified(file)
+    with image:
         yield image
+
+
+def _identified(file):
+    """The image of the first of Pillow's readers that knows the file, its pixels not yet read."""
+    from PIL import Image
+
+    Image.preinit()  # the common formats come first
+    Image.init()
+    file.seek(0)
+    head = file.read(16)
+    for format_name in tuple(Image.ID):
+        reader, accepts = Image.OPEN[format_name]
+        known = accepts is None or accepts(head)
+        if isinstance(known, str) or not known:  # a text says what is missing to read it
+            continue
+        with contextlib.suppress(SyntaxError, IndexError, TypeError, struct.error):  # not this one
+            file.seek(0)
+            return reader(file, "")
+    raise Image.UnidentifiedImageError("no image of a known format")
 
 
 def probe_image_file(path: str, limits: Limits) -> Media:
     """What a file of one or several images holds."""
-    with paths.opened(path) as file, _image(file, path, limits) as image:
+    with paths.opened(path) as file, opened_image(file, path, limits) as image:
         moves = image.format in ANIMATED and getattr(image, "n_frames", 1) > 1
         durations = [1000.0]  # a single image is a video of one second
         if moves:
@@ -100,7 +139,10 @@ def read_image_file(media: Media, numbers: list[int], limits: Limits) -> dict[in
         pixels = _read_jpeg(paths.read(media.path))
         if pixels is not None:
             return {0: pixels}
-    with paths.opened(media.path) as file, _image(file, media.path, limits) as image:
+    with (
+        paths.opened(media.path) as file,
+        opened_image(file, media.path, limits, to_read=True) as image,
+    ):
         for number in numbers:
             if number > 0:  # formats of one image need not know how to seek
                 image.seek(number)

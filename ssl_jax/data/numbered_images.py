@@ -31,7 +31,9 @@ def numbered_images(folder: str, ending: str, first: int) -> list[str]:
 
 
 def read_numbered(
-    files: Sequence[str], indices: Sequence[int] | np.ndarray
+    files: Sequence[str],
+    indices: Sequence[int] | np.ndarray,
+    limits: decode.Limits = decode.LIMITS,
 ) -> UInt8[np.ndarray, "t h w 3"]:
     """The frames of these places in `files`, in this order, repeats allowed.
 
@@ -42,7 +44,7 @@ def read_numbered(
     for number in dict.fromkeys(numbers):
         if not 0 <= number < len(files):
             raise MediaError(f"{files[0]}: frame {number} was asked for, there are {len(files)}")
-        frames[number] = decode.read_frames(files[number], [0])[0]
+        frames[number] = decode.read_frames(files[number], [0], limits)[0]
         if frames[number].shape != frames[numbers[0]].shape:
             (height, width), (high, wide) = (frames[n].shape[:2] for n in (number, numbers[0]))
             raise MediaError(

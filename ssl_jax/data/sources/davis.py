@@ -8,7 +8,8 @@ from jaxtyping import UInt8
 
 from ssl_jax.config import ConfigError
 from ssl_jax.data import paths
-from ssl_jax.data.media import Limits, check_size, errors_name
+from ssl_jax.data.image_files import DEFAULT_LIMITS, opened_image
+from ssl_jax.data.media import Limits, errors_name
 from ssl_jax.data.numbered_images import numbered_images, read_numbered
 from ssl_jax.data.record import MediaError, Record
 from ssl_jax.data.spread import spread
@@ -40,6 +41,7 @@ class DavisSource:
       year: of the lists; 2016 makes all objects one.
       resolution: the folder below JPEGImages and Annotations: '480p', 'Full-Resolution' or '1080p'.
       limit: at most so many videos, spread evenly over all; 0 for all.
+      limits: what a frame or mask may ask of the machine; those beyond are refused.
 
     Raises:
       ConfigError: there is no such list or resolution; what there is, is named.
@@ -51,6 +53,7 @@ class DavisSource:
     year: int = 2017
     resolution: str = "480p"
     limit: int = 0
+    limits: Limits = DEFAULT_LIMITS
 
     def __len__(self) -> int:
         return len(self.names)
@@ -66,11 +69,13 @@ class DavisSource:
             index=int(index),
             num_frames=len(files),
             fps=FPS,
-            frames=lambda indices: read_numbered(files, indices),
+            frames=lambda indices: read_numbered(files, indices, self.limits),
             duration=len(files) / FPS,
             extra={
                 "split": self.split,
-                "mask": lambda number: _mask(paths.join(masks, f"{number:05d}.png"), self.year),
+                "mask": lambda number: _mask(
+                    paths.join(masks, f"{number:05d}.png"), self.year, self.limits
+                ),
             },
         )
 
@@ -116,11 +121,12 @@ def _there(folder: str) -> list[str]:
         return []
 
 
-def _mask(file: str, year: int) -> UInt8[np.ndarray, "h w"]:
-    from PIL import Image
-
-    with errors_name(file), paths.opened(file) as stream, Image.open(stream) as image:
-        check_size(file, image.width, image.height, Limits())
+def _mask(file: str, year: int, limits: Limits) -> UInt8[np.ndarray, "h w"]:
+    with (
+        errors_name(file),
+        paths.opened(file) as stream,
+        opened_image(stream, file, limits, to_read=True) as image,
+    ):
         places = np.array(image)  # of the palette, as long as nobody converts the image to RGB
     if year == 2016:
         # Some of its files have three channels, all the same.

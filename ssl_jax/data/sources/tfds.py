@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from ssl_jax.config import ConfigError
-from ssl_jax.data import decode
+from ssl_jax.data import decode, paths
 from ssl_jax.data.audio import cut
 from ssl_jax.data.record import MediaError, Record, audio_span
 
@@ -31,6 +31,7 @@ class TfdsSource:
       data_dir: where TFDS keeps its sets; '' for its default.
       fps: frames per second of videos: TFDS does not store it.
       sample_rate: of the audio in Hz where the set does not state it; 0 if it does.
+      limits: what an image may ask of the machine; those beyond are refused.
     """
 
     name: str
@@ -38,6 +39,7 @@ class TfdsSource:
     data_dir: str = ""
     fps: float = 25.0
     sample_rate: int = 0
+    limits: decode.Limits = decode.Limits()
 
     def __len__(self) -> int:
         return len(self._opened.examples)
@@ -51,7 +53,9 @@ class TfdsSource:
         encoded = example.pop(opened.frames) if opened.frames else []
         if isinstance(encoded, dict):  # as `davis` has them
             masks, encoded = list(encoded["segmentations"]), encoded["frames"]
-            example["mask"] = lambda number: _frames(masks, f"{name} masks", [number])[0, ..., 0]
+            example["mask"] = lambda number: _frames(masks, f"{name} masks", [number], self.limits)[
+                0, ..., 0
+            ]
         encoded = [encoded] if isinstance(encoded, bytes) else list(encoded)
         label = int(example.pop(opened.label)) if opened.label else -1
         fps = 1.0 if opened.single else self.fps
@@ -61,12 +65,16 @@ class TfdsSource:
             audio, rate = _wave(name, example.pop(opened.audio), opened.rate or self.sample_rate)
             duration = duration or len(audio) / rate
             span = audio_span(0.0, len(audio) / rate, duration)
+
+        def frames(indices):
+            return _frames(encoded, name, indices, self.limits)
+
         return Record(
             name=name,
             index=int(index),
             num_frames=len(encoded),
             fps=fps if opened.frames else 0.0,
-            frames=(lambda indices: _frames(encoded, name, indices)) if opened.frames else None,
+            frames=frames if opened.frames else None,
             audio=(lambda start, stop: cut(audio, rate, start, stop)) if opened.audio else None,
             sample_rate=rate,
             duration=duration,
@@ -86,7 +94,7 @@ class TfdsSource:
     @property
     def _opened(self) -> "_Opened":
         # Not a field: so the source pickles as its few words, and each process opens its own.
-        return _open(self.name, self.split, self.data_dir)
+        return _open(self.name, self.split, paths.home(self.data_dir))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,12 +109,12 @@ class _Opened:
 
 
 def _frames(
-    encoded: list[bytes], name: str, indices: Sequence[int] | np.ndarray
+    encoded: list[bytes], name: str, indices: Sequence[int] | np.ndarray, limits: decode.Limits
 ) -> UInt8[np.ndarray, "t h w 3"]:
     wrong = [i for i in indices if not 0 <= i < len(encoded)]
     if wrong:
         raise MediaError(f"{name}: frame {wrong[0]} was asked for, it has {len(encoded)}")
-    images = [decode.decode_image(name, encoded[i]) for i in indices]
+    images = [decode.decode_image(name, encoded[i], limits) for i in indices]
     return np.stack(images) if images else np.zeros((0, 1, 1, 3), np.uint8)
 
 
