@@ -20,6 +20,7 @@ import numpy as np
 from ssl_jax.command import arguments_of, enter, parser_of
 from ssl_jax.config import ConfigError
 from ssl_jax.data import decode
+from ssl_jax.data.paths import home
 from ssl_jax.data.record import MediaError
 from ssl_jax.frozen import load
 from ssl_jax.method import Method
@@ -38,6 +39,7 @@ def apply(verb: str, images: Sequence[str], workdir: str, output: str = "") -> l
       ConfigError: the run's method cannot do this, or files would overwrite one another.
       MediaError: a file is not an image.
     """
+    workdir, output = home(workdir), home(output)
     output = output or os.path.join(workdir, verb)
     targets = _targets(images, output)
     frozen = load(workdir)

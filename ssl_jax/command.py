@@ -25,6 +25,7 @@ from ml_collections import ConfigDict
 
 from ssl_jax import config as configs
 from ssl_jax.config import ConfigError
+from ssl_jax.data.paths import home
 from ssl_jax.data.record import MediaError
 from ssl_jax.devices.hosts import Cluster
 from ssl_jax.evals.running import EvaluatorsFailed
@@ -221,12 +222,22 @@ def arguments_of(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argpar
     known, unknown = parser.parse_known_intermixed_args(argv)
     if unknown:
         raise ConfigError(f"unknown argument {unknown[0]}; see --help")
+    return at_home(known)
+
+
+def at_home(known: argparse.Namespace) -> argparse.Namespace:
+    """The arguments, a leading ~ in any of them as the home folder."""
+    for name, value in vars(known).items():
+        if isinstance(value, str):
+            setattr(known, name, home(value))
+        elif isinstance(value, list):
+            setattr(known, name, [home(entry) for entry in value])
     return known
 
 
 def _value(text: str):
-    """A Python literal where it is one (0.1, True, ('a', 'b')), otherwise the text itself."""
+    """A Python literal where it is one (0.1, True, ('a', 'b')), else text; ~ is home in it."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
-        return {"true": True, "false": False}.get(text.lower(), text)
+        return {"true": True, "false": False}.get(text.lower(), home(text))

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from ssl_jax import command
 from ssl_jax import config as configs
 from ssl_jax.config import ConfigError
+from ssl_jax.data.paths import home
 from ssl_jax.evals.running import Failures, check_evaluators, run_evaluators
 from ssl_jax.evals.table import Table
 from ssl_jax.experiment import Experiment
@@ -39,7 +40,7 @@ def evaluate(
       ConfigError: an unknown evaluator, one that cannot work, or no checkpoint.
       EvaluatorsFailed: one failed; the results of the others are saved.
     """
-    workdir = os.fspath(workdir)
+    workdir = home(os.fspath(workdir))
     config = configs.load(config) if isinstance(config, str) else config
     unknown = [name for name in only if name not in config.evaluators]
     if unknown:

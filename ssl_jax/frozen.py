@@ -15,6 +15,7 @@ from ssl_jax import config as configs
 from ssl_jax.config import ConfigError
 from ssl_jax.data.annotations import group_of
 from ssl_jax.data.labels import label_names, tell
+from ssl_jax.data.paths import home
 from ssl_jax.data.pipeline import Loading, first_example
 from ssl_jax.data.record import Record, Source
 from ssl_jax.data.record_batches import record_batches
@@ -333,7 +334,7 @@ class Frozen:
     def save_trunk(self, path: str | os.PathLike, stream: str) -> None:
         """Writes a trunk's weights and statistics to an .npz file, which `init_from` takes."""
         self._check(stream)
-        save_trunk(os.fspath(path), stream, jax.device_get(self.variables))
+        save_trunk(home(os.fspath(path)), stream, jax.device_get(self.variables))
 
     def _extract(self, source, stream, layers, clips, pool, average, times, facts) -> Features:
         def read(record):
@@ -461,7 +462,7 @@ def load(workdir: str | os.PathLike, step: int | None = None) -> Frozen:
 
     Raises ConfigError if there is none, or if this version of ssl_jax cannot read it.
     """
-    workdir = os.fspath(workdir)
+    workdir = home(os.fspath(workdir))
     path = os.path.join(workdir, "config.json")
     if not os.path.isfile(path):
         raise ConfigError(f"no trained run in {workdir} (there is no config.json)")

@@ -17,6 +17,7 @@ import numpy as np
 from ssl_jax import config as configs
 from ssl_jax.command import arguments_of, enter, parser_of
 from ssl_jax.config import ConfigError
+from ssl_jax.data.paths import home
 from ssl_jax.evals.finetuned import Classification, Scores, accuracies
 from ssl_jax.frozen import load
 from ssl_jax.training.differing_arrays import naming_unfit_arrays
@@ -33,6 +34,7 @@ def scores_of(run: str, evaluator: str = "") -> Scores:
 
     Raises ConfigError if there are none.
     """
+    run = home(run)
     if run.endswith(".npz"):
         return read(run)
     frozen = load(run)

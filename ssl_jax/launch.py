@@ -22,7 +22,7 @@ import shlex
 import time
 from collections.abc import Sequence
 
-from ssl_jax.command import enter, parser_of
+from ssl_jax.command import at_home, enter, parser_of
 from ssl_jax.config import ConfigError
 from ssl_jax.launching.exit_codes import BY_CTRL_C, DIVERGED, DONE, MISTAKE
 from ssl_jax.launching.machines import MACHINES, Gke, Here, Slurm, Tpu
@@ -68,7 +68,7 @@ def main(argv: Sequence[str]) -> int:
             parser.add_argument(f"--{field.name}", required=True, **flag)
         else:
             parser.add_argument(f"--{field.name}", default=field.default, **flag)
-    known = parser.parse_args(own)
+    known = at_home(parser.parse_args(own))
     if not command:
         raise ConfigError("write -- and then the command to run")
     if known.retries < 0 or known.wait < 0:

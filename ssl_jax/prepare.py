@@ -12,7 +12,7 @@ every shard and every file that could not be used, with the reason.
 Each shard is made by itself, by Apache Beam: on this machine by default, with a thread a core, else
 wherever `--runner` and Beam's other flags say; all workers must see both folders by the same path.
 Whatever the runner, the same input gives the same bytes. The command again goes on where it was
-stopped: whole shards, known by their hashes, are kept.
+stopped: whole shards, known by their hashes, are kept. Other flags want another output.
 """
 
 import argparse
@@ -59,16 +59,19 @@ def prepare(
       limits: what a file may ask of the machine; those beyond are rejected.
 
     Raises:
-      ConfigError: nothing usable in the input, a bad knob, or other shards in the output.
+      ConfigError: nothing usable in the input, a bad knob, or shards in the output that were made
+        with other ones.
     """
-    options = options or shards.Options()
+    options, input, output = options or shards.Options(), paths.home(input), paths.home(output)
     source = FolderSource(input, manifest=manifest, limits=limits or Limits())
-    jobs = _jobs(source, output, options, num_shards)
+    workers = (os.cpu_count() or 1) if runner == "DirectRunner" else 1
+    jobs = _jobs(source, output, options, num_shards, workers)
     paths.make_folder(output)
     ours = {job.file.rpartition("/")[2] for job in jobs}
     others = [f for f in paths.names(output) if f.endswith(".array_record") and f not in ours]
     if others:
         raise ConfigError(f"{output}: holds {others[0]} of another run; give an empty folder")
+    _refuse_to_replace(jobs, output)
     result = paths.join(output, "manifest.json")
     if paths.exists(result):  # while shards are made again, the old ones must not pass for complete
         paths.remove(result)
@@ -81,7 +84,7 @@ def prepare(
 
 
 def _jobs(
-    source: FolderSource, output: str, options: shards.Options, num_shards: int
+    source: FolderSource, output: str, options: shards.Options, num_shards: int, cores: int
 ) -> list[shards.Job]:
     """The items in their order, in parts as equal as can be; no shard is empty."""
     items = source.items
@@ -93,8 +96,31 @@ def _jobs(
     for number in range(count):
         file = paths.join(output, f"shard-{number:05d}-of-{count:05d}.array_record")
         chosen = tuple(items[edges[number] : edges[number + 1]])
-        jobs.append(shards.Job(source.path, chosen, options, source.limits, file))
+        # Cores that are left over help where few shards hold long videos.
+        threads = max(1, cores // count)
+        jobs.append(
+            shards.Job(source.path, chosen, options, source.limits, file, source.manifest, threads)
+        )
     return jobs
+
+
+def _refuse_to_replace(jobs: list[shards.Job], output: str) -> None:
+    """ConfigError if shards lie there that other flags made; those of changed files are replaced."""
+    for job in jobs:
+        report = _report(job)
+        if report is None or report["plan"] == shards.plan_of(job):
+            continue
+        if "made_with" not in report:
+            raise ConfigError(f"{output}: holds shards of another version; give an empty folder")
+        now = shards.made_with(job)
+        before = {name: value for name, value in report["made_with"].items() if value != now[name]}
+        if before:
+            was = ", ".join(f"{name}={value}" for name, value in before.items())
+            wanted = ", ".join(f"{name}={now[name]}" for name in before)
+            raise ConfigError(
+                f"{output}: holds shards made with {was}, now {wanted}: give an empty folder, or "
+                "delete this one to make them anew"
+            )
 
 
 def _run(jobs: list[shards.Job], runner: str, flags: tuple[str, ...]) -> None:
@@ -126,7 +152,10 @@ def _run(jobs: list[shards.Job], runner: str, flags: tuple[str, ...]) -> None:
 
 
 def _show_progress(jobs: list[shards.Job], stop: threading.Event) -> None:
-    """Counts the reports, which a shard has as soon as it is whole, wherever it is made."""
+    """Counts the reports, which a shard has as soon as it is whole, wherever it is made.
+
+    Of shards that this process makes it also tells how far their videos are.
+    """
     from tqdm import tqdm
 
     waiting = {shards.plan_of(job): job for job in jobs}  # reports of other options do not count
@@ -134,6 +163,9 @@ def _show_progress(jobs: list[shards.Job], stop: threading.Event) -> None:
         last = False
         while not last:
             last = stop.wait(1.0)
+            videos = list(shards.under_way.values())
+            at = [f"{os.path.basename(v)} {done:.0f} of {all_:.0f} s" for v, done, all_ in videos]
+            bar.set_postfix_str("; ".join(at[:2]) + (f"; {len(at) - 2} more" if at[2:] else ""))
             for plan, job in list(waiting.items()):
                 if (_report(job) or {}).get("plan") == plan:
                     del waiting[plan]

@@ -13,6 +13,7 @@ import numpy as np
 
 from ssl_jax.command import arguments_of, enter, parser_of
 from ssl_jax.config import ConfigError
+from ssl_jax.data.paths import home
 from ssl_jax.evals.table import Table
 
 
@@ -23,6 +24,7 @@ def over_seeds(workdirs: list[str]) -> tuple[Table, list[str]]:
     lack are left out. Raises ConfigError for a folder without results, and if a run or a seed
     is given twice.
     """
+    workdirs = [home(workdir) for workdir in workdirs]
     runs = [_read(workdir, "results.json") for workdir in workdirs]
     if len({os.path.realpath(workdir) for workdir in workdirs}) < len(workdirs):
         raise ConfigError("a run is named twice")

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from ssl_jax import command
 from ssl_jax import config as configs
 from ssl_jax.config import ConfigError
+from ssl_jax.data.paths import home
 from ssl_jax.data.pipeline import train_batches, train_dataset
 from ssl_jax.data.record import MediaError
 from ssl_jax.devices.hosts import check_agreement, several
@@ -54,7 +55,7 @@ def fit(config: ConfigDict | str, workdir: str | os.PathLike) -> TrainState:
       SaveError: the last state could not be saved (the disk is full).
       EvaluatorsFailed: an evaluator failed; everything else is done and saved.
     """
-    workdir = os.fspath(workdir)
+    workdir = home(os.fspath(workdir))
     config = configs.load(config) if isinstance(config, str) else config
     experiment: Experiment = configs.build(config)
     mesh = experiment.sharding.mesh()

@@ -8,6 +8,7 @@ from jaxtyping import Int, UInt32
 
 from ssl_jax.config import ConfigError
 from ssl_jax.data.annotations import fingerprint
+from ssl_jax.data.paths import home
 from ssl_jax.data.record import MediaError, Record
 
 
@@ -15,6 +16,7 @@ def write_clusters(
     path: str, labels: Int[np.ndarray, "n"], fingerprints: UInt32[np.ndarray, "n"]
 ) -> None:
     """Keeps each record's cluster and the fingerprint of its name, by the record's number."""
+    path = home(path)
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     with open(path, "wb") as file:
         np.savez(file, labels=labels.astype(np.int32), names=fingerprints)
@@ -37,7 +39,7 @@ def cluster_of(path: str, record: Record) -> int:
 def _read(path: str) -> tuple[Int[np.ndarray, "n"], UInt32[np.ndarray, "n"]]:
     """(clusters, fingerprints) of the records."""
     try:
-        with np.load(path) as arrays:
+        with np.load(home(path)) as arrays:
             return arrays["labels"], arrays["names"]
     except (OSError, KeyError, ValueError) as error:
         raise ConfigError(

@@ -50,7 +50,7 @@ CHUNK_BYTES = 128 << 20  # of frames decoded at once where they cannot be stream
 
 def probe(path: str | os.PathLike, limits: Limits = LIMITS) -> Media:
     """What a file holds; decodes a few frames only. Results are cached until the file changes."""
-    path = os.fspath(path)
+    path = paths.home(os.fspath(path))
     with errors_name(path):
         size, changed = paths.state(path)
         if size == 0:

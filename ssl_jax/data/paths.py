@@ -1,7 +1,7 @@
 """Local paths and URLs (gs://, s3://, memory://, ...), read and written alike.
 
-What has '://' in it is a URL and goes through fsspec, which needs a package for each kind of store
-(gcsfs for gs://, s3fs for s3://). Everything else is a local path.
+A leading ~ is the home folder. What has '://' in it is a URL and goes through fsspec, which needs a
+package for each kind of store (gcsfs for gs://, s3fs for s3://). Everything else is a local path.
 
 etils.epath is not enough: it opens gs:// and s3:// but neither memory:// nor http://. Local paths
 do without fsspec where it counts: opening a small file takes it three times as long.
@@ -21,8 +21,17 @@ def is_url(path: str) -> bool:
     return "://" in path
 
 
+def home(path: str) -> str:
+    """The path with a leading ~ or ~user as that user's home folder: shells leave it in --x=~/y.
+
+    The functions below do so by themselves. What hands paths to other libraries asks here first.
+    """
+    return os.path.expanduser(path)
+
+
 def join(folder: str, inside: str) -> str:
     """A path below a folder, where `inside` is written with '/'; an absolute one stays itself."""
+    folder = home(folder)
     if is_url(folder) and not is_url(inside):
         return f"{folder.rstrip('/')}/{inside.lstrip('/')}"
     return inside if is_url(inside) else os.path.join(folder, inside)
@@ -31,7 +40,7 @@ def join(folder: str, inside: str) -> str:
 def state(path: str) -> tuple[int, str]:
     """(bytes, what changes whenever the file does). OSError unless it is a plain file."""
     if not is_url(path):
-        found = os.stat(path)
+        found = os.stat(home(path))
         if not stat.S_ISREG(found.st_mode):  # a pipe would block for ever
             raise OSError("is not a file")
         return found.st_size, str(found.st_mtime_ns)
@@ -50,7 +59,7 @@ def opened(path: str) -> Iterator[BinaryIO]:
         with system.open(inside, "rb") as file:
             yield file
     else:
-        with open(path, "rb") as file:
+        with open(home(path), "rb") as file:
             yield file
 
 
@@ -79,7 +88,7 @@ def exists(path: str) -> bool:
 def names(folder: str) -> list[str]:
     """What lies in a folder, sorted."""
     if not is_url(folder):
-        return sorted(os.listdir(folder))
+        return sorted(os.listdir(home(folder)))
     system, inside = _store(folder)
     found = system.ls(inside, detail=False, refresh=True) if system.exists(inside) else []
     return sorted(path.rstrip("/").rpartition("/")[2] for path in found)
@@ -93,7 +102,7 @@ def below(folder: str) -> list[str]:
         found = [path[len(inside) :].lstrip("/") for path in system.find(inside)]
         hidden = [any(part.startswith(".") for part in path.split("/")) for path in found]
         return sorted(path for path, hide in zip(found, hidden, strict=True) if not hide)
-    found = []
+    found, folder = [], home(folder)
     for where, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         inside = os.path.relpath(where, folder)
@@ -116,7 +125,7 @@ def remove(path: str) -> None:
 def draft(path: str) -> str:
     """A local file to write to, until `put` moves it to its place."""
     if not is_url(path):
-        return path + ".unfinished"
+        return home(path) + ".unfinished"
     handle, file = tempfile.mkstemp(suffix=".unfinished")
     os.close(handle)
     return file
@@ -129,7 +138,7 @@ def put(file: str, path: str) -> None:
         system.put_file(file, inside)
         os.remove(file)
     else:
-        os.replace(file, path)
+        os.replace(file, home(path))
 
 
 def _store(path: str):
@@ -137,7 +146,7 @@ def _store(path: str):
     import fsspec
 
     if not is_url(path):
-        return fsspec.filesystem("file"), path
+        return fsspec.filesystem("file"), home(path)
     try:
         return fsspec.core.url_to_fs(path)
     except (ImportError, ValueError) as error:

@@ -1,12 +1,14 @@
 """Retrieval across streams: the right audio for a video, the right video for an audio."""
 
 import dataclasses
+import re
 from collections.abc import Iterator
 
 import numpy as np
 from jaxtyping import Float
 
 from ssl_jax.config import ConfigError
+from ssl_jax.data import paths
 from ssl_jax.data.labels import check_labelled
 from ssl_jax.data.record import Source
 from ssl_jax.features import Features, labelled
@@ -216,7 +218,9 @@ class GradedRetrieval:
         if not self.relevance:
             return np.eye(classes)
         try:
-            table = np.loadtxt(self.relevance, ndmin=2)
+            lines = paths.read_text(self.relevance).read().splitlines()
+            rows = [re.sub(r"[,;]", " ", line).split() for line in lines if line.strip()]
+            table = np.array(rows, np.float64).reshape(len(rows), -1)
         except (OSError, ValueError) as error:
             raise ConfigError(
                 f"relevance={self.relevance}: no table of numbers ({error})"

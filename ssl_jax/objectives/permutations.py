@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Int, Int8
 
 from ssl_jax.config import ConfigError
+from ssl_jax.data.paths import home
 
 RULES = ("min", "mean")
 
@@ -69,6 +70,7 @@ def read_permutations(path: str) -> Int8[np.ndarray, "n items"]:
     Raises:
       ConfigError: no such file, or a row that is no permutation, or one that stands there twice.
     """
+    path = home(path)
     ending = os.path.splitext(path)[1]
     if not os.path.isfile(path):
         raise ConfigError(f"there is no file of permutations {path!r}")

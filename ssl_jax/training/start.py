@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from ssl_jax import config as configs
 from ssl_jax.config import ConfigError
+from ssl_jax.data.paths import home
 from ssl_jax.devices.sharding import put_same, run_once
 from ssl_jax.experiment import Experiment
 from ssl_jax.training.changed_knobs import changed_knobs, told
@@ -141,6 +142,7 @@ def _changed_trunk(config: ConfigDict | None, name: str, where: str, other: str)
 
 def trunks_of(where: str) -> dict[str, dict[str, dict]]:
     """Trunk -> collection -> weights, of a run's newest checkpoint or of a weights file."""
+    where = home(where)
     if not where.endswith(".npz"):
         variables = saved_variables(where)
         names = list(variables["params"])

@@ -114,9 +114,10 @@ class FolderSource:
     @functools.cached_property
     def _listing(self) -> tuple[list[Item], tuple[str, ...]]:
         if self.manifest:
-            items, names = read_manifest(paths.join(self.path, self.manifest))
+            items, names = read_manifest(paths.join(self.path, paths.home(self.manifest)))
         elif self.lists:
-            videos, names = split_files.read(paths.join(self.path, self.lists), self.fold)
+            lists = paths.join(self.path, paths.home(self.lists))
+            videos, names = split_files.read(lists, self.fold)
             items = [Item(path, label, split) for path, label, split in videos]
         else:
             items, names = _walk(self.path)

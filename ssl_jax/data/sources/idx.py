@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ssl_jax.config import ConfigError
+from ssl_jax.data.paths import home
 from ssl_jax.data.record import MediaError, Record
 
 SPLITS = {"train": "train", "test": "(?:t10k|test)"}
@@ -62,7 +63,7 @@ class IdxSource:
     @property
     def _arrays(self) -> tuple[np.ndarray, np.ndarray]:
         # Not a field: so the source pickles as its few words, and copies share the arrays.
-        return _read_set(self.path, self.split)
+        return _read_set(home(self.path), self.split)
 
 
 def _frames(
