@@ -69,13 +69,27 @@ def test_fewer_steps_than_were_done_change_no_file(run, tmp_path, steps):
     assert digests(tmp_path / "new") == {}
 
 
-def test_as_many_steps_as_were_done_make_the_table_again(run, capsys):
+def test_as_many_steps_as_were_done_make_the_table_again(run, capsys, caplog):
     scores = (run / "scores.json").read_text()
     (run / "results.json").unlink()
     train.fit(experiment(), run)
     assert "ridge/pool" in json.loads((run / "results.json").read_text())["trained"]
     assert (run / "scores.json").read_text() == scores
     assert told(capsys) == []
+    assert caplog.text == ""
+
+
+def test_a_finished_run_is_not_said_to_have_had_other_knobs(run):
+    before = digests(run)
+    faster = call(Optimizer, name="sgd", learning_rate=0.1, schedule=call(Cosine))
+    message = r"leaves nothing to train with other knobs: optimizer.learning_rate 0.05 -> 0.1;"
+    with pytest.raises(ConfigError, match=message):
+        train.fit(experiment(optimizer=faster), run)
+    assert digests(run) == before
+    shutil.rmtree(run / "checkpoints" / "4")  # of a run that was stopped at step 2, and shall be
+    train.fit(experiment(steps=2, log_every=1), run)
+    assert configs.read(run / "config.json").steps == 2
+    assert configs.read(run / "config_until_2.json").steps == 4
 
 
 @pytest.mark.parametrize(
@@ -132,7 +146,8 @@ def test_other_knobs_are_told_in_one_line_and_what_was_stays_readable(run, capsy
     ):
         assert knob in line
     # A cosine of four steps, in its last: 0.05 (1 + cos(3 pi / 4)) / 2; of eight, half way: 0.1 / 2
-    assert "resumes at step 4" in line and "the learning rate goes from 0.007322 to 0.05" in line
+    assert "resumes at step 4" in line
+    assert "the learning rate goes from 0.007322 to 0.05" in line
     assert (run / "config_until_4.json").read_text() == first
     assert configs.read(run / "config.json").steps == 8
     train.fit(experiment(steps=8, method=method, optimizer=faster, source=source), run)
@@ -143,7 +158,8 @@ def test_the_same_of_another_run(run, tmp_path, capsys):
     before = digests(run)
     train.fit(experiment(steps=6, resume=str(run)), tmp_path / "new")
     (line,) = told(capsys)
-    assert f"{run} resumes at step 4" in line and "steps 4 -> 6" in line
+    assert f"{run} resumes at step 4" in line
+    assert "steps 4 -> 6" in line
     assert digests(run) == before
     assert not (tmp_path / "new" / "config_until_4.json").exists()
 
@@ -160,7 +176,7 @@ def test_without_the_old_config_there_is_nothing_to_compare(run, capsys):
     train.fit(experiment(steps=5), run)
     assert told(capsys) == []
     (run / "config.json").write_text('{"steps": 4, ')
-    with pytest.raises(ConfigError, match="config.json cannot be read"):
+    with pytest.raises(ConfigError, match=r"config\.json cannot be read"):
         train.fit(experiment(steps=6), run)
 
 

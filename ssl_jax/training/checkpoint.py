@@ -190,8 +190,8 @@ class Saver:
         """
 
         def read(step: int) -> TrainState:
-            folder = os.path.join(self.folder, str(step), "default")
-            saved = self._ocp.PyTreeCheckpointer().metadata(folder).item_metadata.tree
+            folder = self._manager.directory / str(step) / "default"
+            saved = self._ocp.PyTreeCheckpointHandler().metadata(folder).tree
             wanted = self._ocp.tree.serialize_tree(abstract, keep_empty_nodes=True)
             for part in ("params", "state", "optimizer"):
                 unfit = first_difference(saved[part], wanted[part], part)

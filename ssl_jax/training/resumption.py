@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import sys
 
 import jax
@@ -18,6 +19,8 @@ from ssl_jax.training.checkpoint import TrainState, newest_step
 KEPT = ("batch_size", "seed", "control")
 # These change nothing that is trained.
 FREE = ("evaluators", "eval_batch_size", "eval_memory")
+# Nor do these; all others of a finished run would be said to have trained it.
+OF_THE_MACHINE = ("data", "sharding", "checkpoints", "log_every", "profile", "peak_tflops", "steps")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +41,8 @@ class Resumption:
     def of(config: ConfigDict, experiment: Experiment, workdir: str) -> "Resumption | None":
         """None for a run that starts afresh. Only reads.
 
-        Raises ConfigError if there is nothing left to train, or if a knob was changed that a run
-        keeps to its end.
+        Raises ConfigError if there is less than nothing left to train, or nothing with the knobs
+        that were changed, and for a knob that a run keeps to its end.
         """
         folder, step, what = workdir, newest_step(workdir), f"workdir {workdir}"
         if step is None and experiment.resume:
@@ -64,7 +67,14 @@ class Resumption:
                 f"(init_from={folder} takes its trunks)"
             )
         free = below(changes, *FREE, *(("resume",) if folder != workdir else ()))
-        return Resumption(folder, before, {k: v for k, v in changes.items() if k not in free})
+        changes = {k: v for k, v in changes.items() if k not in free}
+        late = {k: v for k, v in changes.items() if k not in below(changes, *OF_THE_MACHINE)}
+        if step == steps and late:
+            raise ConfigError(
+                f"{what} is at step {step}: steps={steps} leaves nothing to train with other "
+                f"knobs: {told(late)}; raise steps, or keep them"
+            )
+        return Resumption(folder, before, changes)
 
     def tell(self, experiment: Experiment, state: TrainState) -> None:
         """Says on stderr what has changed and, if its schedule has, what the rate does."""
@@ -96,9 +106,10 @@ class Resumption:
         return f"; the learning rate goes from {float(last):.4g} to {float(new):.4g}"
 
     def keep_config(self, workdir: str, step: int) -> None:
-        """Puts workdir/config.json aside as config_until_STEP.json if it is about to change."""
+        """Copies workdir/config.json to config_until_STEP.json if it is about to change."""
         path = os.path.join(workdir, "config.json")
         aside = os.path.join(workdir, f"config_until_{step}.json")
         # One that is there is right: what followed it was lost before its first checkpoint.
         if self.changes and self.folder == workdir and not os.path.exists(aside):
-            os.replace(path, aside)
+            shutil.copyfile(path, f"{aside}.part")
+            os.replace(f"{aside}.part", aside)
