@@ -105,7 +105,7 @@ def _jobs(
 
 
 def _refuse_to_replace(jobs: list[shards.Job], output: str) -> None:
-    """ConfigError if shards lie there that other flags made; those of changed files are replaced."""
+    """ConfigError if other flags made the shards that lie there. Changed files are made anew."""
     for job in jobs:
         report = _report(job)
         if report is None or report["plan"] == shards.plan_of(job):

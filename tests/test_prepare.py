@@ -22,6 +22,7 @@ from ssl_jax import prepare
 from ssl_jax.config import ConfigError
 from ssl_jax.data import flac, image, sampling, shards, shots
 from ssl_jax.data.flow import flow_from_bytes, flow_of, flow_to_bytes
+from ssl_jax.data.media import Limits
 from ssl_jax.data.record import Caption, MediaError
 from ssl_jax.data.sources.array_record import ArrayRecordSource
 from ssl_jax.data.sources.folder import FolderSource
@@ -237,6 +238,35 @@ def test_cuts():
         assert shots.find_cuts(shots.looks(still[:length]), 25.0) == []
 
 
+def test_shots_of_segments_are_named_by_the_seconds_of_their_video(films, tmp_path, serial):
+    listing = tmp_path / "list.csv"
+    listing.write_text("path,split,start,end\na/cut.mov,train,0,2.8\na/cut.mov,test,0.4,2.8\n")
+    out = str(tmp_path / "out")
+    prepare.prepare(films, out, manifest=str(listing))
+    names = [[r.name for r in ArrayRecordSource((out,), split=s)] for s in ("train", "test")]
+    assert names[0] == ["a/cut.mov from 0.00 s", "a/cut.mov from 1.20 s"]
+    assert names[1] == ["a/cut.mov from 0.40 s", "a/cut.mov from 1.20 s"]
+
+
+@pytest.mark.parametrize("bframes", [0, 3])
+def test_threads_change_no_byte(tmp_path, bframes):
+    """A long video is decoded by stretches, with groups of frames closed, open or uneven."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    options = {"x264-params": f"keyint=30:open-gop=1:bframes={bframes}"}
+    media.write(folder / "long.mp4", 500, options=options)
+    one = FolderSource(str(folder)).items
+    written = {}
+    for threads in (1, 2, 5):
+        file = str(tmp_path / f"{threads}.array_record")
+        knobs = shards.Options(short_side=24, audio="flac")
+        job = shards.Job(str(folder), tuple(one), knobs, Limits(), file, threads=threads)
+        report = shards.make(job)
+        written[threads] = (report["sha256"], report["frames"])
+    assert len(set(written.values())) == 1
+    assert report["frames"] == 500
+
+
 def test_manifest_rows_become_records(films, tmp_path, serial):
     text = (
         "path,label,split,caption,start,end,person\n"
@@ -418,7 +448,7 @@ def test_workers_of_beam_in_other_processes_give_the_same_bytes(tmp_path, serial
     assert contents(out) == contents(expected)
 
 
-def test_changed_files_and_knobs_and_damage_are_made_anew(films, tmp_path, serial):
+def test_damage_is_made_anew_and_other_knobs_are_refused(films, tmp_path, serial):
     out = tmp_path / "out"
     make = lambda quality: prepare.prepare(  # noqa: E731
         films, str(out), options=shards.Options(short_side=16, quality=quality), num_shards=1
@@ -432,7 +462,16 @@ def test_changed_files_and_knobs_and_damage_are_made_anew(films, tmp_path, seria
     shard.write_bytes(data[:-100])
     assert make(50)["shards"][0]["sha256"] == first
     assert shard.read_bytes() == data
-    assert make(60)["shards"][0]["sha256"] != first
+    with pytest.raises(ConfigError, match=r"out: holds shards made with quality=50, now quality=6"):
+        make(60)
+    (out / "manifest.json").unlink()  # as an interrupted run leaves it
+    with pytest.raises(ConfigError, match=r"short_side=16, quality=50, now short_side=32, quality"):
+        prepare.prepare(films, str(out), options=shards.Options(short_side=32), num_shards=1)
+    knobs = shards.Options(short_side=16, quality=50)
+    with pytest.raises(ConfigError, match=f"input={films}, now input={films}/a:"):
+        prepare.prepare(f"{films}/a", str(out), options=knobs, num_shards=1)
+    assert shard.read_bytes() == data
+    assert make(50)["shards"][0]["sha256"] == first
     with pytest.raises(ConfigError, match=r"holds shard-00000-of-00001.* of another run"):
         prepare.prepare(films, str(out), num_shards=2)
 

@@ -22,6 +22,7 @@ from ssl_jax.data.record import Caption, MediaError
 from ssl_jax.data.sampling import frame_motion
 from ssl_jax.data.shard_format import FORMAT, FRAMES, MARGIN, pack
 from ssl_jax.data.sources import folder
+from ssl_jax.data.stretches import frames_by_stretches
 
 FLOW_QUALITY = 95  # of its JPEGs: their error is then about one of the 255 levels
 AUDIO = ("pcm", "flac")
@@ -71,6 +72,12 @@ class Job:
     options: Options
     limits: Limits
     file: str
+    manifest: str = ""  # what else the folder's items came from
+    threads: int = 1  # that decode one long video
+
+
+# Of each shard that this process is making: (file, seconds of it that are done, its seconds).
+under_way: dict[str, tuple[str, float, float]] = {}
 
 
 # One shard ---------------------------------------------------------------------------------------
@@ -87,11 +94,21 @@ def make(job: Job) -> dict:
     if report is not None:
         return report
     draft = paths.draft(job.file)
-    report = {"file": job.file.rpartition("/")[2], "plan": plan, **_write(job, draft)}
+    try:
+        written = _write(job, draft)
+    finally:
+        under_way.pop(job.file, None)
+    made = made_with(job)
+    report = {"file": job.file.rpartition("/")[2], "plan": plan, "made_with": made, **written}
     report |= {"sha256": _sha256(draft), "bytes": os.path.getsize(draft)}
     paths.put(draft, job.file)
     write_json(report_file(job.file), report)
     return report
+
+
+def made_with(job: Job) -> dict:
+    """What a person would have to give again to get this shard, by the names of the flags."""
+    return {"input": job.folder, "manifest": job.manifest, **dataclasses.asdict(job.options)}
 
 
 def report_file(shard: str) -> str:
@@ -199,14 +216,15 @@ def _write_item(shard: _Shard, job: Job, item: folder.Item) -> list[tuple[dict, 
     first, last, start, duration = folder.segment(item, media)
     times = np.append(media.times[first:last] - start, duration)
     video = _Video(media, job.limits, first, last, start, duration)
-    stored, cuts = _write_frames(shard, video, options) if last > first else ({}, [])
+    stored, cuts = _write_frames(shard, video, job) if last > first else ({}, [])
     audio = _write_audio(shard, video, options)
     headers = []
     edges = [0, *cuts, last - first]
     for begin, end in itertools.pairwise(edges):
         # Audio has no frames but is a record all the same, of all its time.
         zero, stop = (times[begin], times[end]) if last > first else (0.0, duration)
-        name = item.path if len(edges) == 2 else f"{item.path} from {zero:.2f} s"
+        # Seconds of the file, as rows of a manifest may be segments of one and the same.
+        name = item.path if len(edges) == 2 else f"{item.path} from {start + zero:.2f} s"
         info = {
             "name": name,
             "path": item.path,
@@ -265,15 +283,19 @@ def _captions(item: folder.Item, zero: float, stop: float, whole: bool) -> list[
     return [dataclasses.asdict(caption) for caption in chosen]
 
 
-def _write_frames(shard: _Shard, video: _Video, options: Options) -> tuple[dict, list[int]]:
+def _write_frames(shard: _Shard, video: _Video, job: Job) -> tuple[dict, list[int]]:
     """Writes the blocks of frames; returns what the headers need, and where shots begin."""
     import cv2
 
+    options, done = job.options, 0
     quality = [cv2.IMWRITE_JPEG_QUALITY, options.quality]
     first_block = shard.entries
     look, lines, moves, flow_moves = [], [], [], []
     before = None  # the last frame of the block before
-    for frames in _blocks(video, options.short_side):
+    for frames in _blocks(video, options.short_side, job.threads):
+        done += len(frames)
+        seconds = video.duration * done / (video.last - video.first)
+        under_way[job.file] = (video.media.path, seconds, video.duration)
         pairs = frames if before is None else np.concatenate([before, frames])
         before = frames[-1:]
         shard.write([_jpeg(frame[..., ::-1], quality) for frame in frames])
@@ -307,13 +329,18 @@ def _jpeg(pixels: np.ndarray, quality: list[int]) -> bytes:
     return cv2.imencode(".jpg", np.ascontiguousarray(pixels), quality)[1].tobytes()
 
 
-def _blocks(video: _Video, short_side: int) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
+def _blocks(video: _Video, short_side: int, threads: int) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
     """The video's frames, small, FRAMES at a time."""
-    block, shape = [], None
-    for frame in decode.frames_in_order(video.media, video.first, video.last, video.limits):
-        frame = frame[None]
+
+    def small(frame):
         if short_side and min(frame.shape[1:3]) > short_side:
-            frame = image.resize_short(frame, short_side)
+            return image.resize_short(frame, short_side)
+        return frame
+
+    block, shape = [], None
+    for frame in frames_by_stretches(
+        video.media, video.first, video.last, video.limits, small, threads
+    ):
         shape = shape or frame.shape
         if frame.shape != shape:
             raise MediaError(f"{video.media.path}: the size of its images changes")
