@@ -192,6 +192,20 @@ def test_every_kind_of_difference_has_its_words():
         "optimizer.schedule": "Constant -> Cosine",
         "init_from": "'runs/a' -> ''",
     }
-    del before["init_from"]
-    assert changed_knobs(before, now)["init_from"] == "(not there) -> ''"
     assert changed_knobs(now, now) == {}
+
+
+def test_a_run_of_an_earlier_version_lacks_knobs_and_has_others():
+    before = tiny.experiment()
+    del before["init_from"], before["optimizer"]["clip_norm"]
+    assert changed_knobs(before, tiny.experiment()) == {}
+    assert changed_knobs(before, tiny.experiment(init_from="runs/a")) == {
+        "init_from": "'' -> 'runs/a'"
+    }
+    before.optimizer.warmup_steps = 3
+    assert changed_knobs(before, tiny.experiment()) == {
+        "optimizer.warmup_steps": "3 -> (not there)",
+        "optimizer.clip_norm": "(not there) -> 0.0",
+    }
+    before.method.call = "ssl_jax.methods.gone:Gone"
+    assert changed_knobs(before, tiny.experiment())["method"] == "Gone -> MeanColour"

@@ -1,5 +1,6 @@
 """Which knobs differ between two configs, such as those of a run when it began and now."""
 
+import importlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,8 +16,9 @@ def changed_knobs(before: ConfigDict, now: ConfigDict) -> dict[str, str]:
     """Every knob that differs, by its path: {'optimizer.learning_rate': '0.1 -> 5.0'}.
 
     Where something else is called, such as another trunk, that alone is named and not its knobs.
+    A knob that was introduced since `before` had what is now its default.
     """
-    before, now = configs.as_saved(before), configs.as_saved(now)
+    before, now = configs.as_saved(_completed(before)), configs.as_saved(now)
     found = _differences(before, now, "")
     return {place: _arrow(old, new) for place, old, new in found}
 
@@ -33,6 +35,22 @@ def below(changes: dict[str, str], *groups: str) -> dict[str, str]:
 def told(changes: dict[str, str]) -> str:
     """'steps 4 -> 8, optimizer.learning_rate 0.1 -> 5.0'."""
     return ", ".join(f"{place} {change}" for place, change in changes.items())
+
+
+def _completed(value: Any) -> Any:
+    """A config with the defaults of knobs that it lacks, where this version has what it calls."""
+    if isinstance(value, tuple):
+        return tuple(_completed(entry) for entry in value)
+    if not isinstance(value, ConfigDict):
+        return value
+    knobs = {name: _completed(entry) for name, entry in value.items() if name != "call"}
+    if "call" not in value:
+        return ConfigDict(knobs)
+    module, _, name = value.call.partition(":")
+    try:
+        return configs.call(getattr(importlib.import_module(module), name), **knobs)
+    except (ImportError, AttributeError, TypeError, ValueError):  # gone, or with other knobs
+        return ConfigDict({**knobs, "call": value.call})
 
 
 def _differences(before: Any, now: Any, place: str) -> Iterator[tuple[str, Any, Any]]:

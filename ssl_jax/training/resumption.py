@@ -19,8 +19,11 @@ from ssl_jax.training.checkpoint import TrainState, newest_step
 KEPT = ("batch_size", "seed", "control")
 # These change nothing that is trained.
 FREE = ("evaluators", "eval_batch_size", "eval_memory")
-# Nor do these; all others of a finished run would be said to have trained it.
-OF_THE_MACHINE = ("data", "sharding", "checkpoints", "log_every", "profile", "peak_tflops", "steps")
+# Nor do these, or not after step 1; all others of a finished run would be said to have trained it.
+HARMLESS = (
+    *("data", "sharding", "checkpoints", "log_every", "profile", "peak_tflops", "steps"),
+    *("resume", "init_from"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +71,7 @@ class Resumption:
             )
         free = below(changes, *FREE, *(("resume",) if folder != workdir else ()))
         changes = {k: v for k, v in changes.items() if k not in free}
-        late = {k: v for k, v in changes.items() if k not in below(changes, *OF_THE_MACHINE)}
+        late = {k: v for k, v in changes.items() if k not in below(changes, *HARMLESS)}
         if step == steps and late:
             raise ConfigError(
                 f"{what} is at step {step}: steps={steps} leaves nothing to train with other "
