@@ -271,4 +271,5 @@ def main(argv: list[str]) -> int:
 
 if __name__ == "__main__":
     logging.getLogger().setLevel(logging.ERROR)  # Beam tells of its missing extras
+    logging.getLogger("ssl_jax").setLevel(logging.WARNING)
     sys.exit(main(sys.argv[1:]))

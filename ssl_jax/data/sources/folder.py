@@ -142,7 +142,10 @@ class FolderSource:
         if self.need or self.min_seconds > 0 or self.min_frames > 0:
             # Opening files is waiting for the disk, so more threads than cores.
             with concurrent.futures.ThreadPoolExecutor(16) as pool:
-                reasons = list(pool.map(self._lack, items))
+                lacks = list(pool.map(self._lack, items))
+            for line in dict.fromkeys(line for _, line in lacks if line):
+                logging.getLogger(__name__).warning("unreadable: %s", line)
+            reasons = [reason for reason, _ in lacks]
             kept = [i for i, reason in zip(items, reasons, strict=True) if not reason]
             counts = {r: reasons.count(r) for r in sorted(set(reasons)) if r}
             if counts:
@@ -158,23 +161,23 @@ class FolderSource:
             items = kept
         return spread(items, self.limit)
 
-    def _lack(self, item: Item) -> str:
-        """Why a record is left out, '' if it is not."""
+    def _lack(self, item: Item) -> tuple[str, str]:
+        """Why a record is left out ('' if it is not), and the line that names a broken file."""
         try:
             media = decode.probe(paths.join(self.path, item.path), self.limits)
             first, last, start, duration = segment(item, media)
-        except MediaError:
-            return "unreadable"
+        except MediaError as error:
+            return "unreadable", str(error)
         if "frames" in self.need and last == first:
-            return "without frames"
+            return "without frames", ""
         if "audio" in self.need:
             begin, end = media.audio_span(start, duration)
             if end <= begin:
-                return "without audio"
+                return "without audio", ""
             if end - begin < self.min_seconds <= duration:
-                return "audio too short"
+                return "audio too short", ""
         short = duration < self.min_seconds or last - first < self.min_frames
-        return "too short" if short else ""
+        return "too short" if short else "", ""
 
 
 def record_of(path: str, item: Item, index: int, sample_rate: int, limits: decode.Limits) -> Record:
@@ -250,7 +253,14 @@ def _audio(
 
 
 def _walk(folder: str) -> tuple[list[Item], tuple[str, ...]]:
-    found = [path for path in paths.below(folder) if kind(path)]
+    there = paths.below(folder)
+    found = [path for path in there if kind(path)]
+    others = [path for path in there if not kind(path)]
+    if others:
+        logging.getLogger(__name__).warning(
+            "%s: %d files of unknown endings are passed over, such as %s",
+            *(folder, len(others), others[0]),
+        )
     names = sorted({path.split("/")[0] for path in found if "/" in path})
     numbers = {name: number for number, name in enumerate(names)}
     items = [Item(p, label=numbers.get(p.split("/")[0], -1)) for p in found]
