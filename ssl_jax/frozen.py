@@ -16,8 +16,8 @@ from ssl_jax.config import ConfigError
 from ssl_jax.data.annotations import group_of
 from ssl_jax.data.labels import label_names, tell
 from ssl_jax.data.paths import home
-from ssl_jax.data.pipeline import Loading, first_example
-from ssl_jax.data.record import Record, Source
+from ssl_jax.data.pipeline import Loading, first_example, to_try
+from ssl_jax.data.record import MediaError, Record, Source
 from ssl_jax.data.record_batches import record_batches
 from ssl_jax.data.sources.files import FilesSource
 from ssl_jax.devices.sharding import Sharding, by_rows, put_batch, put_same, replicated, run_once
@@ -300,20 +300,41 @@ class Frozen:
           clips: of each record.
           limit: only of so many records, spread evenly over the source; 0: of all.
 
-        Broken records are left out. Raises ConfigError for an unknown stream or an empty source.
+        Broken records are left out; with a limit, others take their place. Raises ConfigError for
+        an unknown stream or an empty source.
         """
         self._check(stream)
-        chosen = _Chosen(source, min(limit, len(source)) if limit else len(source))
+        if len(source) == 0:
+            raise ConfigError(f"the source {source} is empty")
 
         def read(record):
             own = self.method.clips(record, stream, self.method.times(record, stream, clips))
             return {**own, "record": np.int64(record.index)}
 
-        batches = record_batches(chosen, read, self.batch_size, self.loading)
-        parts = [{k: v[:valid] for k, v in batch.items()} for batch, valid in batches]
-        if not parts:
-            raise ConfigError(f"the source {source} is empty")
+        if not 0 < limit < len(source):
+            limit = len(source)
+            order, loading = np.arange(limit), self.loading
+        else:
+            order = to_try(np.arange(limit) * len(source) // limit, len(source))
+            loading = dataclasses.replace(self.loading, max_failed=1.0)
+        parts, count = [], 0
+        for start in range(0, len(order), limit):
+            chosen = _Chosen(source, tuple(order[start : start + limit].tolist()))
+            try:
+                for batch, valid in record_batches(chosen, read, self.batch_size, loading):
+                    parts.append({k: v[: min(valid, limit - count)] for k, v in batch.items()})
+                    count += len(parts[-1]["record"])
+            except MediaError as error:
+                if loading.on_error == "raise" or limit == len(order):
+                    raise
+                last = error  # none of these can be read
+            if count == limit:
+                break
+        if not count:
+            raise MediaError(f"{last}; none of the {len(order)} records tried could be read")
         found = {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
+        ascending = np.argsort(found["record"], kind="stable")
+        found = {k: v[ascending] for k, v in found.items()}
         return found, found.pop("record")
 
     def k_means(
@@ -416,18 +437,16 @@ class Frozen:
 
 @dataclasses.dataclass(frozen=True)
 class _Chosen:
-    """So many records of a source, spread evenly over it."""
+    """Some records of a source."""
 
     source: Source
-    count: int
+    numbers: tuple[int, ...]
 
     def __len__(self) -> int:
-        return self.count
+        return len(self.numbers)
 
     def __getitem__(self, index: int) -> Record:
-        if not 0 <= index < self.count:
-            raise IndexError(index)
-        return self.source[index * len(self.source) // self.count]
+        return self.source[self.numbers[index]]
 
 
 def _state(variables: dict) -> dict:

@@ -19,12 +19,13 @@ from ssl_jax import prepare, train
 from ssl_jax.config import call
 from ssl_jax.data import failures, shards
 from ssl_jax.data.decode import Limits, probe, read_audio, read_frames
-from ssl_jax.data.pipeline import Loading, train_batches, train_dataset
+from ssl_jax.data.pipeline import Loading, first_example, train_batches, train_dataset
 from ssl_jax.data.record import MediaError
 from ssl_jax.data.record_batches import record_batches
 from ssl_jax.data.sources.array_record import ArrayRecordSource
 from ssl_jax.data.sources.folder import FolderSource
-from ssl_jax.frozen import load
+from ssl_jax.devices.sharding import Sharding
+from ssl_jax.frozen import Frozen, load
 
 RATE = 8000
 
@@ -448,3 +449,62 @@ def test_prepare_rejects_mutated_files_one_by_one(tmp_path, monkeypatch):
             record.frames([0, record.num_frames - 1])
         if record.audio:
             record.audio(0.0, record.duration)
+
+
+# Where the broken files stand must not matter
+
+
+def images(root, broken, good, first):
+    """Images of which the broken ones sort first or last; each good one its own brightness."""
+    root.mkdir()
+    for number in range(broken + good):
+        bad = number < broken if first else number >= good
+        path = root / f"{number:03d}.png"
+        Image.new("L", (32, 32), number).save(path)
+        if bad:
+            path.write_bytes(path.read_bytes()[:40])
+    return FolderSource(str(root))
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_an_example_is_found_wherever_the_broken_files_stand(tmp_path, first):
+    def view(record, rng):
+        return {"x": record.need_frames()([0])[0]}
+
+    source = images(tmp_path / "some", 150, 3, first)
+    assert first_example(source, view, 0, Loading())["x"].shape == (32, 32, 3)
+    none = images(tmp_path / "none", 40, 0, first)
+    with pytest.raises(MediaError, match=r"\.png: .*none of the 40 records tried could be read"):
+        first_example(none, view, 0, Loading())
+    if first:
+        with pytest.raises(MediaError, match=r"000\.png: cannot be read"):
+            first_example(source, view, 0, Loading(on_error="raise"))
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_evaluation_judges_the_share_of_all_records(tmp_path, first):
+    source = images(tmp_path / "many", 100, 120, first)
+
+    def read(record):
+        return {"x": record.need_frames()([0])[0, 0, 0, :1].astype(np.int64)}
+
+    found = [b["x"][:valid, 0] for b, valid in record_batches(source, read, 8, Loading())]
+    offset = 100 if first else 0
+    assert np.concatenate(found).tolist() == [offset + i for i in range(120)]
+    with pytest.raises(MediaError, match="more than data"):
+        list(record_batches(source, read, 8, Loading(max_failed=0.4)))
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_few_inputs_are_taken_from_readable_records(tmp_path, first):
+    experiment = configs.build(configs.load("configs/image/rotation_cifar10.py:tiny"))
+    frozen = Frozen.of(experiment, Sharding(devices=1).mesh())
+    source = images(tmp_path / "few", 30, 9, first)
+    good = range(30, 39) if first else range(9)
+    for limit in (1, 4, 9):
+        inputs, records = frozen.inputs(source, "vision", limit=limit)
+        assert len(records) == len(set(records.tolist())) == limit
+        assert set(records.tolist()) <= set(good)
+        assert inputs["vision"][:, 0, 0, 0, 0].tolist() == records.tolist()
+    with pytest.raises(MediaError, match="none of the 20 records tried could be read"):
+        frozen.inputs(images(tmp_path / "none", 20, 0, first), "vision", limit=2)

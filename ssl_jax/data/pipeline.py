@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Int
 
 from ssl_jax.config import ConfigError
 from ssl_jax.data.failures import Failures
@@ -23,6 +24,8 @@ from ssl_jax.data.record import MediaError, Record, Source
 
 # How many records in a row may be broken before a batch is given up.
 ATTEMPTS = 32
+# How many records are tried where a single good one is looked for.
+TRIES = 1000
 # The most threads that are chosen by the number of cores.
 MOST_THREADS = 16
 # Training needs no more batches; grain wants to know how many there are.
@@ -150,14 +153,27 @@ def train_dataset(
 
 
 def first_example(source: Source, views: Callable, seed: int, loading: Loading) -> dict:
-    """The views of the first readable record, to see their shapes."""
-    tries = ATTEMPTS if loading.on_error == "skip" else 1
-    for number in range(min(len(source), tries)):
+    """The views of a readable record, to see their shapes: the first, or else any.
+
+    Broken files may lie together, at the beginning as well, so others are tried in random order.
+    MediaError if none of TRIES can be read.
+    """
+    order = to_try(np.zeros(1, int), len(source))
+    for number in order.tolist():
         try:
             return made(source, number, views, np.random.default_rng(seed))
         except MediaError as error:
+            if loading.on_error == "raise":
+                raise
             last = error
-    raise last
+    raise MediaError(f"{last}; none of the {len(order)} records tried could be read") from last
+
+
+def to_try(preferred: Int[np.ndarray, "k"], size: int) -> Int[np.ndarray, "n"]:
+    """Numbers of records to try in turn: the preferred ones, then others in random order."""
+    others = np.random.default_rng(0).permutation(size)
+    others = others[~np.isin(others, preferred)]
+    return np.concatenate([preferred, others])[: max(TRIES, len(preferred))]
 
 
 def shuffled(positions: np.ndarray, size: int, seed: int) -> np.ndarray:

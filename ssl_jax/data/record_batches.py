@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from ssl_jax.data.failures import ENOUGH_READ, Failures
+from ssl_jax.data.failures import Failures
 from ssl_jax.data.pipeline import Loading, made, stack
 from ssl_jax.data.read_ahead import read_ahead
 from ssl_jax.data.record import MediaError, Record, Source
@@ -28,7 +28,8 @@ def record_batches(
     """
     count = len(source)
     own = slice(process, count, processes)
-    failures = Failures(loading.max_failed, min(len(range(count)[own]), ENOUGH_READ))
+    # Judged by all of them, as broken files may lie together at the beginning.
+    failures = Failures(loading.max_failed, len(range(count)[own]))
     readings = _Readings(source, read, loading.on_error == "skip")
     iterator = read_ahead(readings, own, loading.at_once(), 2 * batch_size)
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from ssl_jax.config import ConfigError
-from ssl_jax.data.record import Record, Source
+from ssl_jax.data.record import MediaError, Record, Source
 from ssl_jax.scores.retrieval import (
     QUERIES,
     first_ranks,
@@ -52,12 +52,19 @@ class CaptionSource:
 
     @functools.cached_property
     def _places(self) -> list[tuple[int, int]]:
-        counts = [len(self.source[i].captions) for i in range(len(self.source))]
+        counts = [_captions_of(self.source, i) for i in range(len(self.source))]
         return [
             (video, number)
             for video, count in enumerate(counts)
             for number in range(min(count, self.most or count))
         ]
+
+
+def _captions_of(source: Source, number: int) -> int:
+    try:
+        return len(source[number].captions)
+    except MediaError:  # named when its frames are read
+        return 0
 
 
 @dataclasses.dataclass(frozen=True)
