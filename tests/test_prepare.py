@@ -238,6 +238,34 @@ def test_cuts():
         assert shots.find_cuts(shots.looks(still[:length]), 25.0) == []
 
 
+def test_faint_cuts_and_the_strongest_of_cuts_that_are_close():
+    still = np.full((30, 32, 32, 3), 90, np.uint8)
+    still[:, :, 16:] = 150
+    faint = np.concatenate([still, still + np.uint8(9)])  # the same scene but for a little light
+    assert shots.find_cuts(shots.looks(faint), 25.0) == [30]
+    camera = (still + np.arange(30, dtype=np.uint8)[:, None, None, None] * 3).clip(0, 255)
+    assert shots.find_cuts(shots.looks(camera), 25.0) == []  # light that changes slowly
+    # Something large comes into view five frames before the cut.
+    before, after = still.copy(), 255 - still
+    before[25:, :, :10] = (240, 20, 20)
+    assert shots.find_cuts(shots.looks(np.concatenate([before, after])), 25.0) == [30]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_hard_cut_of_varied_contrast_is_found(seed):
+    rng = np.random.default_rng(seed)
+    parts, cuts, dark = [], [], False
+    for number in range(40):
+        dark = not dark if number % 4 == 3 else dark
+        count = int(rng.integers(16, 30))
+        shot = np.stack([scene(k, 100 * seed + number) for k in range(count)]).astype(np.float64)
+        shot = shot * (0.35 if dark else 1.0) + rng.normal(0, 2, shot.shape)
+        parts.append(shot.clip(0, 255).astype(np.uint8))
+        cuts.append(count)
+    look = shots.looks(np.concatenate(parts))
+    assert shots.find_cuts(look, 25.0) == np.cumsum(cuts)[:-1].tolist()
+
+
 def test_shots_of_segments_are_named_by_the_seconds_of_their_video(films, tmp_path, serial):
     listing = tmp_path / "list.csv"
     listing.write_text("path,split,start,end\na/cut.mov,train,0,2.8\na/cut.mov,test,0.4,2.8\n")

@@ -7,6 +7,8 @@ from ssl_jax.data import image
 
 CUT = 0.2  # how different both sides of a cut are at least, of 0..1
 ABOVE_MOTION = 2.0  # and how many times as different as neighbouring frames on either side
+# Scenes of like colours differ less; between frames that hardly change that is a cut all the same.
+FAINT_CUT, ABOVE_REST = 0.1, 8.0
 MIN_SHOT_SECONDS = 0.5
 BLACK = 24  # of 0..255: brighter than the noise of a black border, darker than any night scene
 
@@ -28,21 +30,25 @@ def find_cuts(look: Float[np.ndarray, "t d"], fps: float) -> list[int]:
     """The first frame of each scene but the video's first. Finds hard cuts; a slow fade is none.
 
     At a cut both frames before differ from both after, clearly more than either pair in itself:
-    a flash of one frame changes one frame only, and a fast camera changes all of them alike. Cuts
-    closer than MIN_SHOT_SECONDS to the one before or to the video's ends do not count.
+    a flash of one frame changes one frame only, and a fast camera changes all of them alike. Of
+    cuts closer than MIN_SHOT_SECONDS to one another the strongest count, and none counts that is as
+    close to the video's ends.
     """
     if len(look) < 4:
         return []
     next_one = _differences(look, 1)  # [k]: frame k and k + 1
-    cuts, nearest = [], max(2, round(MIN_SHOT_SECONDS * fps))
+    nearest = max(2, round(MIN_SHOT_SECONDS * fps))
     over_three = np.minimum(_differences(look, 2)[:-1], _differences(look, 2)[1:])
     across = np.minimum(np.minimum(next_one[1:-1], _differences(look, 3)), over_three)
     inside = np.maximum(next_one[:-2], next_one[2:])
-    strength = across - np.maximum(CUT, ABOVE_MOTION * inside)
-    for frame in np.flatnonzero(strength >= 0) + 2:
-        if frame - (cuts[-1] if cuts else 0) >= nearest and len(look) - frame >= nearest:
-            cuts.append(int(frame))
-    return cuts
+    clear = across >= np.maximum(CUT, ABOVE_MOTION * inside)
+    faint = across >= np.maximum(FAINT_CUT, ABOVE_REST * inside)
+    frames = np.flatnonzero(clear | faint) + 2
+    cuts: list[int] = []
+    for frame in frames[np.argsort(-across[frames - 2], kind="stable")].tolist():
+        if min(abs(frame - other) for other in (0, len(look), *cuts)) >= nearest:
+            cuts.append(frame)
+    return sorted(cuts)
 
 
 def _differences(look: np.ndarray, apart: int) -> np.ndarray:
