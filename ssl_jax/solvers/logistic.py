@@ -40,6 +40,10 @@ class CrossEntropy:
         p = jax.nn.softmax(z, axis=1)
         return p * (1 - p)
 
+    def value(self, z: Array, target: Array) -> Array:
+        own = jnp.sum(z * target, axis=1, keepdims=True)
+        return jax.nn.logsumexp(z - own, axis=1)
+
     def change(self, z: Array, target: Array, move: Array) -> Array:
         ahead = move - jnp.sum(move * target, axis=1, keepdims=True)
         return jnp.log1p(jnp.sum(jax.nn.softmax(z, axis=1) * jnp.expm1(ahead), axis=1))

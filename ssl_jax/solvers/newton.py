@@ -22,6 +22,8 @@ from ssl_jax.devices.sharding import by_rows, put_same, replicated
 # Up to so many rows, if fewer than features, a fit is kept to the rows' span. One of more than
 # that many features scales only so many principal directions: the rest hardly vary.
 SPAN, DIRECTIONS = 1000, 128
+# A problem on the way to another is solved to this part of its objective.
+ROUGHLY = 1e-2
 
 
 @runtime_checkable
@@ -36,6 +38,9 @@ class Loss(Protocol):
 
     def spread(self, z: Array, target: Array) -> Array:
         """The second derivative's diagonal, (p k n)."""
+
+    def value(self, z: Array, target: Array) -> Array:
+        """The loss, (p n)."""
 
     def change(self, z: Array, target: Array, move: Array) -> Array:
         """loss(z + move) - loss(z), (p n), right to the last digits also where it is small."""
@@ -81,17 +86,21 @@ def minimise(
     share: Float[np.ndarray, "#p n"],
     l2: Float[np.ndarray, "p"],
     bias: float = 0.0,
-    max_steps: int = 100,
+    first_l2: float = 0.0,
+    max_steps: int = 200,
     tolerance: float = 1e-9,
 ) -> tuple[Float[np.ndarray, "p d k"], Float[np.ndarray, "p k"]]:
     """Weights and biases of p problems, with k scores each.
 
-    A fit ends when the next step promises to lower the objective by less than `tolerance`, when it
-    cannot be lowered any more (all that the number format can give), or after `max_steps`.
+    A fit ends when the last step promised to lower the objective by less than `tolerance` of what
+    it is, when it cannot be lowered any more (all that the number format can give), or after
+    `max_steps`.
 
     Args:
       share: of each row in the loss; 0 keeps a row out.
       bias: how much of l2 the bias pays.
+      first_l2: a problem of a smaller l2 is solved roughly with this one, then with a tenth of it,
+        and so on down to its own. For losses with a corner, where a step from afar crosses many.
     """
     dtype = features.x.dtype
     extra = len(features.x) - share.shape[-1]
@@ -103,7 +112,7 @@ def minimise(
     l2 = put_whole(np.asarray(l2, dtype), features.mesh)
     theta = _newton(
         *features[:3], jnp.moveaxis(target, 0, -1), jnp.moveaxis(share, 0, -1), l2,
-        loss, bias, max_steps, tolerance,
+        jnp.maximum(l2, first_l2), loss, bias, max_steps, tolerance,
     )  # fmt: skip
     theta = put_whole(theta, features.mesh)
     weight, offset = theta[..., :-1], theta[..., -1]
@@ -179,6 +188,7 @@ def _newton(
     target: Float[Array, "#p k n"],
     share: Float[Array, "#p n"],
     l2: Float[Array, "p"],
+    first_l2: Float[Array, "p"],
     loss: Loss,
     bias: float,
     max_steps: int,
@@ -187,8 +197,7 @@ def _newton(
     """Weights with the bias as last feature."""
     (n, d), p, k = x.shape, len(l2), target.shape[1]
     share = share[:, None]
-    strength = l2[:, None, None]
-    penalty = jnp.append(jnp.ones(d, x.dtype), bias) * strength
+    shares = jnp.append(jnp.ones(d, x.dtype), bias)
     tiny, eps = jnp.finfo(x.dtype).tiny, jnp.finfo(x.dtype).eps
 
     # Arrays are (p, k, d + 1) in weights and (p, k, n) in scores: long axes last, x never turned.
@@ -203,7 +212,7 @@ def _newton(
     def dot(a, b):
         return jnp.sum(a * b, axis=(1, 2))
 
-    def scaled(gradient, spread):
+    def scaled(gradient, spread, strength):
         """`gradient` over the curvature that each direction would have alone."""
         weight = gradient[..., :-1]
         offset = gradient[..., -1:] / (spread + bias * strength + eps)
@@ -220,8 +229,9 @@ def _newton(
         # Adding a number to all of several scores changes nothing, so no step should try.
         return step - step.mean(1, keepdims=True) if k > 1 else step
 
-    def solve(z, gradient, before, live):
+    def solve(z, gradient, l2, before, negligible, live):
         """Conjugate gradients: the step, what it does to the scores, and the gradient's size."""
+        penalty = shares * l2[:, None, None]
         spread = jnp.sum(loss.spread(z, target) * share, axis=-1, keepdims=True)
 
         def unfinished(carry):
@@ -238,52 +248,70 @@ def _newton(
             live = live & (curvature > 0)  # rounding can make it negative
             far = jnp.where(live, size / jnp.maximum(curvature, tiny), 0)[:, None, None]
             step, move, residual = step + far * search, move + far * turn, residual - far * image
-            direction = scaled(residual, spread)
+            direction = scaled(residual, spread, l2[:, None, None])
             after = dot(residual, direction)
             search = direction + (after / jnp.maximum(size, tiny))[:, None, None] * search
             return step, move, residual, search, after, count + 1, live & (after > enough)
 
-        first = scaled(-gradient, spread)
+        first = scaled(-gradient, spread, l2[:, None, None])
         size = dot(-gradient, first)
         # As good as Newton's last step turned out (Eisenstat & Walker 1996): where the objective is
         # far from a parabola, a step to its exact minimum is work for nothing.
         enough = size * jnp.clip(jnp.square(size / jnp.maximum(before, tiny)), 1e-4, 0.1)
-        enough = jnp.maximum(enough, tolerance / 10)
+        enough = jnp.maximum(enough, negligible / 10)
         start = (jnp.zeros_like(gradient), jnp.zeros_like(z), -gradient, first, size, 0, live)
         return *jax.lax.while_loop(unfinished, advance, start)[:2], size
 
-    def length(theta, step, z, move, slope, live):
-        """The first of 1, 1/2, 1/4, ... that lowers the objective as it should; 0 if none does."""
+    def length(theta, step, z, move, slope, l2, live):
+        """How far along the step the objective is lowest, about; 0 if it is lowered nowhere."""
+        penalty = shares * l2[:, None, None]
         along, square = dot(penalty * theta, step), dot(penalty * step, step)
 
-        def change(t):
-            rows = loss.change(z, target, t[:, None, None] * move)
-            return jnp.sum(rows * share[:, 0], axis=-1) + t * along + t**2 / 2 * square
+        def unfinished(carry):
+            *_, count, searching = carry
+            return searching.any() & (count < 30)
 
         def advance(carry):
-            t, _ = carry
-            searching = live & ~(change(t) <= 1e-4 * t * slope) & (t > 1e-6)
-            return jnp.where(searching, t / 2, t), searching
+            t, least, most, count, searching = carry
+            here = z + t[:, None, None] * move
+            rise = dot(share * loss.slope(here, target), move) + along + t * square
+            bent = dot(share * loss.bend(here, target, move), move) + square
+            searching = searching & (jnp.abs(rise) > 0.01 * jnp.abs(slope))
+            least, most = jnp.where(rise < 0, t, least), jnp.where(rise < 0, most, t)
+            after = t - rise / jnp.maximum(bent, tiny)
+            inside = (after > least) & (after < most)
+            after = jnp.where(inside, after, (least + most) / 2)
+            return jnp.where(searching, after, t), least, most, count + 1, searching
 
-        start = jnp.ones_like(slope), live
-        t = jax.lax.while_loop(lambda carry: carry[1].any(), advance, start)[0]
-        return jnp.where(live & (t > 1e-6), t, 0)
+        t = jnp.ones_like(slope)
+        t = jax.lax.while_loop(unfinished, advance, (t, 0 * t, 2 * t, 0, live))[0]
+        rows = loss.change(z, target, t[:, None, None] * move)
+        change = jnp.sum(rows * share[:, 0], axis=-1) + t * along + t**2 / 2 * square
+        return jnp.where(live & (change <= 1e-4 * t * slope), t, 0)
 
     def unfinished(carry):
         *_, count, live = carry
         return live.any() & (count < max_steps)
 
     def advance(carry):
-        theta, z, before, count, live = carry
+        theta, z, now, before, count, live = carry
+        penalty = shares * now[:, None, None]
         gradient = pulled_back(share * loss.slope(z, target)) + penalty * theta
-        step, move, size = solve(z, gradient, before, live)
+        # Of the objective itself: where rows are separable it is a tiny part of what it began as.
+        rows = jnp.sum(loss.value(z, target) * share[:, 0], axis=-1)
+        objective = rows + dot(penalty * theta, theta) / 2
+        negligible = objective * jnp.where(now > l2, ROUGHLY, tolerance)
+        step, move, size = solve(z, gradient, now, before, negligible, live)
         slope = dot(gradient, step)
-        t = length(theta, step, z, move, slope, live)
+        t = length(theta, step, z, move, slope, now, live)
         moved = (t > 0)[:, None, None]
         theta = jnp.where(moved, theta + t[:, None, None] * step, theta)
         z = jnp.where(moved, z + t[:, None, None] * move, z)
-        return theta, z, size, count + 1, live & (t > 0) & (-slope / 2 > tolerance)
+        solved = (t == 0) | (-slope / 2 <= negligible)
+        live = live & ~(solved & (now == l2))
+        now, before = jnp.where(solved, jnp.maximum(now / 10, l2), now), jnp.where(solved, 0, size)
+        return theta, z, now, before, count + 1, live
 
     theta = jnp.zeros((p, k, d + 1), x.dtype)
-    start = theta, scores(theta), jnp.zeros(p, x.dtype), 0, jnp.ones(p, bool)
+    start = theta, scores(theta), first_l2, jnp.zeros(p, x.dtype), 0, jnp.ones(p, bool)
     return jax.lax.while_loop(unfinished, advance, start)[0]
