@@ -1,6 +1,8 @@
 """Eight fake devices on the CPU, a cache of compiled programs, every array's shape checked."""
 
+import atexit
 import os
+import shutil
 import tempfile
 
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -16,10 +18,13 @@ os.environ.setdefault(
 )
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# What is kept between runs is kept elsewhere than the user's, and begins empty.
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp()
 
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
+atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 install_import_hook("ssl_jax", "beartype.beartype")
 
 # The same examples in every run, on machines of any speed.

@@ -29,6 +29,11 @@ def home(path: str) -> str:
     return os.path.expanduser(path)
 
 
+def whole(path: str) -> str:
+    """The absolute path; a URL as it is."""
+    return path if is_url(path) else os.path.abspath(home(path))
+
+
 def join(folder: str, inside: str) -> str:
     """A path below a folder, where `inside` is written with '/'; an absolute one stays itself."""
     folder = home(folder)
@@ -102,13 +107,17 @@ def below(folder: str) -> list[str]:
         found = [path[len(inside) :].lstrip("/") for path in system.find(inside)]
         hidden = [any(part.startswith(".") for part in path.split("/")) for path in found]
         return sorted(path for path, hide in zip(found, hidden, strict=True) if not hide)
-    found, folder = [], home(folder)
-    for where, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        inside = os.path.relpath(where, folder)
-        for name in files:
-            if not name.startswith("."):
-                found.append(os.path.normpath(os.path.join(inside, name)).replace(os.sep, "/"))
+    found, waiting = [], [("", home(folder))]
+    while waiting:
+        inside, where = waiting.pop()
+        with contextlib.suppress(PermissionError), os.scandir(where) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if not entry.is_dir():
+                    found.append(inside + entry.name)
+                elif not entry.is_symlink():
+                    waiting.append((f"{inside}{entry.name}/", entry.path))
     return sorted(found)
 
 

@@ -132,7 +132,10 @@ def plan_of(job: Job) -> str:
             states.append(paths.state(paths.join(job.folder, item.path)))
         except OSError:
             states.append([])
-    items = [dataclasses.asdict(item) for item in job.items]
+    items = [
+        {**item._asdict(), "captions": [dataclasses.asdict(one) for one in item.captions]}
+        for item in job.items
+    ]
     knobs = [dataclasses.asdict(job.options), dataclasses.asdict(job.limits)]
     plan = [FORMAT, knobs, items, states]
     return hashlib.sha256(json.dumps(plan).encode()).hexdigest()

@@ -1,6 +1,5 @@
 """A folder of videos, images and audio files, with or without lists that describe them."""
 
-import concurrent.futures
 import dataclasses
 import functools
 import logging
@@ -12,6 +11,7 @@ from ssl_jax.data import decode, paths
 from ssl_jax.data.record import MediaError, Record
 from ssl_jax.data.sources import split_files
 from ssl_jax.data.sources.choices import check_choices
+from ssl_jax.data.sources.lengths import Length, lengths
 from ssl_jax.data.sources.manifest import ENDINGS, KIND, Item, kind, read_manifest
 from ssl_jax.data.spread import spread
 
@@ -49,7 +49,9 @@ class FolderSource:
       fold: which of their three divisions into training and test videos.
       split: keep the manifest's rows, or the lists' videos, of this split; '' keeps all.
       kinds: which files to take, by their ending: 'video', 'image', 'audio'.
-      need: leave out files without 'frames' or 'audio', and broken ones. Opens every file once.
+      need: leave out files without 'frames' or 'audio', and broken ones. Opens every file once,
+        but for images; what was found is kept in the user's cache folder ($XDG_CACHE_HOME/ssl_jax
+        or ~/.cache/ssl_jax) until a file's size or time changes.
       min_seconds: leave out what is shorter (an image lasts one second); with need=('audio',) also
         what has less audio. Opens every file once.
       min_frames: leave out what has fewer frames, say too few for a method's clips. Opens as well.
@@ -121,7 +123,9 @@ class FolderSource:
             items = [Item(path, label, split) for path, label, split in videos]
         else:
             items, names = _walk(self.path)
-        chosen = [i for i in items if kind(i.path) in self.kinds]
+        chosen = items
+        if set(self.kinds) != set(ENDINGS):
+            chosen = [i for i in items if kind(i.path) in self.kinds]
         if self.split:
             splits = sorted({item.split for item in items})
             chosen = [i for i in chosen if i.split == self.split]
@@ -140,9 +144,9 @@ class FolderSource:
         """What the records are made of, in their order."""
         items = self._listing[0]
         if self.need or self.min_seconds > 0 or self.min_frames > 0:
-            # Opening files is waiting for the disk, so more threads than cores.
-            with concurrent.futures.ThreadPoolExecutor(16) as pool:
-                lacks = list(pool.map(self._lack, items))
+            walked = not (self.manifest or self.lists)
+            found = lengths(self.path, items, walked, str(self.limits), self._length)
+            lacks = [(self._lack(length), length.error) for length in found]
             for line in dict.fromkeys(line for _, line in lacks if line):
                 logging.getLogger(__name__).warning("unreadable: %s", line)
             reasons = [reason for reason, _ in lacks]
@@ -161,23 +165,24 @@ class FolderSource:
             items = kept
         return spread(items, self.limit)
 
-    def _lack(self, item: Item) -> tuple[str, str]:
-        """Why a record is left out ('' if it is not), and the line that names a broken file."""
-        try:
-            media = decode.probe(paths.join(self.path, item.path), self.limits)
-            first, last, start, duration = segment(item, media)
-        except MediaError as error:
-            return "unreadable", str(error)
-        if "frames" in self.need and last == first:
-            return "without frames", ""
-        if "audio" in self.need:
-            begin, end = media.audio_span(start, duration)
-            if end <= begin:
-                return "without audio", ""
-            if end - begin < self.min_seconds <= duration:
-                return "audio too short", ""
-        short = duration < self.min_seconds or last - first < self.min_frames
-        return "too short" if short else "", ""
+    def _length(self, item: Item) -> Length:
+        media = decode.probe(paths.join(self.path, item.path), self.limits)
+        first, last, start, duration = segment(item, media)
+        begin, end = media.audio_span(start, duration)
+        return Length(last - first, duration, end - begin)
+
+    def _lack(self, length: Length) -> str:
+        """Why a record is left out, '' if it is not."""
+        if length.error:
+            return "unreadable"
+        if "frames" in self.need and length.frames == 0:
+            return "without frames"
+        if "audio" in self.need and length.audio <= 0:
+            return "without audio"
+        if "audio" in self.need and length.audio < self.min_seconds <= length.seconds:
+            return "audio too short"
+        short = length.seconds < self.min_seconds or length.frames < self.min_frames
+        return "too short" if short else ""
 
 
 def record_of(path: str, item: Item, index: int, sample_rate: int, limits: decode.Limits) -> Record:
@@ -254,14 +259,15 @@ def _audio(
 
 def _walk(folder: str) -> tuple[list[Item], tuple[str, ...]]:
     there = paths.below(folder)
-    found = [path for path in there if kind(path)]
-    others = [path for path in there if not kind(path)]
+    known = [bool(kind(path)) for path in there]
+    found = [path for path, taken in zip(there, known, strict=True) if taken]
+    others = [path for path, taken in zip(there, known, strict=True) if not taken]
     if others:
         logging.getLogger(__name__).warning(
             "%s: %d files of unknown endings are passed over, such as %s",
             *(folder, len(others), others[0]),
         )
-    names = sorted({path.split("/")[0] for path in found if "/" in path})
+    names = sorted({path.partition("/")[0] for path in found if "/" in path})
     numbers = {name: number for number, name in enumerate(names)}
-    items = [Item(p, label=numbers.get(p.split("/")[0], -1)) for p in found]
+    items = [Item(p, numbers[p.partition("/")[0]] if "/" in p else -1) for p in found]
     return items, tuple(names)
