@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from ssl_jax.data import decode
+from ssl_jax.data.bounded_cache import BoundedCache
 from ssl_jax.data.kept import KeptRows, cache_folder
 from ssl_jax.data.record import MediaError
 from ssl_jax.data.sources.folder import FolderSource
@@ -182,3 +183,32 @@ def test_an_error_that_is_no_broken_file_is_raised(tmp_path):
 
     (found,) = lengths(str(tmp_path), [Item("a.wav")], True, "x", broken)
     assert found.error == "a.wav: cannot be read"
+
+
+def test_a_cache_is_bounded_by_bytes():
+    cache, made = BoundedCache(100, len), []
+
+    def ask(key, size):
+        def make():
+            made.append(key)
+            return bytes(size)
+
+        return cache.get(key, make)
+
+    for key in ("a", "b", "a", "c", "a", "b"):  # b is the one that was asked for longest ago
+        assert len(ask(key, 40)) == 40
+        assert cache.bytes <= 100
+    assert made == ["a", "b", "c", "b"]
+    assert len(ask("large", 500)) == 500
+    assert len(ask("large", 500)) == 500
+    assert made.count("large") == 1
+    ask("d", 10)
+    assert cache.bytes == 10
+
+    def broken():
+        raise MediaError("x: cannot be read")
+
+    for _ in range(2):
+        with pytest.raises(MediaError):
+            cache.get("broken", broken)
+    assert cache.bytes == 10

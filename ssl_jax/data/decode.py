@@ -10,7 +10,6 @@ A file is a path, or a URL that fsspec opens. Everything may be called from many
 Every failure is a MediaError naming the file.
 """
 
-import functools
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ from jaxtyping import Float32, UInt8
 
 from ssl_jax.data import image_files, paths, videos, waves
 from ssl_jax.data.audio import FILTER_REACH, resample
+from ssl_jax.data.bounded_cache import BoundedCache
 from ssl_jax.data.image_files import decode_image
 from ssl_jax.data.media import Limits, Media, errors_name, limit_decoder, opened
 from ssl_jax.data.record import MediaError
@@ -45,6 +45,7 @@ IMAGE_ENDINGS = (
     *(".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"),
 )
 LIMITS = Limits()
+PROBED_BYTES = 256 << 20  # of what `probe` found, in each process
 CHUNK_BYTES = 128 << 20  # of frames decoded at once where they cannot be streamed
 
 
@@ -57,12 +58,16 @@ def probe(path: str | os.PathLike, limits: Limits = LIMITS) -> Media:
             raise MediaError(f"{path}: is empty")
         if size > limits.bytes:
             raise MediaError(f"{path}: {size} bytes are more than limits.bytes allows")
-        return _probe(path, changed, size, limits)
+        # A changed file is another entry of the cache.
+        key = (path, changed, size, limits)
+        return _probed.get(key, lambda: _probe(path, size, limits))
 
 
-@functools.lru_cache(maxsize=16384)
-def _probe(path: str, changed: str, size: int, limits: Limits) -> Media:
-    del changed  # a changed file is another entry of the cache
+# Of a video of six hours the times of all frames take 9 MB, of a short one next to nothing.
+_probed = BoundedCache(PROBED_BYTES, lambda media: media.bytes_in_memory)
+
+
+def _probe(path: str, size: int, limits: Limits) -> Media:
     if os.path.splitext(path)[1].lower() in IMAGE_ENDINGS:
         media = image_files.probe_image_file(path, limits)
     else:

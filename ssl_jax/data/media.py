@@ -121,6 +121,12 @@ class Media:
     def has_audio(self) -> bool:
         return self.audio_index is not None
 
+    @property
+    def bytes_in_memory(self) -> int:
+        """Roughly, with the objects around its arrays."""
+        index = self.video_index
+        return 2048 + self.times.nbytes + (index.pts.nbytes + index.keys.nbytes if index else 0)
+
     def audio_span(self, start: float, duration: float) -> tuple[float, float]:
         """Which of the `duration` seconds from `start` on the audio track fills; see `record`."""
         index = self.audio_index
