@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 
 from ssl_jax.data.paths import home
 from ssl_jax.did_you_mean import did_you_mean, did_you_mean_knob
+from ssl_jax.knobs import ConfigError, fits, hints_of, in_words, shown
 
 # Fields of every Linen module beside its own, which are no knobs.
 LINEN = ("parent", "name")
@@ -27,10 +28,6 @@ LINEN = ("parent", "name")
 
 # Annotations of values that are no objects with knobs of their own; `empty`: none is given.
 PLAIN = (bool, int, float, str, tuple, list, dict, object, inspect.Parameter.empty)
-
-
-class ConfigError(ValueError):
-    """A mistake in a config or a command line. The message is one line for the user."""
 
 
 def call(target: Callable, /, **arguments) -> ConfigDict:
@@ -100,7 +97,7 @@ def _refuse_dict(place: str, annotation: Any, value: Any) -> None:
         raise ConfigError(f"{place} is a dict: write call({annotation.__name__}, ...)")
 
 
-def build(config: Any, path: str = "") -> Any:
+def build(config: Any, path: str = "", place: str = "") -> Any:
     """Makes the object that `call` recorded, and those inside it. Plain values pass through.
 
     A text that begins with ~ is a path from the home folder.
@@ -108,12 +105,18 @@ def build(config: Any, path: str = "") -> Any:
     Args:
       path: the run's config.json that the config was read from, for the message if something that
         it names is gone.
+      place: where in the whole config this one stands, such as 'optimizer', for messages.
 
-    Raises ConfigError for what is gone, and for a ValueError of the constructor: a knob that cannot
-    work.
+    Raises ConfigError for what is gone, for a value of another type than the knob's, and for a
+    ValueError of the constructor: a knob that cannot work.
     """
     if isinstance(config, ConfigDict):
-        fields = {name: build(value, path) for name, value in config.items() if name != "call"}
+        inside = f"{place}." if place else ""
+        fields = {
+            name: build(value, path, f"{inside}{name}")
+            for name, value in config.items()
+            if name != "call"
+        }
         if "call" not in config:
             return fields
         module, _, name = config.call.partition(":")
@@ -128,14 +131,21 @@ def build(config: Any, path: str = "") -> Any:
         for knob, value in config.items():
             if knob in parameters:
                 _refuse_dict(f"{name}.{knob}", parameters[knob].annotation, value)
+        for knob, hint in hints_of(target).items():
+            if knob in fields and not fits(fields[knob], hint):
+                where = f"{inside}{knob}={shown(fields[knob])}"
+                raise ConfigError(f"{where}: {name} takes {in_words(hint)}")
         try:
             return target(**fields)
         except (ValueError, FileNotFoundError) as error:  # a knob that cannot work
-            if type(error) not in (ValueError, FileNotFoundError):
-                raise  # it says so itself: ConfigError, MediaError
-            raise ConfigError(f"{name}: {error}") from error
+            if type(error) not in (ValueError, FileNotFoundError, ConfigError):
+                raise  # it says so itself: MediaError
+            said = str(error)
+            if place and not said.startswith(place):
+                said = f"{place}: {said}"
+            raise ConfigError(said) from error
     if isinstance(config, list | tuple):
-        return tuple(build(value, path) for value in config)
+        return tuple(build(value, path, f"{place}.{i}") for i, value in enumerate(config))
     return home(config) if isinstance(config, str) else config
 
 
@@ -208,26 +218,27 @@ def override(config: ConfigDict, path: str, value: Any) -> None:
             raise ConfigError(f"{where} has no '{name}'{did_you_mean_knob(name, node, where)}")
         if depth < len(parents):
             node = node[name]
+    hint = _hint(node, last)
+    if not isinstance(value, Mapping) and not fits(value, hint):
+        raise ConfigError(f"config.{path}={shown(value)}: it takes {in_words(hint)}")
+    takes_mappings = any(typing.get_origin(one) is Mapping for one in typing.get_args(hint))
     try:
-        if isinstance(value, Mapping) and _takes_mappings(node, last):
+        if takes_mappings or isinstance(value, tuple):  # of numbers, some of them whole ones
             with node.ignore_type():
-                value = ConfigDict(value)
-                node[last] = value
+                node[last] = ConfigDict(value) if isinstance(value, Mapping) else value
         else:
             node[last] = value
     except TypeError as error:
         raise ConfigError(f"config.{path}: {error}".replace("\n", " ")) from error
 
 
-def _takes_mappings(node: ConfigDict, name: str) -> bool:
-    """Whether a knob that holds something else, such as text, may also be a mapping."""
+def _hint(node: ConfigDict, name: str) -> Any:
+    """The annotation of a knob; Any where it has none."""
+    if "call" not in node:
+        return Any
     module, _, target = node.call.partition(":")
-    annotation = (
-        inspect.signature(getattr(importlib.import_module(module), target))
-        .parameters[name]
-        .annotation
-    )
-    return any(typing.get_origin(one) is Mapping for one in typing.get_args(annotation))
+    hints = hints_of(getattr(importlib.import_module(module), target))
+    return hints[name] if name in hints else Any
 
 
 def save(config: ConfigDict, path: str | os.PathLike) -> None:

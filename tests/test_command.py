@@ -9,6 +9,7 @@ import sys
 
 import jax
 import pytest
+from ml_collections import ConfigDict
 
 from ssl_jax import command, config
 from ssl_jax.config import ConfigError
@@ -64,7 +65,7 @@ def test_joining_nobody_is_one_line_with_a_hint():
             arguments("--config.method.visoin.width=8"),
             "config.method has no 'visoin'; did you mean",
         ),
-        (arguments("--config.steps=many"), "config.steps: "),
+        (arguments("--config.steps=many"), "config.steps='many': it takes a whole number"),
         (arguments("--config.steps"), "write --config.steps=VALUE"),
         (arguments("--worker=3"), "unknown argument --worker=3"),
         (arguments("--only=ridge"), "unknown argument --only=ridge"),
@@ -74,7 +75,10 @@ def test_joining_nobody_is_one_line_with_a_hint():
         (arguments("--coordinator=a:1"), "--coordinator needs --distributed"),
         (arguments("--process_id=0"), "--process_id needs --distributed"),
         (["--config=x.py"], "the following arguments are required: --workdir"),
-        (arguments("--config.optimizer.schedule=cosine"), "config.optimizer.schedule: "),
+        (
+            arguments("--config.optimizer.schedule=cosine"),
+            "config.optimizer.schedule='cosine': it takes Schedule",
+        ),
         (arguments("--config.optimizer.warmup_steps=3"), "config.optimizer has no 'warmup_steps'"),
         (
             arguments("--config.optimizer.schedule.warmup=-3"),
@@ -141,8 +145,11 @@ class Picky:
 
 
 def test_a_constructors_value_error_is_a_mistake_in_the_config():
-    with pytest.raises(ConfigError, match="Picky: size=3 is too small"):
-        config.build(config.call(Picky, size=3))
+    picky = config.call(Picky, size=3)
+    with pytest.raises(ConfigError, match=r"^size=3 is too small"):
+        config.build(picky)
+    with pytest.raises(ConfigError, match=r"^evaluators\.mine: size=3 is too small"):
+        config.build(ConfigDict({"evaluators": {"mine": picky}}))
 
 
 def interrupted(number: int) -> Interrupted:

@@ -70,7 +70,7 @@ def test_a_wrong_override_names_the_knob_and_what_was_meant():
     recorded = call(Outer)
     with pytest.raises(ConfigError, match=r"config.inner has no 'step'; did you mean 'steps'\?"):
         config.override(recorded, "inner.step", 1)
-    with pytest.raises(ConfigError, match=r"config.inner.steps: "):
+    with pytest.raises(ConfigError, match=r"config.inner.steps="):
         config.override(recorded, "inner.steps", "many")
 
 

@@ -1,0 +1,125 @@
+"""What a knob takes: types by its annotation, and ranges for the `__post_init__` of a dataclass.
+
+    def __post_init__(self):
+        at_least(self, 1, "steps", "batch_size")
+        one_of(self, "pairs", ("crops", "clips"))
+
+`config.build` puts where the knob stands before the message.
+"""
+
+import collections.abc
+import inspect
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+
+class ConfigError(ValueError):
+    """A mistake in a config or a command line. The message is one line for the user."""
+
+
+# What a value should be, in words. Everything else goes by its name.
+WORDS = {
+    bool: "True or False",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    type(None): "None",
+}
+
+
+def hints_of(target: Callable) -> dict[str, Any]:
+    """Argument -> annotation, of a class or function; {} where they cannot be resolved."""
+    made = target.__init__ if inspect.isclass(target) else target
+    try:
+        hints = typing.get_type_hints(made)
+    except (NameError, TypeError):  # annotations as text that names nothing known here
+        return {}
+    return {name: hint for name, hint in hints.items() if name != "return"}
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a built value is what an annotation says. A whole number is a number, a bool is none.
+
+    Annotations without a meaning for values, such as a protocol's, fit everything.
+    """
+    origin, inside = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(fits(value, one) for one in inside)
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return False
+        if inside[-1] is Ellipsis:
+            return all(fits(entry, inside[0]) for entry in value)
+        return len(value) == len(inside) and all(map(fits, value, inside))
+    if origin is typing.Literal:
+        return value in inside
+    if origin in (dict, Mapping):
+        return isinstance(value, Mapping) and all(fits(v, inside[1]) for v in value.values())
+    if origin is collections.abc.Callable:
+        return callable(value)
+    if hint in (int, float):
+        return type(value) in (int, hint)
+    if hint is None:
+        return value is None
+    try:
+        return not isinstance(hint, type) or isinstance(value, hint)
+    except TypeError:  # a protocol that is not checked at run time
+        return True
+
+
+def in_words(hint: Any) -> str:
+    """What an annotation asks for: 'a whole number', 'a tuple of text', 'Trunk or None'."""
+    origin, inside = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(map(in_words, inside))
+    if origin is tuple:
+        if inside[-1] is Ellipsis:
+            return f"a tuple of {in_words(inside[0])}"
+        return f"a tuple of {len(inside)} ({', '.join(map(in_words, inside))})"
+    if origin in (dict, Mapping):
+        return f"a mapping to {in_words(inside[1])}"
+    if hint in WORDS:
+        return WORDS[hint]
+    return hint.__name__ if isinstance(hint, type) else str(hint)
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it; of an object only its class."""
+    plain = isinstance(value, bool | int | float | str | tuple | Mapping | ConfigDict | None)
+    text = repr(value) if plain else type(value).__name__
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def at_least(owner: object, least: int | float, *names: str) -> None:
+    """ConfigError for the first of these knobs that is less, or not a number (NaN)."""
+    for name in names:
+        value = getattr(owner, name)
+        if not value >= least:
+            raise ConfigError(f"{name}={value} must be at least {least}")
+
+
+def above(owner: object, bound: int | float, *names: str) -> None:
+    """ConfigError for the first of these knobs that is not larger than the bound."""
+    for name in names:
+        value = getattr(owner, name)
+        if not value > bound:
+            raise ConfigError(f"{name}={value} must be above {bound}")
+
+
+def within(owner: object, low: int | float, high: int | float, *names: str) -> None:
+    """ConfigError for the first of these knobs that is not between the two, both allowed."""
+    for name in names:
+        value = getattr(owner, name)
+        if not low <= value <= high:
+            raise ConfigError(f"{name}={value} must be from {low} to {high}")
+
+
+def one_of(owner: object, name: str, choices: Iterable[str]) -> None:
+    """ConfigError for a knob that is none of the choices."""
+    value, known = getattr(owner, name), tuple(choices)
+    if value not in known:
+        raise ConfigError(f"{name}={value!r} must be one of {', '.join(map(str, known))}")
