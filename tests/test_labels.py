@@ -8,7 +8,7 @@ from computed import Computed, features
 from PIL import Image
 
 from ssl_jax.config import ConfigError
-from ssl_jax.data.labels import check_labelled, renumbered
+from ssl_jax.data.labels import check_labelled, numbered_as, renumbered
 from ssl_jax.data.sources.files import FilesSource
 from ssl_jax.data.sources.folder import FolderSource
 from ssl_jax.data.sources.mix import Mix
@@ -177,3 +177,9 @@ def test_a_head_is_judged_by_the_names_that_it_was_trained_on(tmp_path, caplog):
     assert results["chance"] == pytest.approx(1 / 3)
     assert "1 of 3 records are of classes that the head was not trained on" in caplog.text
     assert "first class dog" in caplog.text
+
+
+def test_a_source_in_the_numbering_of_other_names(tmp_path):
+    source = folder(tmp_path, ("bear", "cat", "dog"), each=1)
+    assert [r.label for r in numbered_as(source, ("ape", "bear", "cat"))] == [1, 2, -1]
+    assert numbered_as(source, source.label_names) is numbered_as(source, ()) is source

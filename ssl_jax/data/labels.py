@@ -9,6 +9,7 @@ whoever compares two sets brings the labels of one into the numbering of the oth
   3. Where only one does, numbers decide too, and that is logged.
 """
 
+import dataclasses
 import logging
 import unicodedata
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ import numpy as np
 from jaxtyping import Int
 
 from ssl_jax.config import ConfigError
-from ssl_jax.data.record import MediaError, Source
+from ssl_jax.data.record import MediaError, Record, Source
 
 # Records that are looked at for a label before training.
 LOOKED_AT = 64
@@ -114,6 +115,29 @@ def renumbered(
             numbers[label] = places[name] if name in places else len(other) + label
     numbers[-1] = -1
     return np.array([numbers[label] for label in labels.tolist()], np.int64)
+
+
+def numbered_as(source: Source, names: Sequence[str]) -> Source:
+    """The source with its labels in the numbering of `names`, -1 for a class not among them."""
+    own = label_names(source)
+    return _Renumbered(source, own, tuple(names)) if own and names and own != names else source
+
+
+@dataclasses.dataclass(frozen=True)
+class _Renumbered:
+    """A source whose records have the labels that other names of classes give them."""
+
+    source: Source
+    own: tuple[str, ...]
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Record:
+        record = self.source[index]
+        label = int(renumbered(np.array([record.label]), self.own, self.names)[0])
+        return dataclasses.replace(record, label=label if label < len(self.names) else -1)
 
 
 def tell(line: str) -> None:

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from ssl_jax.config import ConfigError
+from ssl_jax.data.labels import numbered_as
 from ssl_jax.data.record import Record, Source
 from ssl_jax.data.record_batches import record_batches
 
@@ -56,6 +57,7 @@ def puzzle_batches(
     def read(record):
         return frozen.method.views(record, np.random.default_rng([seed, record.index]))
 
+    source = numbered_as(source, frozen.trained_names())  # for methods that learn labels
     key, full = jax.random.key(seed), 0
     if len(source) >= batch_size:
         batches = record_batches(_Mixed(source, seed), read, batch_size, frozen.loading)
