@@ -214,3 +214,23 @@ def test_clustering_of_layers(mesh):
         dict(Clustering("x").run(Computed(unlabelled, mesh)))
     with pytest.raises(ConfigError, match="scale='big'"):
         dict(Clustering("x", scale="big").run(Computed(full, mesh)))
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_one_far_row_does_not_blur_the_others(mesh, seed):
+    x = np.random.default_rng(seed).normal(size=(300, 8))
+    x[77] = 1e6
+    x = np.float32(x)
+    labels, _, inertia = k_means(mesh, x, 8, restarts=20, seed=seed)
+    lowest = KMeans(8, n_init=20, random_state=seed).fit(x.astype(float)).inertia_
+    own = [x[labels == k].astype(float) for k in range(8)]
+    assert sum(((rows - rows.mean(axis=0)) ** 2).sum() for rows in own) == pytest.approx(inertia)
+    assert inertia <= 1.02 * lowest
+
+
+def test_one_class_is_refused(mesh):
+    found = Features(
+        {"a": np.eye(3, dtype=np.float32)}, np.zeros(3, int), np.arange(3), np.zeros(3, int)
+    )
+    with pytest.raises(ConfigError, match="the same label"):
+        dict(Clustering("source").run(Computed(found, mesh)))

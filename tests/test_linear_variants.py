@@ -74,9 +74,14 @@ def by_hand(x, y, classes, protocol, key):
             p = np.exp(logits - logits.max(1, keepdims=True))
             p /= p.sum(1, keepdims=True)
             p[np.arange(len(rows)), y[rows]] -= 1
-            slope = inputs.T @ p / len(rows) + protocol.weight_decay * head
+            decay, rates = np.full(len(head), protocol.weight_decay), np.full(len(head), rate)
+            if protocol.free_bias:  # Caffe's lr_mult 2 and decay_mult 0
+                decay[-1], rates[-1] = 0, 2 * rate
+            slope = inputs.T @ p / len(rows) + decay[:, None] * head
             speed = protocol.momentum * speed + slope
-            head -= rate * (slope + protocol.momentum * speed if protocol.nesterov else speed)
+            head -= rates[:, None] * (
+                slope + protocol.momentum * speed if protocol.nesterov else speed
+            )
     weight = head[:-1] / np.reshape(deviation, (-1, 1))
     return weight, head[-1] - mean @ weight if protocol.standardised else head[-1]
 
@@ -86,6 +91,7 @@ def by_hand(x, y, classes, protocol, key):
     [
         Protocol("max", True, 4, 4, (0.1, 0.02), (3,), nesterov=True, weight_decay=5e-2),
         Protocol("max", False, 3, 64, (0.3, 0.1, 0.01), (1, 2), for_256=True),
+        Protocol("max", True, 3, 4, (0.1, 0.02), (2,), weight_decay=5e-2, free_bias=True),
     ],
 )
 def test_sgd_takes_the_same_steps_as_a_loop(protocol):
@@ -105,13 +111,36 @@ def test_sgd_takes_the_same_steps_as_a_loop(protocol):
 
 
 def test_a_cosine_ends_at_zero_and_rates_grow_with_the_batch():
-    rate = PROTOCOLS["simclr"].schedule(batches=10, batch=512)
+    rate = PROTOCOLS["simclr"].schedule(batches=10, batch=512)  # 90 epochs
     assert float(rate(0)) == pytest.approx(0.2)
     assert float(rate(450)) == pytest.approx(0.1)
     assert float(rate(900)) == pytest.approx(0, abs=1e-7)
+
+
+def test_protocols_have_the_numbers_of_the_authors_code():
+    # RotNet's LUT_lr: (5, .01), (15, .002), (25, .0004), (35, .00008), each up to that epoch.
     rate = PROTOCOLS["rotnet"].schedule(batches=10, batch=192)
-    steps = (0, 49, 50, 150, 250, 349)
-    assert [round(float(rate(i)), 6) for i in steps] == [0.1, 0.1, 0.01, 0.002, 0.0004, 0.0004]
+    steps = {0: 0.01, 49: 0.01, 50: 0.002, 149: 0.002, 150: 0.0004, 250: 0.00008, 349: 0.00008}
+    assert {i: float(rate(i)) for i in steps} == pytest.approx(steps)
+    # SimCLR's README and model_util.py: Nesterov's momentum, a rate of 0.1 a batch of 256.
+    imagenet, cifar = PROTOCOLS["simclr"], PROTOCOLS["simclr_cifar"]
+    assert (imagenet.batch_size, imagenet.epochs, imagenet.weight_decay) == (4096, 90, 1e-6)
+    assert (cifar.batch_size, cifar.epochs, cifar.weight_decay) == (512, 100, 0)
+    for one in (imagenet, cifar):
+        assert (one.momentum, one.nesterov) == (0.9, True)
+        assert float(one.schedule(1, one.batch_size)(0)) == pytest.approx(one.batch_size / 2560)
+
+
+def test_probes_by_sgd_take_features_of_any_scale():
+    rng = np.random.default_rng(5)
+    y = np.arange(30) % 3
+    x = np.eye(3)[y] * 4 + rng.normal(size=(30, 3))
+    protocol = Protocol("max", True, 20, 10, (0.1, 0.01), (10,))
+    for scale in (1e-25, 1e25):
+        layers = {"a": np.float32(x), "b": np.float32(x * scale)}
+        heads = sgd.fit(layers, y, 3, protocol, seed=0)
+        scores = {k: layers[k].astype(float) @ weight + bias for k, (weight, bias) in heads.items()}
+        np.testing.assert_allclose(scores["b"], scores["a"], atol=1e-4)
 
 
 def test_linear_by_name_of_a_paper():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import warnings
+from itertools import permutations
 
 import jax
 import numpy as np
@@ -13,7 +14,7 @@ from ssl_jax.config import ConfigError
 from ssl_jax.evals.linear import Linear
 from ssl_jax.evaluator import Read
 from ssl_jax.solvers import logistic, newton
-from ssl_jax.solvers.probe import class_ranks, held_folds, held_out, standardise
+from ssl_jax.solvers.probe import chance, held_folds, held_out, standardise, top_hits
 
 
 def blobs(n, d, k, spread, seed):
@@ -131,7 +132,7 @@ def test_linear_reports_every_layer_with_the_strength_chosen_on_train():
     ranked = np.argsort(-model.decision_function(outer), axis=1)[:, :5]
     assert results["good/top5"] == pytest.approx(np.mean(np.any(ranked == truth[:, None], axis=1)))
     assert results["good"] > 0.6 > 0.35 > results["noise"]
-    assert results["chance"] == np.mean(truth == np.bincount(y).argmax())
+    assert results["chance"] == pytest.approx(1 / 7)  # all classes are equally frequent
 
     # Single precision, which the evaluator uses, finds the lowest loss too.
     weight, bias = logistic.fit(inner, y, everything(len(y)), (best,), k)
@@ -206,11 +207,39 @@ def test_standardise_uses_train_only_and_silences_dead_features():
     np.testing.assert_allclose(outer, [[3, 0, 0]])
 
 
-def test_class_ranks_break_ties_by_class_number():
+@pytest.mark.parametrize("scale", [1e-30, 1e-25, 1e-20, 1.0, 1e20, 1e25, 1e30])
+def test_standardise_at_every_scale(scale):
+    column = np.float32([[1], [2], [3], [4]]) * np.float32(scale)
+    expected = np.array([-3, -1, 1, 3]) / np.sqrt(5)
+    np.testing.assert_allclose(standardise(column)[0][:, 0], expected, rtol=1e-6)
+
+
+def test_classes_of_equal_scores_share_the_hit():
     scores = np.array([[0.5, 0.5, 0.1]] * 4)
-    assert class_ranks(scores, np.array([0, 1, 2, -1])).tolist() == [0, 1, 2, np.inf]
+    labels = np.array([0, 1, 2, -1])
+    assert top_hits(scores, labels, 1).tolist() == [0.5, 0.5, 0, 0]
+    assert top_hits(scores, labels, 2).tolist() == [1, 1, 0, 0]
+    assert top_hits(scores, labels, 3).tolist() == [1, 1, 1, 0]
+
+
+def test_hits_are_the_mean_over_all_orders_of_equals():
+    scores = np.random.default_rng(0).integers(0, 3, (6, 4)).astype(float)
+    labels = np.array([0, 1, 2, 3, 0, 1])
+    orders = list(permutations(range(4)))
+    for top in (1, 2, 3):
+        found = np.zeros(6)
+        for order in orders:  # numbers the classes anew, then of equals the first comes first
+            ranked = np.argsort(-scores[:, order], axis=1, kind="stable")[:, :top]
+            found += (np.array(order)[ranked] == labels[:, None]).any(axis=1)
+        np.testing.assert_allclose(top_hits(scores, labels, top), found / len(orders))
+
+
+def test_chance_takes_any_of_the_most_frequent_classes():
+    truth = np.array([0, 0, 0, 2])
+    assert chance(np.array([0, 1, 1, 2, 2]), truth) == pytest.approx(1 / 8)
+    assert chance(np.array([0, 0, 1, 2]), truth) == pytest.approx(3 / 4)
 
 
 def test_scores_that_are_not_numbers_are_never_right():
     scores = np.array([[np.nan, np.nan], [np.nan, 1.0], [0.0, np.nan], [0.0, np.inf]])
-    assert class_ranks(scores, np.array([0, 1, 0, 1])).tolist() == [np.inf] * 3 + [0]
+    assert top_hits(scores, np.array([0, 1, 0, 1]), 1).tolist() == [0, 0, 0, 1]

@@ -1,12 +1,13 @@
 """Retrieval: orders, ties, groups, and the map between two feature spaces."""
 
 import dataclasses
-from itertools import combinations
+from itertools import combinations, permutations
 
 import numpy as np
 import pytest
 from sklearn.linear_model import Ridge as Reference
 from sklearn.metrics import ndcg_score
+from sklearn.preprocessing import StandardScaler
 
 from ssl_jax.config import ConfigError
 from ssl_jax.data.record import Caption, Record
@@ -20,16 +21,15 @@ from ssl_jax.evals.knn import nearest, nearest_by_distance
 from ssl_jax.evals.text_video_retrieval import CaptionSource, TextVideoRetrieval
 from ssl_jax.frozen import Features
 from ssl_jax.scores.retrieval import (
-    first_ranks,
-    matching_ranks,
+    matching_places,
     median_rank,
     ndcg,
     ndcg_by_chance,
-    ranks,
+    places,
+    rank,
     recall_at,
     recall_by_chance,
 )
-from ssl_jax.solvers.probe import standardise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,38 +73,62 @@ def unlabelled(groups=None, **layers):
 def test_names_of_ties():
     similarity = np.array([[9, 1, 3, 2], [8, 5, 6, 1], [2, 2, 2, 2], [4, 3, 2, 1]]) / 10
     right = np.arange(4)
-    best, worst, mean = (ranks(similarity, right, t) for t in ("optimistic", "pessimistic", "mean"))
+    found = places(similarity, right)
+    best, worst, mean = (rank(found, t) for t in ("optimistic", "pessimistic", "mean"))
     assert best.tolist() == [0, 2, 0, 3]
     assert worst.tolist() == [0, 2, 3, 3]
     assert mean.tolist() == [0, 2, 1.5, 3]
-    assert ranks(similarity, right, "index").tolist() == [0, 2, 2, 3]
-    assert (recall_at(best, 1), median_rank(best)) == (0.5, 2)
-    assert (recall_at(mean, 1), median_rank(mean)) == (0.25, 2.75)
-    assert (recall_at(worst, 1), median_rank(worst)) == (0.25, 3.5)
+    assert rank(found, "index").tolist() == [0, 2, 2, 3]
+    assert rank(found, "expected").tolist() == mean.tolist()
+    assert (recall_at(found, 1, "optimistic"), median_rank(best)) == (0.5, 2)
+    assert (recall_at(found, 1, "mean"), median_rank(mean)) == (0.25, 2.75)
+    assert (recall_at(found, 1, "pessimistic"), median_rank(worst)) == (0.25, 3.5)
+    assert recall_at(found, 1) == pytest.approx(0.3125)  # (1 + 0 + 1/4 + 0) / 4
     with pytest.raises(ConfigError, match="ties='lucky'"):
-        ranks(similarity, right, "lucky")
+        rank(found, "lucky")
     with pytest.raises(ValueError, match="NaN"):
-        ranks(np.where(similarity > 0.8, np.nan, similarity), right)
+        places(np.where(similarity > 0.8, np.nan, similarity), right)
 
 
 @pytest.mark.parametrize(
-    ("ties", "recall", "median"), [("optimistic", 0.75, 1), ("mean", 0.5, 1.75)]
+    ("ties", "recall", "median"),
+    [("optimistic", 0.75, 1), ("mean", 0.5, 1.75), ("expected", 0.5625, 1.75)],
 )
 def test_a_row_of_equals_decides_between_policies(ties, recall, median):
     similarity = np.array([[9, 1, 2, 3], [5, 4, 6, 1], [2, 2, 2, 2], [1, 8, 7, 9]]) / 10
-    found = ranks(similarity, np.arange(4), ties)
-    assert (recall_at(found, 1), median_rank(found)) == (recall, median)
+    found = places(similarity, np.arange(4))
+    assert recall_at(found, 1, ties) == pytest.approx(recall)
+    assert median_rank(rank(found, ties)) == median
+
+
+def test_recall_of_nothing_but_ties_is_that_of_chance():
+    found = places(np.zeros((10, 10)), np.arange(10))
+    assert [recall_at(found, k) for k in (1, 5, 10)] == pytest.approx([0.1, 0.5, 1])
+
+
+def test_expected_recall_is_the_mean_over_all_orders():
+    rng = np.random.default_rng(3)
+    similarity, right = rng.integers(0, 3, (6, 5)) / 3, rng.random((6, 5)) < 0.4
+    right[:, 0] |= ~right.any(axis=1)
+    for k in (1, 2, 4):
+        hits = [
+            np.take_along_axis(
+                right[:, order], np.argsort(-similarity[:, order], axis=1, kind="stable"), axis=1
+            )[:, :k].any(axis=1)
+            for order in permutations(range(5))
+        ]
+        assert recall_at(places(similarity, right), k) == pytest.approx(np.mean(hits))
 
 
 def test_ranks_of_nothing_and_of_the_infinite():
     with pytest.raises(ValueError, match="no queries"):
-        ranks(np.zeros((0, 3)), np.zeros(0, int))
+        places(np.zeros((0, 3)), np.zeros(0, int))
     with pytest.raises(ValueError, match="query 1 has no right answer"):
-        first_ranks(np.zeros((2, 3)), np.eye(2, 3, 1, bool) & [[True], [False]])
+        places(np.zeros((2, 3)), np.eye(2, 3, 1, bool) & [[True], [False]])
     similarity = np.array([[np.inf, np.inf, 1.0], [-np.inf, 0.0, -np.inf]])
     right = np.array([1, 0])
-    assert ranks(similarity, right, "pessimistic").tolist() == [1, 2]
-    assert ranks(similarity, right, "mean").tolist() == [0.5, 1.5]
+    assert rank(places(similarity, right), "pessimistic").tolist() == [1, 2]
+    assert rank(places(similarity, right), "mean").tolist() == [0.5, 1.5]
 
 
 def test_the_best_of_several_right_answers_counts():
@@ -117,7 +141,7 @@ def test_the_best_of_several_right_answers_counts():
         ("pessimistic", [3, 3]),
         ("index", [2, 1]),
     ):
-        assert first_ranks(similarity, right, ties).tolist() == expected
+        assert rank(places(similarity, right), ties).tolist() == expected
 
 
 def test_ranks_count_what_a_sort_finds():
@@ -126,7 +150,7 @@ def test_ranks_count_what_a_sort_finds():
     order = np.argsort(-similarity, axis=1)
     expected = [list(row).index(item) for row, item in zip(order, right, strict=True)]
     for ties in ("optimistic", "pessimistic", "mean", "index"):
-        assert ranks(similarity, right, ties).tolist() == expected
+        assert rank(places(similarity, right), ties).tolist() == expected
 
 
 def test_ndcg():
@@ -162,10 +186,13 @@ def test_ndcg_of_ties_and_of_chance():
         assert ndcg(relevance, similarity, k, ties="index").mean() == pytest.approx(
             ndcg_score(relevance, similarity - 1e-6 * np.arange(9), k=k, ignore_ties=True)
         )
-        constant = np.zeros((20, 9))
+        few = relevance[:, :5]
+        orders = [
+            [ndcg_score([2**row - 1], [order], k=k) if row.any() else 0.0 for row in few]
+            for order in permutations(range(5))
+        ]
         np.testing.assert_allclose(
-            ndcg_by_chance(relevance, k, "exponential"),
-            ndcg(relevance, constant, k, "exponential"),
+            ndcg_by_chance(few, k, "exponential"), np.mean(orders, axis=0), atol=1e-12
         )
     with pytest.raises(ValueError, match="NaN"):
         ndcg(relevance, np.where(similarity == 2, np.nan, similarity), 3)
@@ -176,9 +203,9 @@ def test_ndcg_of_ties_and_of_chance():
 def test_collapsed_features_stand_in_the_middle():
     same = np.random.default_rng(2).normal(size=(1, 50)) + np.zeros((30, 1))
     shaken = same + 1e-8 * np.random.default_rng(3).normal(size=(30, 50))
-    found = matching_ranks(same, shaken, np.zeros(30, int), "mean")
-    assert found.tolist() == [14.5] * 30
-    assert recall_at(found, 5) == 0
+    found = matching_places(same, shaken, np.zeros(30, int))
+    assert rank(found).tolist() == [14.5] * 30
+    assert recall_at(found, 5) == pytest.approx(5 / 30)
 
 
 def test_cross_modal_retrieval_and_its_groups():
@@ -247,8 +274,13 @@ def test_ridge_maps_between_layers_of_any_size():
         tables[f"{source} audio"] = unlabelled(fc=sound)
     retrieval = CrossModalRetrieval("test", layer="fc", map="ridge", train="train", l2=(1.0,))
     results = dict(retrieval.run(Computed(tables)))
-    x, new = standardise(*(tables[f"{s} vision"].layers["conv1"] for s in ("train", "test")))
-    y, true = standardise(*(tables[f"{s} audio"].layers["fc"] for s in ("train", "test")))
+
+    def scaled(name):
+        known, asked = (tables[f"{s} {name[0]}"].layers[name[1]] for s in ("train", "test"))
+        scaler = StandardScaler().fit(known.reshape(len(known), -1).astype(float))
+        return (scaler.transform(part.reshape(len(part), -1)) for part in (known, asked))
+
+    (x, new), (y, true) = scaled(("vision", "conv1")), scaled(("audio", "fc"))
     predicted = Reference(alpha=1.0).fit(x, y).predict(new)
     cosine = predicted @ true.T / np.linalg.norm(true, axis=1)
     assert results["conv1/R@1"] == np.mean(cosine.argmax(axis=1) == np.arange(25))
@@ -344,7 +376,7 @@ def test_euclidean_neighbours_count_length():
     results = dict(ClassRetrieval("train", "test", ks=(1, 6), distance="euclidean").run(frozen))
     hits = labels[np.argsort(exact, axis=1, kind="stable")] == (np.arange(12) % 4)[:, None]
     for k in (1, 6):
-        assert results[f"a/hit@{k}"] == hits[:, :k].any(axis=1).mean()
+        assert results[f"a/hit@{k}"] == pytest.approx(hits[:, :k].any(axis=1).mean())
     assert (nearest(queries, gallery, 6)[1] != rows).any()
     with pytest.raises(ConfigError, match="distance='city'"):
         dict(ClassRetrieval("train", "test", distance="city").run(frozen))
@@ -459,7 +491,7 @@ def test_equal_embeddings_rank_in_the_middle():
     )
     results = dict(TextVideoRetrieval(films).run(frozen))
     assert results["text to video/median_rank"] == results["video to text/median_rank"] == 5
-    assert results["text to video/R@1"] == 0
+    assert results["text to video/R@1"] == pytest.approx(1 / 9)
 
 
 def test_captions_as_records():

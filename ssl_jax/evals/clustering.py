@@ -60,6 +60,10 @@ class Clustering:
             raise ConfigError(f"scale={self.scale!r}: must be unit, none or features")
         found = labelled(self.read.features(frozen, self.source), "source")
         classes = len(np.unique(found.labels))
+        if classes < 2:  # most scores would call it perfect agreement
+            raise ConfigError(
+                "source: all records have the same label; agreement needs two classes"
+            )
         clusters = self.clusters or classes
         for layer, values in found.layers.items():
             x = finite_rows(f"layer {layer}", values, found.indices)

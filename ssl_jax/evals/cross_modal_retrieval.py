@@ -14,10 +14,12 @@ from ssl_jax.data.record import Source
 from ssl_jax.features import Features, labelled
 from ssl_jax.scores.retrieval import (
     QUERIES,
-    matching_ranks,
+    TIES,
+    matching_places,
     median_rank,
     ndcg,
     ndcg_by_chance,
+    rank,
     recall_at,
 )
 from ssl_jax.solvers.probe import finite_rows, standardise, unit
@@ -59,7 +61,7 @@ class CrossModalRetrieval:
     layer: str = "embedding"
     ks: tuple[int, ...] = (1, 5, 10)
     within_groups: bool = False
-    ties: str = "mean"
+    ties: str = TIES[0]
     clips: int = 1
     pool: str = "max"
     map: str = "none"
@@ -84,10 +86,10 @@ class CrossModalRetrieval:
                 raise ConfigError(f"map={self.map!r}: must be none or ridge")
         for layer, queries, gallery, groups in pairs:
             groups = groups if self.within_groups else np.zeros_like(groups)
-            found = matching_ranks(queries, gallery, groups, self.ties)
+            found = matching_places(queries, gallery, groups)
             for k in self.ks:
-                yield f"{layer}/R@{k}", recall_at(found, k)
-            yield f"{layer}/median_rank", median_rank(found)
+                yield f"{layer}/R@{k}", recall_at(found, k, self.ties)
+            yield f"{layer}/median_rank", median_rank(rank(found, self.ties))
         _, group, counts = np.unique(groups, return_inverse=True, return_counts=True)
         for k in self.ks:
             yield f"chance/R@{k}", float(np.mean(np.minimum(k / counts, 1)[group]))

@@ -18,7 +18,7 @@ from ssl_jax.data.record import Source
 from ssl_jax.evals.keypoints import PoseFacts, check_scale, pose_scores, poses
 from ssl_jax.features import Features, labelled
 from ssl_jax.scores.average_precision import KINDS, TIES, mean_average_precision
-from ssl_jax.solvers.probe import class_ranks
+from ssl_jax.solvers.probe import top_hits
 
 HEAD = "head"
 
@@ -68,7 +68,7 @@ class Classification:
     Yields 'softmax', of the mean softmax over a record's clips, and 'logits', of the mean logits,
     each with '/per_class' (mean over classes of each one's accuracy) and, beyond five classes,
     '/top5'; 'one clip', how often a single clip is right; and 'chance', the share of the most
-    frequent class. Of equal scores the first class wins.
+    frequent class. Classes of equal scores share the hit.
 
     Attributes:
       test: a labelled source; a class that training lacks is a miss.
@@ -92,8 +92,8 @@ class Classification:
         logits, labels, _ = self._judged(frozen)
         yield from accuracies("softmax", softmax(logits).mean(axis=1), labels)
         yield from accuracies("logits", logits.mean(axis=1), labels)
-        single = class_ranks(logits.reshape(-1, logits.shape[-1]), np.repeat(labels, self.clips))
-        yield "one clip", float(np.mean(single < 1))
+        single = top_hits(logits.reshape(-1, logits.shape[-1]), np.repeat(labels, self.clips), 1)
+        yield "one clip", float(np.mean(single))
         yield "chance", float(np.bincount(labels + 1)[1:].max(initial=0) / len(labels))
 
     def scores(self, frozen) -> Scores:
@@ -142,11 +142,11 @@ def accuracies(
     name: str, scores: Float[np.ndarray, "n k"], labels: Int[np.ndarray, "n"]
 ) -> Iterator[tuple[str, float]]:
     """'name', 'name/per_class' and, beyond five classes, 'name/top5'."""
-    ranks = class_ranks(scores, labels)
-    yield name, float(np.mean(ranks < 1))
+    hits = top_hits(scores, labels, 1)
+    yield name, float(np.mean(hits))
     if scores.shape[1] > 5:
-        yield f"{name}/top5", float(np.mean(ranks < 5))
-    each = [np.mean(ranks[labels == label] < 1) for label in np.unique(labels)]
+        yield f"{name}/top5", float(np.mean(top_hits(scores, labels, 5)))
+    each = [np.mean(hits[labels == label]) for label in np.unique(labels)]
     yield f"{name}/per_class", float(np.mean(each))
 
 

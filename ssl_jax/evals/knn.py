@@ -18,7 +18,7 @@ from ssl_jax.config import ConfigError
 from ssl_jax.data.labels import check_labelled
 from ssl_jax.data.record import Source
 from ssl_jax.evaluator import Read
-from ssl_jax.solvers.probe import class_ranks, classes_of, rows_of, unit
+from ssl_jax.solvers.probe import chance, classes_of, rows_of, top_hits, unit
 
 # Similarities held at once, 64 MiB, and blocks of them that are worked through in one go: memory
 # that is allocated again for every block costs as much as sorting it.
@@ -37,6 +37,7 @@ def _blocks(
     def block(queries):
         scores = jnp.matmul(queries, gallery.T, precision="highest")
         scores = scores if less is None else scores - less
+        scores = jnp.where(scores == 0, 0.0, scores)  # top_k puts -0.0 behind 0.0
         return _top(scores.at[:, count:].set(-jnp.inf), k, width)
 
     return jax.lax.map(block, queries)
@@ -103,17 +104,36 @@ def nearest(
 def nearest_by_distance(
     queries: Float[np.ndarray, "m d"], gallery: Float[np.ndarray, "n d"], k: int
 ) -> tuple[Float[np.ndarray, "m k"], Int[np.ndarray, "m k"]]:
-    """As `nearest`, with Euclidean distances in place of similarities."""
+    """As `nearest`, with Euclidean distances in place of similarities.
+
+    The order is that of exact distances, also where rows lie far from one another.
+    """
     _check(queries, gallery)
+    check_neighbours(k, len(gallery))
     # Distances do not change with the origin, and near it the squares lose least to rounding.
-    origin = gallery.mean(axis=0, dtype=np.float64).astype(gallery.dtype)
+    origin = np.median(gallery[:: 1 + len(gallery) // 10_000], axis=0).astype(np.float64)
     moved, asked = gallery - origin, queries - origin
     largest = max(np.abs(part).max(initial=0) for part in (moved, asked)) or 1
     moved, asked = moved / largest, asked / largest  # or squares could overflow
-    # The nearest have the smallest |g|^2 / 2 - q g.
-    _, rows = _highest(asked, moved, np.square(moved).sum(axis=1) / 2, k)
-    distances = [np.linalg.norm(moved[r] - q, axis=1) for q, r in zip(asked, rows, strict=True)]
-    return np.stack(distances) * largest, rows
+    squares = np.square(moved).sum(axis=1)
+    # The nearest have the smallest |g|^2 / 2 - q g. So many more than k are looked at exactly.
+    count = min(max(2 * k, k + 32), len(gallery))
+    less = np.float32(squares / 2)
+    rounding = 2 * np.finfo(np.float32).eps * (4 + math.sqrt(gallery.shape[1]))
+    lows, rows = _highest(np.float32(asked), np.float32(moved), less, count)
+    rows.sort(axis=1)  # so that ties go to the earlier row
+    distances, chosen = np.empty((len(rows), k)), np.empty((len(rows), k), rows.dtype)
+    for i, (q, some) in enumerate(zip(asked, rows, strict=True)):
+        away = np.linalg.norm(moved[some] - q, axis=1)
+        # A row that was left out may be nearer by as much as float32 can be wrong.
+        reach = np.sort(away)[k - 1] + 2 * np.linalg.norm(q)  # farther from the origin is none
+        wrong = rounding * min(squares.max() + q @ q, reach**2)
+        if count < len(gallery) and np.sort(away)[k - 1] ** 2 > q @ q - 2 * lows[i, -1] - wrong:
+            some = np.arange(len(gallery))
+            away = np.linalg.norm(moved - q, axis=1)
+        order = np.argsort(away, kind="stable")[:k]
+        distances[i], chosen[i] = away[order], some[order]
+    return np.float32(distances * largest), chosen
 
 
 def check_neighbours(k: int, records: int) -> None:
@@ -128,19 +148,18 @@ def _check(*parts: Float[np.ndarray, "_ d"]) -> None:
             raise FloatingPointError("features are NaN or infinite: nothing is near to them")
 
 
-def votes(
+def log_votes(
     similarity: Float[np.ndarray, "m k"],
     labels: Int[np.ndarray, "m k"],
     classes: int,
     temperature: float,
 ) -> Float[np.ndarray, "m c"]:
-    """Share of each class in the neighbours' votes, float64; rows sum to one."""
-    similarity = similarity.astype(np.float64)
-    # Relative to the nearest, so that a small temperature does not overflow.
-    weights = np.exp((similarity - similarity.max(axis=1, keepdims=True)) / temperature)
-    total = np.zeros((len(labels), classes))
-    np.add.at(total, (np.arange(len(labels))[:, None], labels), weights)
-    return total / total.sum(axis=1, keepdims=True)
+    """Logarithm of each class's votes, float64; -inf for a class without a neighbour."""
+    # As logarithms, since a small temperature would overflow or leave far neighbours without vote.
+    total = np.full((len(labels), classes), -np.inf)
+    logs = similarity.astype(np.float64) / temperature
+    np.logaddexp.at(total, (np.arange(len(labels))[:, None], labels), logs)
+    return total
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +167,8 @@ class Knn:
     """Accuracy of weighted nearest neighbours per layer.
 
     Yields 'conv3' (top-1), 'conv3/top5' with more than five classes, and 'chance', which always
-    answers with the most frequent class of train. Features are L2-normalised, nothing else.
+    answers with the most frequent class of train. A class without a neighbour is never a hit, so
+    that with k=1 top-5 is top-1. Features are L2-normalised, nothing else.
 
     Attributes:
       train, test: labelled sources.
@@ -181,9 +201,8 @@ class Knn:
         for layer in train.layers:
             gallery, queries = rows_of(train, test, layer)
             similarity, rows = nearest(queries, gallery, self.k)
-            share = votes(similarity, labels[rows], len(classes), self.temperature)
-            ranks = class_ranks(share, truth)
-            yield layer, float(np.mean(ranks < 1))
+            votes = log_votes(similarity, labels[rows], len(classes), self.temperature)
+            yield layer, float(np.mean(top_hits(votes, truth, 1)))
             if len(classes) > 5:
-                yield f"{layer}/top5", float(np.mean(ranks < 5))
-        yield "chance", float(np.mean(truth == np.bincount(labels).argmax()))
+                yield f"{layer}/top5", float(np.mean(top_hits(votes, truth, 5)))
+        yield "chance", chance(labels, truth)

@@ -19,7 +19,16 @@ from ssl_jax.data.labels import check_labelled
 from ssl_jax.data.record import Source
 from ssl_jax.evaluator import Read
 from ssl_jax.solvers import logistic, sgd
-from ssl_jax.solvers.probe import check, class_ranks, classes_of, drawn, probe, results, rows_of
+from ssl_jax.solvers.probe import (
+    chance,
+    check,
+    classes_of,
+    drawn,
+    probe,
+    results,
+    rows_of,
+    top_1_and_5,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +40,7 @@ class Linear:
       read: what is read of every record.
         A protocol of SGD brings its own `pool`.
       protocol: 'exact', logistic regression on standardised features; or 'fair', 'rotnet',
-        'zhang', 'kolesnikov', 'simclr': `sgd.PROTOCOLS`.
+        'zhang', 'kolesnikov', 'simclr', 'simclr_cifar': `sgd.PROTOCOLS`.
       l2: strengths to choose from, relative to the mean loss; the whole grid is fitted at once.
         Of the exact protocol only.
       folds: of the cross-validation that chooses; 1 holds out a fifth of train once.
@@ -83,14 +92,14 @@ class Linear:
         check(self.l2, self.draws)
         classes, labels, truth = classes_of(train, test)
         layers = {layer: rows_of(train, test, layer) for layer in train.layers}
-        ranks: dict[str, list[np.ndarray]] = {layer: [] for layer in layers}
+        hits: dict[str, list[np.ndarray]] = {layer: [] for layer in layers}
         protocol = sgd.PROTOCOLS[self.protocol]
         for seed in range(self.seed, self.seed + (self.draws if self.labels_per_class else 1)):
             rows = drawn(labels, self.labels_per_class, seed)
             x = {layer: inner[rows] for layer, (inner, _) in layers.items()}
             heads = sgd.fit(x, labels[rows], len(classes), protocol, seed, mesh)
             for layer, (weight, bias) in heads.items():
-                ranks[layer].append(class_ranks(layers[layer][1] @ weight + bias, truth))
+                hits[layer].append(top_1_and_5(layers[layer][1] @ weight + bias, truth))
         for layer in layers:
-            yield from results(layer, ranks[layer], len(classes), bool(self.labels_per_class))
-        yield "chance", float(np.mean(truth == np.bincount(labels).argmax()))
+            yield from results(layer, hits[layer], len(classes), bool(self.labels_per_class))
+        yield "chance", chance(labels, truth)

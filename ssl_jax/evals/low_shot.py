@@ -11,13 +11,14 @@ from ssl_jax.config import ConfigError
 from ssl_jax.data.annotations import labels_fact, presence
 from ssl_jax.data.labels import check_labelled
 from ssl_jax.data.record import Source
+from ssl_jax.evals.knn import nearest_by_distance
 from ssl_jax.evals.svm import choose_costs, normalised
 from ssl_jax.evaluator import Read
 from ssl_jax.scores.average_precision import TIES, mean_average_precision
 from ssl_jax.solvers import logistic, ridge, squared_hinge
 from ssl_jax.solvers.probe import (
+    chance,
     choose,
-    class_ranks,
     classes_of,
     few_labels,
     held_folds,
@@ -25,6 +26,7 @@ from ssl_jax.solvers.probe import (
     rows_of,
     scores_of,
     standardise,
+    top_1_and_5,
 )
 
 # With the strengths that are tried by default: for logistic relative to the mean loss, for ridge to
@@ -87,16 +89,16 @@ class LowShot:
         for layer in train.layers:
             x, new = standardise(*rows_of(train, test, layer))
             for shots in self.shots:
-                ranks = []
+                hits = []
                 for seed in range(self.seed, self.seed + self.draws):
                     rows = few_labels(labels, shots, seed)
                     scores = self._scores(x[rows], labels[rows], new, len(classes), shots, seed)
-                    ranks.append(class_ranks(scores, truth))
+                    hits.append(top_1_and_5(scores, truth))
                 name = f"{layer}/{shots} a class"
-                for key, value in results(name, ranks, len(classes), True):
+                for key, value in results(name, hits, len(classes), True):
                     if not key.endswith("top5") or self.classifier != "nearest":
                         yield key, value
-        yield "chance", float(np.mean(truth == np.bincount(labels).argmax()))
+        yield "chance", chance(labels, truth)
 
     def _scores(self, x, y, new, classes: int, shots: int, seed: int) -> Float[np.ndarray, "m k"]:
         if self.classifier == "nearest":
@@ -116,9 +118,8 @@ def nearest_scores(
     classes: int,
 ) -> Float[np.ndarray, "m k"]:
     """1 for the class of the nearest row by Euclidean distance, 0 for others; ties: the earlier."""
-    # The nearest has the largest product minus half its squared length.
-    closeness = new @ x.T - np.square(x).sum(axis=1) / 2
-    return np.eye(classes, dtype=np.float32)[y[closeness.argmax(axis=1)]]
+    _, rows = nearest_by_distance(new, x, 1)
+    return np.eye(classes, dtype=np.float32)[y[rows[:, 0]]]
 
 
 def few_of_each(shown: Int[np.ndarray, "n k"], shots: int, seed: int) -> Int[np.ndarray, "n k"]:

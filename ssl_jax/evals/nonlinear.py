@@ -21,7 +21,7 @@ from ssl_jax.data.labels import check_labelled
 from ssl_jax.data.record import Source
 from ssl_jax.features import comparable
 from ssl_jax.models.heads import ConvHead, MLPHead
-from ssl_jax.solvers.probe import check, class_ranks, classes_of, drawn, results, rows_of
+from ssl_jax.solvers.probe import chance, check, classes_of, drawn, results, rows_of, top_1_and_5
 
 # Shares of the training after which the learning rate falls to a fifth; theirs, of 100 epochs.
 DROPS = {"conv": (0.35, 0.7, 0.85), "mlp": (0.2, 0.4, 0.45)}
@@ -92,13 +92,13 @@ class Nonlinear:
         for layer in self.layers:
             shape = self._shape(frozen, layer)
             known, new = (x.reshape(-1, *shape) for x in rows_of(train, test, layer))
-            ranks = []
+            hits = []
             for seed in seeds:
                 rows = drawn(labels, self.labels_per_class, seed)
                 logits = self.answers(known[rows], labels[rows], new, len(classes), seed)
-                ranks.append(class_ranks(logits, truth))
-            yield from results(layer, ranks, len(classes), bool(self.labels_per_class))
-        yield "chance", float(np.mean(truth == np.bincount(labels).argmax()))
+                hits.append(top_1_and_5(logits, truth))
+            yield from results(layer, hits, len(classes), bool(self.labels_per_class))
+        yield "chance", chance(labels, truth)
 
     def _shape(self, frozen, layer: str) -> tuple[int, ...]:
         """Of what the head sees of one record."""

@@ -14,7 +14,15 @@ from ssl_jax.data.record import Source
 from ssl_jax.evaluator import Read
 from ssl_jax.scores.average_precision import KINDS, TIES, average_precision, mean_average_precision
 from ssl_jax.solvers import squared_hinge
-from ssl_jax.solvers.probe import classes_of, finite_rows, held_folds, rows_of, standardise
+from ssl_jax.solvers.probe import (
+    chance,
+    classes_of,
+    finite_rows,
+    held_folds,
+    rows_of,
+    standardise,
+    top_hits,
+)
 
 NORMALISATIONS = ("length", "standard", "none")
 
@@ -200,11 +208,11 @@ class Svm:
                 x = windows_of("train", train, layer, inner)
                 new = windows_of("test", test, layer, outer)
                 decisions = _decisions(x, labels[inner], new, marks, self, len(classes), fit)
-                accuracies.append(np.mean(decisions.argmax(axis=1) == truth[outer]))
+                accuracies.append(np.mean(top_hits(decisions, truth[outer], 1)))
             yield layer, float(np.mean(accuracies))
             if len(parts) > 1:
                 yield f"{layer}/std", float(np.std(accuracies, ddof=1))
-        yield "chance", float(np.mean(truth == np.bincount(labels).argmax()))
+        yield "chance", chance(labels, truth)
 
 
 def windows_of(
@@ -235,6 +243,6 @@ def _decisions(x, labels, new, held, knobs: Svm, classes: int, fit) -> Float[np.
         for fold, rows in enumerate(held):
             own = shown[rows].argmax(axis=1)[::windows]
             answers = x[rows] @ weight[fold] + bias[fold][:, None]
-            hits += [np.sum(summed(one, windows).argmax(axis=1) == own) for one in answers]
+            hits += [np.sum(top_hits(summed(one, windows), own, 1)) for one in answers]
         best = knobs.costs[hits.argmax()]  # of equals the first
     return summed(answers_with(x, shown, new, fit, np.full(classes, best)), windows)

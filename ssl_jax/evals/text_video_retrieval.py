@@ -11,8 +11,12 @@ from ssl_jax.config import ConfigError
 from ssl_jax.data.record import MediaError, Record, Source
 from ssl_jax.scores.retrieval import (
     QUERIES,
-    first_ranks,
+    TIES,
+    Places,
+    joined,
     median_rank,
+    places,
+    rank,
     recall_at,
     recall_by_chance,
 )
@@ -100,7 +104,7 @@ class TextVideoRetrieval:
     clips: int = 10
     similarity: str = "dot"
     ks: tuple[int, ...] = (1, 5, 10)
-    ties: str = "mean"
+    ties: str = TIES[0]
     every: int = 0
 
     def run(self, frozen) -> Iterator[tuple[str, float]]:
@@ -133,10 +137,10 @@ class TextVideoRetrieval:
             "video to text": (gallery, queries, right.T),
         }
         for name, (x, y, matches) in directions.items():
-            found = similarity_ranks(x, y, matches, self.ties)
+            found = similarity_places(x, y, matches)
             for k in self.ks:
-                yield f"{name}/R@{k}", recall_at(found, k)
-            yield f"{name}/median_rank", median_rank(found)
+                yield f"{name}/R@{k}", recall_at(found, k, self.ties)
+            yield f"{name}/median_rank", median_rank(rank(found, self.ties))
         for name, (_, _, matches) in directions.items():
             count = matches.sum(axis=1)
             for k in self.ks:
@@ -144,13 +148,12 @@ class TextVideoRetrieval:
                 yield f"chance {name}/R@{k}", float(np.mean(chance))
 
 
-def similarity_ranks(
+def similarity_places(
     queries: Float[np.ndarray, "q d"],
     gallery: Float[np.ndarray, "g d"],
     right: Bool[np.ndarray, "q g"],
-    ties: str,
-) -> Float[np.ndarray, "q"]:
-    """Rank of each query's best right answer by dot product.
+) -> Places:
+    """Where each query's best right answer stands by dot product.
 
     Products that differ by no more than the rounding of float32 embeddings are ties.
     """
@@ -161,5 +164,5 @@ def similarity_ranks(
         # Relative to the largest product that a query could have, so that one tolerance fits all.
         scale = np.linalg.norm(queries[rows], axis=1, keepdims=True) * longest
         similarity = queries[rows] @ gallery.T / np.where(scale > 0, scale, 1)
-        found.append(first_ranks(similarity, right[rows], ties, tolerance=1e-6))
-    return np.concatenate(found)
+        found.append(places(similarity, right[rows], tolerance=1e-6))
+    return joined(found)

@@ -1,10 +1,14 @@
 """Places in an order: at which place are the right answers to a query, and how is that scored?
 
 Ranks count from 0. How ties are ranked is part of a protocol and has a name, because a collapsed
-network makes nothing but ties: 'optimistic' (the right answer first) calls it perfect,
-'pessimistic' (last), 'mean' (the middle: what a random order gives on average), 'index' (the order
-of the gallery).
+network makes nothing but ties: 'expected' (what a random order of the ties gives on average),
+'optimistic' (the right answer first) calls it perfect, 'pessimistic' (last), 'index' (the order of
+the gallery), 'mean' (the middle: as 'expected' for ranks, but a mean rank is no fair measure of
+being among the first k: in a gallery of ties it is so always up to 2 k items, and never beyond).
 """
+
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Real
@@ -15,35 +19,37 @@ from ssl_jax.solvers.probe import unit
 QUERIES = 1024  # ranked at once, which bounds the matrix of similarities
 
 
-def ranks(
-    similarity: Real[np.ndarray, "q g"],
-    right: Int[np.ndarray, "q"],
-    ties: str = "mean",
-    tolerance: float = 0.0,
-) -> Float[np.ndarray, "q"]:
-    """How many gallery items rank before query i's right one, item `right[i]`.
+TIES = ("expected", "optimistic", "pessimistic", "index", "mean")
 
-    Similarities within `tolerance` of the right item's are ties. ValueError on NaN, no queries or
-    an unknown tie policy.
+
+class Places(NamedTuple):
+    """Where the best right answer to each query stands in the order of the gallery.
+
+    Attributes:
+      before: wrong items that are more similar.
+      right: right items that tie with the best one, itself among them.
+      wrong: wrong items that tie with it.
+      earlier: those of `wrong` that come before the first of `right` in the gallery.
     """
-    mask = np.zeros(similarity.shape, bool)
-    mask[np.arange(len(right)), right] = True
-    return first_ranks(similarity, mask, ties, tolerance)
+
+    before: Float[np.ndarray, "q"]
+    right: Int[np.ndarray, "q"]
+    wrong: Int[np.ndarray, "q"]
+    earlier: Int[np.ndarray, "q"]
 
 
-def first_ranks(
+def places(
     similarity: Real[np.ndarray, "q g"],
-    right: Bool[np.ndarray, "q g"],
-    ties: str = "mean",
+    right: Int[np.ndarray, "q"] | Bool[np.ndarray, "q g"],
     tolerance: float = 0.0,
-) -> Float[np.ndarray, "q"]:
-    """How many wrong gallery items rank before the best of query i's right ones.
+) -> Places:
+    """Where query i's right item stands, number `right[i]`, or the best of those that row i marks.
 
-    The right items of a query do not count against each other. Otherwise as `ranks`; ValueError
-    also if a query has no right item.
+    The right items of a query do not count against each other. Similarities within `tolerance` of
+    the best right item's are ties. ValueError on NaN, no queries, or a query without right item.
     """
-    if ties not in ("optimistic", "pessimistic", "mean", "index"):
-        raise ConfigError(f"ties={ties!r}: must be optimistic, pessimistic, mean or index")
+    if right.ndim == 1:
+        right = np.arange(similarity.shape[1]) == right[:, None]
     if not len(similarity):
         raise ValueError("there are no queries to rank answers for")
     if np.isnan(similarity).any():
@@ -55,26 +61,32 @@ def first_ranks(
     with np.errstate(invalid="ignore"):  # infinite similarities that are equal are ties
         ahead = np.where(similarity == own, 0.0, similarity - own)
     before = np.sum((ahead > tolerance) & ~right, axis=1, dtype=np.float64)
-    tied = (np.abs(ahead) <= tolerance) & ~right
+    tied = np.abs(ahead) <= tolerance
+    first = (tied & right).argmax(axis=1)
+    earlier = tied & ~right & (np.arange(right.shape[1]) < first[:, None])
+    return Places(before, *(np.sum(m, axis=1) for m in (tied & right, tied & ~right, earlier)))
+
+
+def rank(found: Places, ties: str = "expected") -> Float[np.ndarray, "q"]:
+    """How many wrong items rank before the best right one. ConfigError on an unknown policy."""
     match ties:
+        case "optimistic":
+            return found.before
         case "pessimistic":
-            before += tied.sum(axis=1)
-        case "mean":  # r right and t wrong items in random order: t / (r + 1) wrong come first
-            equals = np.sum(right & (np.abs(ahead) <= tolerance), axis=1)
-            before += tied.sum(axis=1) / (equals + 1)
+            return found.before + found.wrong
         case "index":
-            first = (right & (np.abs(ahead) <= tolerance)).argmax(axis=1)
-            before += np.sum(tied & (np.arange(right.shape[1]) < first[:, None]), axis=1)
-    return before
+            return found.before + found.earlier
+        case "mean" | "expected":  # in random order wrong / (right + 1) wrong ones come first
+            return found.before + found.wrong / (found.right + 1)
+    raise ConfigError(f"ties={ties!r}: must be one of {', '.join(TIES)}")
 
 
-def recall_at(rank: Float[np.ndarray, "q"], k: int) -> float:
-    """Share of queries whose right answer is among the first k.
-
-    Under ties='mean' a network that ties everything is found in the middle, hence always among
-    the first k of a gallery of up to 2 k items, and never of a larger one.
-    """
-    return float(np.mean(rank < k))
+def recall_at(found: Places, k: int, ties: str = "expected") -> float:
+    """Share of queries with a right answer among the first k; expected, in random order of ties."""
+    if ties != "expected":
+        return float(np.mean(rank(found, ties) < k))
+    left = (k - found.before).clip(min=0)  # places that the ties are drawn for
+    return float(np.mean(1 - _missed(found.right, found.wrong, left)))
 
 
 def median_rank(rank: Float[np.ndarray, "q"]) -> float:
@@ -86,12 +98,19 @@ def recall_by_chance(
     right: Int[np.ndarray, "q"], wrong: Int[np.ndarray, "q"], k: int
 ) -> Float[np.ndarray, "q"]:
     """How likely a right item is among k drawn at random from so many right and wrong ones."""
-    drawn = np.arange(k)
-    left = (right + wrong)[:, None] - drawn
-    # Where fewer than k items are there, all are drawn and then none.
-    whole = np.ones(left.shape)
-    miss = np.divide((wrong[:, None] - drawn).clip(min=0), left, where=left > 0, out=whole)
-    return 1 - miss.prod(axis=1)
+    return 1 - _missed(right, wrong, np.full(len(right), k))
+
+
+def _missed(right, wrong, draws) -> Float[np.ndarray, "q"]:
+    """How likely all of so many draws are wrong."""
+    miss, total = np.ones(len(right)), right + wrong
+    for drawn in range(int(np.max(draws, initial=0))):
+        # Where fewer items are there than draws, all are drawn and then none.
+        more = (drawn < draws) & (drawn < total)
+        miss *= np.divide(
+            (wrong - drawn).clip(min=0), total - drawn, out=np.ones_like(miss), where=more
+        )
+    return miss
 
 
 def ndcg(
@@ -157,23 +176,29 @@ def _tied_means(gains: np.ndarray, similarity: np.ndarray) -> np.ndarray:
     return np.repeat(np.add.reduceat(gains, starts) / sizes, sizes)
 
 
-def matching_ranks(
+def joined(parts: Iterable[Places]) -> Places:
+    """The places of several blocks of queries as one."""
+    return Places(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def matching_places(
     queries: Float[np.ndarray, "n d"],
     gallery: Float[np.ndarray, "n d"],
     groups: Int[np.ndarray, "n"],
-    ties: str,
     tolerance: float = 1e-6,
-) -> Float[np.ndarray, "n"]:
-    """Rank of gallery row i for query row i by cosine, among the rows of its group.
+) -> Places:
+    """Where gallery row i stands for query row i by cosine, among the rows of its group.
 
     Cosines closer than `tolerance`, the rounding of float32 features, are ties.
     """
     queries, gallery = unit(queries.astype(np.float64)), unit(gallery.astype(np.float64))
-    result = np.empty(len(queries))
+    parts, order = [], []
     for group in np.unique(groups):
         members = np.flatnonzero(groups == group)
         for start in range(0, len(members), QUERIES):
             rows = members[start : start + QUERIES]
             right = np.arange(start, start + len(rows))
-            result[rows] = ranks(queries[rows] @ gallery[members].T, right, ties, tolerance)
-    return result
+            parts.append(places(queries[rows] @ gallery[members].T, right, tolerance))
+            order.append(rows)
+    back = np.argsort(np.concatenate(order))
+    return Places(*(column[back] for column in joined(parts)))

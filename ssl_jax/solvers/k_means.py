@@ -15,6 +15,7 @@ from ssl_jax.devices.sharding import put_same
 EXACT = lax.Precision.HIGHEST
 # Distances that a device holds at once, an eighth of a gigabyte.
 BLOCK = 2**25
+MEDIAN_OF = 10_000
 
 
 def k_means(
@@ -49,8 +50,9 @@ def k_means(
         raise ConfigError(f"k_means: restarts={restarts}, iterations={iterations}: at least one")
     if not np.isfinite(x).all():
         raise FloatingPointError("k_means: rows are NaN or infinite")
-    # Near the origin the squares lose least to rounding; the scale keeps them from overflowing.
-    origin = x.mean(axis=0, dtype=np.float64).astype(np.float32)
+    # Near the origin the squares lose least to rounding; the scale keeps them from overflowing. The
+    # median (of some rows, for speed) is where most rows are, the mean follows an outlier.
+    origin = np.median(x[:: 1 + n // MEDIAN_OF], axis=0).astype(np.float32)
     scale = max(float(np.abs(x - origin).max()), float(np.finfo(np.float32).tiny))
     blocks, real = _blocks(mesh, (x - origin) / np.float32(scale), clusters)
     best = None

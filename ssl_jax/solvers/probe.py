@@ -61,12 +61,13 @@ def standardise(
 
     A feature that never changes in training says nothing and becomes 0 everywhere.
     """
-    mean = train.mean(axis=0, dtype=np.float64).astype(np.float32)
-    deviation = np.sqrt(np.square(train - mean).mean(axis=0, dtype=np.float64))
+    # In float64, where squares of what float32 can hold neither overflow nor vanish.
+    mean = train.mean(axis=0, dtype=np.float64)
+    deviation = np.sqrt(np.square(train - mean).mean(axis=0))
     # Below this a float32 feature's variation is the rounding of its mean.
     varies = deviation > 1e-6 * np.abs(mean)
     scale = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=varies)
-    return [(array - mean) * scale.astype(np.float32) for array in (train, *others)]
+    return [((array - mean) * scale).astype(np.float32) for array in (train, *others)]
 
 
 def unit(rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
@@ -133,17 +134,25 @@ def held_folds(labels: Int[np.ndarray, "n"], folds: int, seed: int) -> Bool[np.n
     return marks[marks.any(axis=1)]
 
 
-def class_ranks(
-    scores: Float[np.ndarray, "n k"], labels: Int[np.ndarray, "n"]
+def top_hits(
+    scores: Float[np.ndarray, "n k"], labels: Int[np.ndarray, "n"], top: int
 ) -> Float[np.ndarray, "n"]:
-    """How many classes score higher than the right one, ties by class number.
+    """How likely the right class is among the `top` highest, equal scores being in random order.
 
-    Infinite, hence never right, for the label -1 and where a score is NaN.
+    So no number depends on how classes are numbered. 0 for the label -1, for a class whose score
+    is -inf (it got no vote), and where a score is NaN.
     """
     own = np.take_along_axis(scores, labels.clip(min=0)[:, None], axis=1)
-    earlier = np.arange(scores.shape[1]) < labels[:, None]
-    rank = np.sum((scores > own) | ((scores == own) & earlier), axis=1)
-    return np.where((labels >= 0) & ~np.isnan(scores).any(axis=1), rank, np.inf)
+    higher, equal = np.sum(scores > own, axis=1), np.sum(scores == own, axis=1)
+    known = (labels >= 0) & ~np.isnan(scores).any(axis=1) & (own[:, 0] > -np.inf)
+    return np.where(known, ((top - higher) / equal.clip(min=1)).clip(0, 1), 0.0)
+
+
+def chance(labels: Int[np.ndarray, "n"], truth: Int[np.ndarray, "m"]) -> float:
+    """Accuracy of always answering with the most frequent of `labels`; of equals a random one."""
+    counts = np.bincount(labels)
+    frequent = np.flatnonzero(counts == counts.max())
+    return float(np.mean(np.isin(truth, frequent)) / len(frequent))
 
 
 def choose(
@@ -163,7 +172,7 @@ def choose(
     hits = np.zeros(len(l2))
     for rows, each_weight, each_bias in zip(held, weight, bias, strict=True):
         scores = x[rows] @ each_weight + each_bias[:, None]
-        hits += [np.sum(class_ranks(one, y[rows]) < 1) for one in scores]
+        hits += [np.sum(top_hits(one, y[rows], 1)) for one in scores]
     return max(zip(hits, l2, strict=True))[1]
 
 
@@ -208,18 +217,18 @@ def probe(
     for layer in train.layers:
         x, new = rows_of(train, test, layer)
         x, new = standardise(x, new)
-        ranks, chosen = [], []
+        hits, chosen = [], []
         for draw in range(draws if labels_per_class else 1):
             rows = drawn(labels, labels_per_class, seed + draw)
             data = x[rows], labels[rows]
             best = choose(fit, *data, len(classes), l2, folds, seed + draw)
             answer = scores_of(fit, *data, new, len(classes), best)
-            ranks.append(class_ranks(answer, truth))
+            hits.append(top_1_and_5(answer, truth))
             chosen.append(best)
-        yield from results(layer, ranks, len(classes), bool(labels_per_class))
+        yield from results(layer, hits, len(classes), bool(labels_per_class))
         if len(l2) > 1:
             yield f"{layer}/l2", float(np.median(chosen))
-    yield "chance", float(np.mean(truth == np.bincount(labels).argmax()))
+    yield "chance", chance(labels, truth)
 
 
 def rows_of(train, test, layer: str) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "m d"]]:
@@ -233,16 +242,24 @@ def drawn(labels: Int[np.ndarray, "n"], per_class: int, seed: int) -> Int[np.nda
     return few_labels(labels, per_class, seed) if per_class else slice(None)
 
 
+def top_1_and_5(
+    scores: Float[np.ndarray, "n k"], labels: Int[np.ndarray, "n"]
+) -> Float[np.ndarray, "2 n"]:
+    """`top_hits` among the first, and among the first five."""
+    return np.stack([top_hits(scores, labels, top) for top in (1, 5)])
+
+
 def results(
-    name: str, ranks: Sequence[Float[np.ndarray, "m"]], classes: int, several: bool
+    name: str, hits: Sequence[Float[np.ndarray, "2 m"]], classes: int, several: bool
 ) -> Iterator[tuple[str, float]]:
-    """'conv3' (top-1) and, with more than five classes, 'conv3/top5', from ranks of each draw.
+    """'conv3' (top-1) and, with more than five classes, 'conv3/top5', from `top_1_and_5` of each
+    draw.
 
     With `several` draws these are means, and 'conv3/std' is the deviation of top-1.
     """
-    top1 = np.mean(np.array(ranks) < 1, axis=1)
+    top1, top5 = np.mean(hits, axis=2).T
     yield name, float(top1.mean())
     if classes > 5:
-        yield f"{name}/top5", float(np.mean(np.array(ranks) < 5))
+        yield f"{name}/top5", float(top5.mean())
     if several:
-        yield f"{name}/std", float(top1.std(ddof=min(1, len(ranks) - 1)))
+        yield f"{name}/std", float(top1.std(ddof=min(1, len(hits) - 1)))

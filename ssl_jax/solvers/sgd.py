@@ -29,7 +29,8 @@ class Protocol:
       rates: learning rates, the first from the start, the next after each of `drops` (epochs); a
         single rate without drops falls to zero along a cosine.
       for_256: rates are for a batch of 256, and grow with it.
-      momentum, nesterov, weight_decay: of SGD; the bias decays too.
+      momentum, nesterov, weight_decay: of SGD.
+      free_bias: as in Caffe's networks the bias has twice the rate and no decay.
     """
 
     pool: str
@@ -42,6 +43,7 @@ class Protocol:
     momentum: float = 0.9
     nesterov: bool = False
     weight_decay: float = 0.0
+    free_bias: bool = False
 
     def __str__(self) -> str:
         knobs = [f"{f.name} {getattr(self, f.name)}" for f in dataclasses.fields(self)]
@@ -62,14 +64,15 @@ PROTOCOLS = {
     "fair": Protocol("windows", True, **_CAFFE, weight_decay=5e-4),
     # Gidaris et al. 2018 (RotNet).
     "rotnet": Protocol(
-        "max", True, 35, 192, (0.1, 0.01, 0.002, 0.0004), (5, 15, 25), False, 0.9, True, 5e-4
+        "max", True, 35, 192, (0.01, 0.002, 0.0004, 0.00008), (5, 15, 25), False, 0.9, True, 5e-4
     ),
     # Zhang et al. 2016 (Colorful Image Colorization), 140,000 steps of ImageNet.
-    "zhang": Protocol("resize", True, **_CAFFE, weight_decay=5e-4),
+    "zhang": Protocol("resize", True, **_CAFFE, weight_decay=5e-4, free_bias=True),
     # Kolesnikov et al. 2019 (Revisiting). Their fractional pooling draws its regions at random.
     "kolesnikov": Protocol("max", False, 520, 2048, (0.1, 0.01, 0.001), (480, 500), True),
-    # Chen et al. 2020 (SimCLR); they read the last layer.
-    "simclr": Protocol("global", False, 90, 256, (0.1,), (), True),
+    # Chen et al. 2020 (SimCLR), ImageNet and CIFAR-10; they read the last layer.
+    "simclr": Protocol("global", False, 90, 4096, (0.1,), (), True, 0.9, True, 1e-6),
+    "simclr_cifar": Protocol("global", False, 100, 512, (0.1,), (), True, 0.9, True),
 }
 
 
@@ -88,10 +91,12 @@ def train(
     n = len(y)
     batch = min(protocol.batch_size, n)
     batches = -(-n // batch)
+    decayed = {name: (True, not protocol.free_bias) for name in layers}
     rule = optax.chain(
-        optax.add_decayed_weights(protocol.weight_decay),
+        optax.add_decayed_weights(protocol.weight_decay, decayed),
         optax.sgd(protocol.schedule(batches, batch), protocol.momentum, protocol.nesterov),
     )
+    bias_rate = 2.0 if protocol.free_bias else 1.0
     moments = {name: _moments(x) if protocol.standardised else (0, 1) for name, x in layers.items()}
 
     def loss(heads, rows, real):
@@ -106,6 +111,7 @@ def train(
     def step(carry, chosen):
         heads, state = carry
         update, state = rule.update(jax.grad(loss)(heads, *chosen), state, heads)
+        update = {name: (weight, bias_rate * bias) for name, (weight, bias) in update.items()}
         return (optax.apply_updates(heads, update), state), None
 
     def epoch(carry, key):
@@ -131,10 +137,14 @@ def train(
 
 def _moments(x: Float[Array, "n d"]) -> tuple[Float[Array, "d"], Float[Array, "d"]]:
     """Mean, and 1 / deviation; 0 for a feature that never changes."""
+    # Divided by the largest entry first, or squares could overflow or vanish.
+    largest = jnp.abs(x).max(axis=0)
+    largest = jnp.where(largest == 0, 1, largest)
+    x = x / largest
     mean = x.mean(axis=0)
     deviation = jnp.sqrt(jnp.square(x - mean).mean(axis=0))
     varies = deviation > 1e-6 * jnp.abs(mean)
-    return mean, jnp.where(varies, 1 / jnp.where(varies, deviation, 1), 0)
+    return mean * largest, jnp.where(varies, 1 / jnp.where(varies, deviation, 1) / largest, 0)
 
 
 def fit(
