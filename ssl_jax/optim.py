@@ -32,8 +32,9 @@ class Optimizer:
 
     Weight decay adds weight_decay * weights to the gradient (sgd, adam, lars), or shrinks the
     weights separately from the moments, by learning rate * weight_decay (adamw). LARS (You et al.
-    2017) scales each array's step by trust_coefficient |weights| / |gradient|, with the learning
-    rate inside the momentum, as in SimCLR's code.
+    2017) scales each array's step by trust_coefficient |weights| / |gradient + decay|, with the
+    learning rate inside the momentum: as in SimCLR's code. Differs from the paper, which divides
+    by |gradient| + |decay|.
 
     Attributes:
       name: 'sgd', 'adam', 'adamw' or 'lars'.

@@ -23,12 +23,14 @@ class ResNet(nn.Module):
 
     Called with images (b h w c), returns their layers: stem (before its max pooling), stage1,
     stage2, stage3, stage4 (b h w c), and pool (b d), the mean of stage4 over space. All after
-    ReLU. The defaults are those of SimCLR's code (Chen et al. 2020).
+    ReLU. The defaults are those of SimCLR's code (Chen et al. 2020), but for `pool_padding`.
 
     Attributes:
       depth: 10, 18, 34, 50, 101 or 152.
       stem: 'imagenet' (7x7, stride 2, then 3x3 max pooling, stride 2) or 'cifar' (3x3, stride 1,
         no pooling; for images of 32 pixels).
+      pool_padding: of the stem's max pooling: 1 at both ends, as in torchvision, or 'SAME' as in
+        SimCLR's code (TensorFlow), which at a map of 112 pads the end only.
       project_first: the first block of every stage has a projection on its shortcut. If False,
         only where the shape changes, as in torchvision (stage1 of ResNet-18 and 34 has none).
       strides: of the four stages; (1, 2, 1, 1) keeps a map of 1/8 of the image's side.
@@ -44,6 +46,7 @@ class ResNet(nn.Module):
 
     depth: int = 50
     stem: str = "imagenet"
+    pool_padding: int | str = 1
     project_first: bool = True
     strides: tuple[int, int, int, int] = (1, 2, 2, 2)
     zero_init: bool = True
@@ -81,7 +84,7 @@ class ResNet(nn.Module):
         )(x)
         x = layers["stem"] = jax.nn.relu(x)
         if self.stem == "imagenet":
-            x = max_pool(x, 3, 2, padding=1)
+            x = max_pool(x, 3, 2, padding=self.pool_padding)
         block_cls = nn.remat(ResNetBlock, static_argnums=(2,)) if self.remat else ResNetBlock
         for stage in range(4):
             for index in range(blocks[stage]):

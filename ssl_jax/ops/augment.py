@@ -139,7 +139,10 @@ def colour_jitter(
     probability: float = 1.0,
     additive_brightness: bool = False,
 ) -> Num[Array, "b *t h w 3"]:
-    """SimCLR's colour distortion (Chen et al. 2020): four changes in random order.
+    """Colour distortion after SimCLR (Chen et al. 2020): four changes in random order.
+
+    Contrast is TensorFlow's, as in the authors' code; saturation is torchvision's, where TensorFlow
+    scales the S of HSV.
 
     With s the strength: brightness x f, contrast m + f (x - m) with m the mean of each channel,
     saturation g + f (x - g) with g the grey image, each f uniform in max(0, 1 - 0.8 s) to
