@@ -179,7 +179,8 @@ def test_mil_nce_at_its_ends():
 
 def test_mil_nce_by_cosine_and_temperature_against_a_slow_loop():
     videos, captions = normal(1, 4, 3), normal(2, 4, 2, 3)
-    v, t = (np.asarray(contrastive.unit(x), np.float64) for x in (videos, captions))
+    v, t = (np.asarray(x, np.float64) for x in (videos, captions))
+    v, t = (x / np.linalg.norm(x, axis=-1, keepdims=True) for x in (v, t))
     e = np.exp(np.einsum("id,jkd->ijk", v, t) / 0.5)
     rows = []
     for i in range(4):

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.signal import correlate
 
 from ssl_jax.models.layers import Conv3D
 from ssl_jax.ops.conv3d import conv3d
@@ -46,6 +47,23 @@ def test_fold_equals_native(size, strides, padding):
     for native, fold in zip(results["native"], results["fold"], strict=True):
         assert native.shape == fold.shape
         np.testing.assert_allclose(native, fold, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("size", "strides", "pads"),
+    [((3, 3, 3), (2, 2, 2), (1, 1, 1)), ((3, 1, 1), (2, 1, 1), (1, 0, 0))],
+)
+def test_strides_and_padding_are_those_of_scipy(size, strides, pads):
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(1, 5, 6, 7, 2)).astype(np.float32)
+    kernel = rng.normal(size=(*size, 2, 3)).astype(np.float32)
+    padded = np.pad(x[0].astype(float), [*((p, p) for p in pads), (0, 0)])
+    expected = np.stack(
+        [correlate(padded, kernel[..., o].astype(float), "valid")[..., 0] for o in range(3)], -1
+    )[:: strides[0], :: strides[1], :: strides[2]]
+    for impl in ("native", "fold"):
+        out = conv3d(jnp.asarray(x), jnp.asarray(kernel), strides, pads, impl)
+        np.testing.assert_allclose(out[0], expected, rtol=1e-5, atol=1e-5)
 
 
 def test_conv3d_is_a_sum_over_taps():

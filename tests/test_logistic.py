@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from computed import computed, features
 from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
 
 from ssl_jax.config import ConfigError
 from ssl_jax.evals.linear import Linear
@@ -119,7 +120,8 @@ def test_linear_reports_every_layer_with_the_strength_chosen_on_train():
     results = dict(Linear("train", "test", l2=grid).run(computed(train, test)))
 
     # The same protocol, step by step, with scikit-learn.
-    inner, outer = standardise(x, new)
+    scaler = StandardScaler().fit(x)
+    inner, outer = scaler.transform(x), scaler.transform(new)
     accuracy = np.zeros(len(grid))
     for held in held_folds(y, 5, seed=0):
         for i, l2 in enumerate(grid):

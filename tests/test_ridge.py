@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from computed import computed, features
 from sklearn.linear_model import Ridge as Reference
+from sklearn.preprocessing import StandardScaler
 
 from ssl_jax.config import ConfigError
 from ssl_jax.evals.ridge import Ridge
@@ -92,7 +93,8 @@ def test_ridge_chooses_on_held_out_training_rows_and_reports_layers():
     with jax.transfer_guard("disallow"):  # as inside the training loop
         results = dict(Ridge("train", "test", l2=grid).run(computed(train, test)))
 
-    x, new = standardise(np.float32(x), np.float32(new))
+    scaler = StandardScaler().fit(x)
+    x, new = scaler.transform(x), scaler.transform(new)
     held = held_out(y, seed=0)
     best = max((accuracy(l2, x[~held], y[~held], x[held], y[held]), l2) for l2 in grid)[1]
     assert results["conv/l2"] == best
