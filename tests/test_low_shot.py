@@ -5,8 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 from computed import Computed, computed, features
+from sklearn import linear_model
 from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
 
 from ssl_jax.config import ConfigError
 from ssl_jax.data.record import Record
@@ -14,7 +19,7 @@ from ssl_jax.evals.linear import Linear
 from ssl_jax.evals.low_shot import LowShot, VocLowShot, few_of_each, nearest_scores
 from ssl_jax.evals.ridge import Ridge
 from ssl_jax.evaluator import Read
-from ssl_jax.solvers.probe import few_labels, standardise
+from ssl_jax.solvers.probe import few_labels
 
 
 def test_a_class_gets_k_positives_and_so_many_negatives_as_the_other_classes_would():
@@ -63,7 +68,8 @@ def test_one_neighbour_with_a_hundred_labels_of_digits():
 
     # The same draws, by hand.
     train, test = (found for _, found in frozen.known)
-    x, new = standardise(train.layers["input"], test.layers["input"])
+    scaler = StandardScaler().fit(train.layers["input"].astype(float))
+    x, new = (scaler.transform(part.layers["input"].astype(float)) for part in (train, test))
     accuracies = []
     for seed in range(20):
         rows = few_labels(train.labels, 10, seed)
@@ -97,6 +103,21 @@ def test_more_labels_are_better_and_raw_input_always_is_there(classifier):
     assert list(results)[:2] == ["input/1 a class", "input/1 a class/std"]
     assert results["conv/8 a class"] > max(results["conv/1 a class"], 0.7)
     assert results["conv/8 a class"] > results["input/8 a class"] + 0.2
+    # With one strength, by scikit-learn on the same draws.
+    one = dict(dataclasses.replace(low, l2=(0.5,)).run(frozen))
+    scaler = StandardScaler().fit(x)
+    known, asked, accuracies = scaler.transform(x), scaler.transform(new), []
+    for seed in range(3):
+        rows = few_labels(y, 8, seed)
+        if classifier == "logistic":
+            model = LogisticRegression(C=1 / (len(rows) * 0.5), tol=1e-8, max_iter=1000)
+            answers = model.fit(known[rows], y[rows]).decision_function(asked)
+        else:
+            target = 2 * np.eye(3)[y[rows]] - 1
+            answers = linear_model.Ridge(0.5).fit(known[rows], target).predict(asked)
+        accuracies.append(np.mean(answers.argmax(axis=1) == truth))
+    assert one["conv/8 a class"] == pytest.approx(np.mean(accuracies))
+    assert one["conv/8 a class/std"] == pytest.approx(np.std(accuracies, ddof=1))
     # With the usual strengths it is the probe of the same name.
     usual = dict(dataclasses.replace(low, l2=()).run(frozen))
     probe = {"logistic": Linear, "ridge": Ridge}[classifier](
@@ -134,6 +155,19 @@ def test_voc_low_shot_reports_the_honest_and_the_published_choice():
         assert results["chance"] < honest
         assert 0.5 < published <= 1
         assert 0 <= results[f"conv/{shots} shots/std"] < 0.3
+    # One shot by scikit-learn on the same samples: the middle cost, rows of length one.
+    inner, outer = (r / (np.linalg.norm(r, axis=1, keepdims=True) + 1e-5) for r in (x, new))
+    found = []
+    for seed in range(2):
+        table = few_of_each(shown, 1, seed)
+        for k in range(3):
+            rows = table[:, k] >= 0
+            svc = LinearSVC(C=1.0, dual=False, tol=1e-10, class_weight={1: 2.0, 0: 1.0})
+            svc.fit(inner[rows].astype(float), table[rows, k])
+            answers = svc.decision_function(outer.astype(float))
+            found.append(average_precision_score(shown[:, k] == 1, answers))
+    step = dict(dataclasses.replace(low, kind="step", shots=(1,)).run(frozen))
+    assert step["conv/1 shots"] == pytest.approx(np.mean(found), abs=1e-6)
     assert results["conv/4 shots"] > results["conv/1 shots"]
     assert results["chance"] == pytest.approx(np.mean(shown == 1))
     with pytest.raises(ConfigError, match="shots=7: 7 records that show class 0 are needed"):
