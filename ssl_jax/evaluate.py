@@ -17,6 +17,7 @@ from ssl_jax.experiment import Experiment
 from ssl_jax.frozen import Frozen
 from ssl_jax.training.as_trained import as_trained, check_arrays
 from ssl_jax.training.checkpoint import saved_variables
+from ssl_jax.training.compilation import keep_compiled
 
 
 def evaluate(
@@ -42,6 +43,7 @@ def evaluate(
     """
     workdir = home(os.fspath(workdir))
     config = configs.load(config) if isinstance(config, str) else config
+    keep_compiled()
     unknown = [name for name in only if name not in config.evaluators]
     if unknown:
         near = difflib.get_close_matches(unknown[0], list(config.evaluators), n=1)

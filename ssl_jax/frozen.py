@@ -28,6 +28,7 @@ from ssl_jax.models.layers import nan_where_unfit
 from ssl_jax.ops.probe_pooling import reduced_rows
 from ssl_jax.solvers.k_means import k_means
 from ssl_jax.training.checkpoint import saved_variables
+from ssl_jax.training.compilation import keep_compiled
 from ssl_jax.training.start import save_trunk
 
 # What an evaluator wants of each record beside features, taken while the record is open: arrays or
@@ -492,6 +493,7 @@ def load(workdir: str | os.PathLike, step: int | None = None) -> Frozen:
                 f"{path} has no '{knob}', so another version of ssl_jax made this run: train "
                 "again, or use that version"
             )
+    keep_compiled()
     variables = saved_variables(workdir, step)
     variables |= run_collection(int(variables["run"]["step"]), recorded.steps)
     mesh = Sharding().mesh()

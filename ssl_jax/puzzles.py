@@ -89,12 +89,13 @@ def puzzle_picture(
     # An even number: some methods make an item of two neighbouring rows.
     few = {k: jnp.asarray(v[: rows + rows % 2]) for k, v in batch.items()}
 
-    @jax.jit
-    def both(few):
-        augmented = method.augment(few, state, jax.random.key(seed))
+    def both(few, state, key):
+        augmented = method.augment(few, state, key)
         return augmented, method.inputs(augmented)
 
-    augmented, prepared = both(few)
+    # It runs once, so it had better be compiled quickly than run quickly.
+    quickly = jax.jit(both, compiler_options={"xla_backend_optimization_level": 0})
+    augmented, prepared = quickly(few, state, jax.random.key(seed))
     shown = method.pictures(augmented)
     if shown is not None:
         augmented = prepared = shown

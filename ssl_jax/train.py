@@ -27,6 +27,7 @@ from ssl_jax.frozen import Frozen
 from ssl_jax.method import Method, run_collection
 from ssl_jax.puzzles import puzzle_picture
 from ssl_jax.training.checkpoint import Saver, TrainState
+from ssl_jax.training.compilation import Compilations, keep_compiled
 from ssl_jax.training.feed import Feed
 from ssl_jax.training.logs import Log
 from ssl_jax.training.micro_batches import loss_and_gradients
@@ -58,6 +59,7 @@ def fit(config: ConfigDict | str, workdir: str | os.PathLike) -> TrainState:
     workdir = home(os.fspath(workdir))
     config = configs.load(config) if isinstance(config, str) else config
     experiment: Experiment = configs.build(config)
+    keep_compiled()
     mesh = experiment.sharding.mesh()
     check_batch_size(experiment.batch_size, mesh)
     if experiment.micro_batches > 1:
@@ -106,7 +108,8 @@ def fit(config: ConfigDict | str, workdir: str | os.PathLike) -> TrainState:
         )
         feed = Feed(train_batches(dataset, experiment.data, first), mesh)
         log = Log(workdir, steps, first, rows)
-        with log, profile, Stop() as stop, contextlib.closing(feed):
+        compilations = Compilations(train_step.__name__)
+        with log, profile, Stop() as stop, contextlib.closing(feed), compilations:
             for step in range(first + 1, steps + 1):
                 try:
                     batch = feed.next(numbers.is_done)
@@ -131,6 +134,7 @@ def fit(config: ConfigDict | str, workdir: str | os.PathLike) -> TrainState:
                 with jax.transfer_guard("disallow"):
                     state, metrics = step_function(state, batch.placed)
                 profile.after(step, metrics)
+                log.tell(compilations.news(step))
                 numbers.add(metrics)
                 log.advance(step)
 

@@ -71,6 +71,13 @@ class Log:
         if self._active:
             self._bar.write(f"a step: {speed}", file=sys.stderr)
 
+    def tell(self, line: str) -> None:
+        """One line on stderr; '' for none."""
+        if self._active and line:
+            from tqdm import tqdm
+
+            tqdm.write(line, file=sys.stderr)  # above the bar where there is one
+
     def train(self, step: int, metrics: dict[str, float], inputs: dict[str, float]) -> None:
         """Numbers of training, averaged by the caller since the last call; adds the throughput.
 
