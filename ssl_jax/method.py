@@ -308,6 +308,15 @@ class Method(abc.ABC):
         del batch
         return None
 
+    def words(self, batch: Batch) -> Mapping[str, Sequence[str]]:
+        """For `ssl_jax.show`: what targets mean, a text for each row of an augmented batch.
+
+        By the names of entries: {'target': ['90°', ...]}. They stand beside the rows in place of
+        the batch's numbers. Default: {}, the numbers themselves.
+        """
+        del batch
+        return {}
+
     # Trunks.
 
     def map_trunks(self, change: Callable[[nn.Module], nn.Module]) -> "Method":

@@ -5,7 +5,7 @@
 
 import itertools
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -33,8 +33,9 @@ def show(
 ) -> Image.Image:
     """Draws puzzles of a config: what its method makes of the first examples of a batch.
 
-    Each row is an example. At the left stand its targets, if they are few numbers; then come the
-    views, each column under its name: images, clips as strips of frames, audio as spectrograms.
+    Each row is an example. At the left stand its targets: in the method's words ('90°', the order
+    of frames), else numbers if they are few. Then come the views, each column under its name:
+    images, clips as strips of frames, audio as spectrograms.
 
     Args:
       config: a config, or its file: 'configs/quickstart.py:tiny'.
@@ -79,7 +80,8 @@ def puzzle_picture(
     whole image that they were cut from. Nine images of an example, as of a jigsaw, lie three by
     three, row by row. Maps of two channels are colours: a and b of Lab. A method that makes several
     rows of an example shows fewer examples. Tasks of a multitask stand one below the other. A
-    method that is better shown in another way says so by `Method.pictures`.
+    method that is better shown in another way says so by `Method.pictures`, and what its targets
+    mean by `Method.words`.
 
     Args:
       state: the method's, with 'run'.
@@ -96,6 +98,7 @@ def puzzle_picture(
     # It runs once, so it had better be compiled quickly than run quickly.
     quickly = jax.jit(both, compiler_options={"xla_backend_optimization_level": 0})
     augmented, prepared = quickly(few, state, jax.random.key(seed))
+    words = method.words(augmented)
     shown = method.pictures(augmented)
     if shown is not None:
         augmented = prepared = shown
@@ -110,12 +113,13 @@ def puzzle_picture(
         height = (
             tile * 3 // 2 if any(x.ndim == 5 and x.shape[1] == 9 for x in own.values()) else tile
         )
-        columns, texts = [], []
+        said = {name: x for name, x in words.items() if name.rpartition("/")[0] == task}
+        columns, numbers = [], {}
         for name in _in_order(own, _entries(method)):
             short = name.rpartition("/")[2]
             raw, ready = own[name][:rows], prepared[name][:rows]
             if _is_text(raw):
-                texts.append((short, raw))
+                numbers[short] = raw
                 continue
             whole = np.asarray(few[name]) if name in few else raw
             if raw.ndim == 5 and whole.ndim == 4 and len(whole) >= len(raw):
@@ -123,9 +127,10 @@ def puzzle_picture(
             columns += _pictures(short, raw, ready)
         headings = [heading for heading, _ in columns]
         tiles = [[Tile(montage(row, height)) for row in values] for _, values in columns]
+        texts = _words(said, rows) if said else _numbers(numbers)
         if texts:
             headings.insert(0, "")
-            tiles.insert(0, [Tile(written(text, height)) for text in _texts(texts)])
+            tiles.insert(0, [Tile(written(text, height)) for text in texts])
         pages.append(page([*itertools.zip_longest(*tiles)], height, headings, task))
     return below(pages)
 
@@ -192,14 +197,19 @@ def _spread_out(values: np.ndarray, axis: int, most: int) -> np.ndarray:
     return values.take(chosen, axis=axis)
 
 
-def _texts(entries: list[tuple[str, np.ndarray]]) -> list[str]:
-    """What is to be written of each example, short entries first."""
-    entries = sorted(entries, key=lambda entry: entry[1][0].size)
-    count = max(len(values) for _, values in entries)
-    return [
-        "\n".join(_text(name, values[row]) for name, values in entries if row < len(values))
-        for row in range(count)
+def _words(entries: Mapping[str, Sequence[str]], rows: int) -> list[str]:
+    """What the method says of each example."""
+    lines = [
+        [f"{name.rpartition('/')[2]} {x}".strip() for x in own] for name, own in entries.items()
     ]
+    return ["\n".join(row) for row in list(zip(*lines, strict=True))[:rows]]
+
+
+def _numbers(entries: Mapping[str, np.ndarray]) -> list[str]:
+    """The numbers of each example, short entries first."""
+    ordered = sorted(entries.items(), key=lambda entry: entry[1][0].size)
+    texts = [[_text(name, values) for values in own] for name, own in ordered]
+    return ["\n".join(filter(None, x)) for x in itertools.zip_longest(*texts)]
 
 
 def _text(name: str, values: np.ndarray | np.generic) -> str:

@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -12,14 +13,24 @@ from PIL import Image
 
 import ssl_jax
 from ssl_jax import command, puzzles
+from ssl_jax.data.record import Record
+from ssl_jax.drawing.layout import written
 from ssl_jax.method import Method
+from ssl_jax.methods.image.jigsaw import Jigsaw
+from ssl_jax.methods.image.relative_position import RelativePosition
+from ssl_jax.methods.image.rotation import Rotation
 from ssl_jax.methods.image.split_brain import SplitBrain
+from ssl_jax.methods.label_tasks import Joints, OneLabel, SeveralLabels
+from ssl_jax.methods.multitask import Multitask
+from ssl_jax.methods.video.clip_order import ClipOrder
+from ssl_jax.methods.video.order_prediction import OrderPrediction
 from ssl_jax.models.dense_alexnet import DenseAlexNet
 from ssl_jax.ops.spectrogram import log_spectrogram
 from ssl_jax.puzzles import puzzle_picture
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIGS = sorted(str(f.relative_to(ROOT)) for f in (ROOT / "configs").rglob("*.py"))
+TINY = tiny.TinyTrunk()
 TOP, PITCH, TILE = 22, 100, 96  # of the layout, in pixels
 
 
@@ -48,7 +59,7 @@ def test_rotations_are_drawn_turned_beside_their_targets(tmp_path):
         np.testing.assert_array_equal(tile, np.rot90(tiles[0], turns))
     words = [pixels[y : y + TILE, :left] for y in range(TOP, TOP + 4 * PITCH, PITCH)]
     assert all(np.sum(word < 128) > 50 for word in words)
-    assert len({word.tobytes() for word in words}) == 4  # 0, 1, 2, 3
+    assert len({word.tobytes() for word in words}) == 4  # 0°, 90°, 180°, 270°
 
 
 def test_another_batch_shows_other_puzzles_and_the_same_batch_the_same():
@@ -153,6 +164,111 @@ def test_clips_are_strips_of_frames_and_long_ones_are_thinned_out():
     pixels = puzzle_picture(Stub("none", jnp.square), {}, {"clips": clips.astype(np.uint8)})
     starts = [i * (4 * (TILE + 2) + 6) + k * (TILE + 2) for i in range(3) for k in range(4)]
     assert [pixels[TOP + 5, x + 5, 0] for x in starts] == [0, 50, 100, 150] * 3
+
+
+def test_what_targets_mean_is_written_in_place_of_the_numbers():
+    class Saying(Stub):
+        def words(self, batch):
+            return {"target": ["upper left" if k == 3 else "below" for k in batch["target"]]}
+
+    images = np.zeros((3, 4, 4, 3), np.uint8)
+
+    def drawn(method, targets):
+        return puzzle_picture(method, {}, {"vision": images, "target": np.array(targets)})
+
+    saying = drawn(Saying("vision", lambda x: x), [3, 4, 5])
+    np.testing.assert_array_equal(saying, drawn(Saying("vision", lambda x: x), [3, 7, 8]))
+    assert not np.array_equal(saying, drawn(Saying("vision", lambda x: x), [4, 4, 5]))
+    assert saying.shape[1] > drawn(Stub("vision", lambda x: x), [3, 4, 5]).shape[1]
+    # Those of the tasks of a multitask stand on their pages.
+    tasks = Multitask(
+        {"one": Saying("vision", lambda x: x), "two": Stub("vision", lambda x: x)}, ()
+    )
+    batch = {f"{task}/target": jnp.array([3, 4]) for task in ("one", "two")}
+    assert tasks.words(batch) == {"one/target": ["upper left", "below"]}
+
+
+def test_more_lines_than_there_is_room_for_end_in_dots():
+    lines = [f"line {k}" for k in range(9)]
+    np.testing.assert_array_equal(
+        written("\n".join(lines), 96), written("\n".join([*lines[:4], "..."]), 96)
+    )
+
+
+def numbers(words: str) -> list[int]:
+    return [int(word) for word in words.split() if word.isdigit()]
+
+
+def test_words_of_rotations_undo_them():
+    images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
+    method = Rotation(TINY, size=8, padding=0, turns=(1, 3))
+    batch = method.augment({"vision": jnp.asarray(images)}, {}, jax.random.key(0))
+    words = method.words(batch)["target"]
+    assert words == ["90°", "270°"] * 2
+    upright = [
+        np.rot90(x, k) for x, k in zip(np.asarray(batch["vision"]), (-1, -3) * 2, strict=True)
+    ]
+    np.testing.assert_array_equal(upright[0::2], upright[1::2])
+
+
+def test_words_of_orders_are_the_frames_that_are_shown():
+    frames = np.tile(np.arange(4, dtype=np.uint8)[:, None, None, None], (8, 1, 6, 6, 3))
+    method = OrderPrediction(TINY, crop=4, shift=1, window=6)
+    batch = method.augment({"vision": jnp.asarray(frames)}, {}, jax.random.key(0))
+    for words, shown in zip(method.words(batch)["order"], batch["vision"], strict=True):
+        assert shown[:, 0, 0, 0].tolist() in [numbers(way) for way in words.split("\n")]
+    clips = frames[:, :3, None]
+    method = ClipOrder(TINY, crop=4)
+    batch = method.augment({"vision": jnp.asarray(clips)}, {}, jax.random.key(0))
+    shown = batch["vision"][:, :, 0, 0, 0, 0].tolist()
+    assert [numbers(words) for words in method.words(batch)["order"]] == shown
+    assert len({tuple(order) for order in shown}) > 1
+
+
+def test_words_of_a_jigsaw_are_its_tiles():
+    cells = np.arange(9, dtype=np.uint8).reshape(3, 3).repeat(4, 0).repeat(4, 1)
+    images = np.tile(cells[:, :, None], (4, 1, 1, 3))
+    method = Jigsaw(TINY, 12, 12, tile=3, channel_shift=0, grey=0.0, permutations=20)
+    batch = method.augment({"vision": jnp.asarray(images)}, {}, jax.random.key(0))
+    shown = np.rint(255 * np.asarray(batch["vision"])[:, :, 0, 0, 0]).astype(int).tolist()
+    words = method.words(batch)["tiles"]
+    assert [numbers(text) for text in words] == shown
+    assert all(len(text.strip().split("\n")) == 3 for text in words)
+
+
+@pytest.mark.parametrize(("pairs", "count"), [("one", 1), ("centre", 8)])
+def test_words_of_relative_position_say_where_the_second_patch_lies(pairs, count):
+    y, x = np.mgrid[:64, :64].astype(np.uint8)
+    image = np.stack([y, x, 0 * x], axis=-1)[None]
+    record = Record("place", 0, 1, 1.0, frames=lambda numbers: image)
+    method = RelativePosition(
+        TINY, patch=8, gap=8, jitter=2, area=(4096, 4096), pairs=pairs, colour="keep"
+    )
+    for seed in range(4):
+        example = method.views(record, np.random.default_rng(seed))
+        (text,) = method.words(
+            {name: jnp.asarray(values[None]) for name, values in example.items()}
+        )[""]
+        assert len(text.split("\n")) == count
+        corners = example["vision"][:, 0, 0, :2].astype(int)
+        for line in text.split("\n"):
+            pair, side = line.split(": ")
+            first, second = numbers(pair)
+            down, right = corners[second] - corners[first]
+            across = "left" if right < -6 else "right" if right > 6 else ""
+            level = -1 if down < -6 else 1 if down > 6 else 0
+            alone = {-1: "above", 0: across, 1: "below"}[level]
+            both = f"{'upper' if level < 0 else 'lower'} {across}"
+            assert side == (both if level and across else alone)
+
+
+def test_words_of_labels():
+    assert OneLabel(5).words(np.int32(3)) == "label 3"
+    several = SeveralLabels(5)
+    assert several.words(np.array([-1, 1, 0, 1, -1])) == "labels 1 3\nleft out 2"
+    assert several.words(np.array([-1, -1])) == "labels none"
+    places = np.array([[0.25, 0.5], [np.nan, np.nan]], np.float32)
+    assert Joints(2).words(places) == "joint 0: 25% right, 50% down\njoint 1: unknown"
 
 
 def test_few_numbers_are_written_and_do_not_need_a_picture_of_their_own():

@@ -46,6 +46,7 @@ ANSWERS = {
     "prepare": jnp.ones(2),
     "refresh": Refreshed(),
     "times": [1.0],
+    "words": {"target": ["90°"]},
     "map_trunks": tiny.MeanColour(tiny.TinyTrunk(), noise=0.5),
 }
 

@@ -20,7 +20,7 @@ class Tile:
 
     Attributes:
       pixels: uint8 (h, w, 3).
-      text: below it.
+      text: below it, of one line or more.
       frame: colour of its border, or '' for none.
     """
 
@@ -37,7 +37,8 @@ def page(
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Rows of tiles, each `tile` pixels high; None leaves a place empty.
 
-    `headings` stand above the columns. ValueError if there is no tile.
+    `headings` stand above the columns, the lines of `title` above these. ValueError if there is no
+    tile.
     """
     cells = [
         (r, c, one, sized(one.pixels, tile))
@@ -48,14 +49,14 @@ def page(
     if not cells:
         raise ValueError("a page needs at least one picture")
     border = BORDER if any(one.frame for _, _, one, _ in cells) else 0
-    line = LINE if any(one.text for _, _, one, _ in cells) else 0
+    line = LINE * max(len(one.text.split("\n")) if one.text else 0 for _, _, one, _ in cells)
     widths = [0] * max(map(len, rows))
     for c, heading in enumerate(headings):
         widths[c] = _width(heading)
     for _, c, one, picture in cells:
         widths[c] = max(widths[c], picture.width + 2 * border, _width(one.text))
     lefts = [*itertools.accumulate((width + 8 for width in widths), initial=0)]
-    top = HEAD * (bool(title) + bool(headings))
+    top = HEAD * bool(headings) + (LINE * len(title.split("\n")) + 4 if title else 0)
     pitch = tile + 2 * border + line + 4
     sheet = Image.new("RGB", (max(lefts[-1], _width(title) + 8), top + len(rows) * pitch), PAPER)
     draw = ImageDraw.Draw(sheet)
@@ -101,10 +102,23 @@ def montage(clips: UInt8[np.ndarray, "n t h w 3"], tile: int) -> UInt8[np.ndarra
 
 
 def written(text: str, tile: int) -> UInt8[np.ndarray, "h w 3"]:
-    """Lines of text as a picture, `tile` pixels high."""
+    """Lines of text as a picture, `tile` pixels high; '...' where there is no room for more."""
+    lines, room = text.split("\n"), tile // LINE
+    if len(lines) > room:
+        text = "\n".join([*lines[: room - 1], "..."])
     sheet = Image.new("RGB", (_width(text) + 8, tile), PAPER)
     ImageDraw.Draw(sheet).text((4, 0), text, fill="black", font=_font())
     return np.array(sheet)
+
+
+def wrapped(text: str, width: int) -> str:
+    """The whole text in lines of `width` pixels, cut anywhere: names of files have few spaces."""
+    lines = [""]
+    for letter in text:
+        if lines[-1] and _width(lines[-1] + letter) > width:
+            lines.append("")
+        lines[-1] += letter
+    return "\n".join(lines)
 
 
 def sized(pixels: UInt8[np.ndarray, "h w 3"], height: int, width: int = 0) -> Image.Image:

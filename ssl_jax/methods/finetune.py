@@ -217,6 +217,9 @@ class Finetune(Method):
     def objective(self, outputs: jax.Array, batch: Batch):
         return self.task.loss(outputs, batch["target"])
 
+    def words(self, batch: Batch) -> dict[str, list[str]]:
+        return {"": [self.task.words(target) for target in np.asarray(batch["target"])]}
+
     def times(self, record: Record, stream: str, count: int) -> Sequence[float]:
         """Each place is asked for `crops` times in a row."""
         places = -(-count // self.crops)

@@ -36,6 +36,10 @@ class OneLabel:
     def loss(self, outputs: jax.Array, target: jax.Array):
         return classification(outputs, target)
 
+    def words(self, target: np.ndarray | np.integer) -> str:
+        """What a target means, for `ssl_jax.show`."""
+        return f"label {target}"
+
 
 @dataclasses.dataclass(frozen=True)
 class SeveralLabels:
@@ -75,6 +79,10 @@ class SeveralLabels:
     def loss(self, outputs: jax.Array, target: jax.Array):
         return several_classes(outputs, target)
 
+    def words(self, target: np.ndarray) -> str:
+        shown, left_out = (" ".join(map(str, np.flatnonzero(target == x))) for x in (1, 0))
+        return f"labels {shown or 'none'}" + (f"\nleft out {left_out}" if left_out else "")
+
 
 @dataclasses.dataclass(frozen=True)
 class Joints:
@@ -99,3 +107,10 @@ class Joints:
 
     def loss(self, outputs: jax.Array, target: jax.Array):
         return joint_squares(outputs.reshape(target.shape), target)
+
+    def words(self, target: np.ndarray) -> str:
+        known = np.isfinite(target).all(-1)
+        return "\n".join(
+            f"joint {k}: {x:.0%} right, {y:.0%} down" if there else f"joint {k}: unknown"
+            for k, ((x, y), there) in enumerate(zip(target, known, strict=True))
+        )

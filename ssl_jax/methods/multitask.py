@@ -111,6 +111,9 @@ class Multitask(Method):
             for entry, value in make(name, task, i).items()
         }
 
+    def words(self, batch: Batch) -> Mapping[str, Sequence[str]]:
+        return self._joined(lambda name, task, i: task.words(_part(batch, name)))
+
     def init(self, key: jax.Array, batch: Batch, records: int) -> dict:
         variables: dict = {}
         for i, (name, task) in reversed([*enumerate(self.tasks.items())]):  # the first one's trunk

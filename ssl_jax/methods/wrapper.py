@@ -96,5 +96,8 @@ class Wrapper(Method):
     def pictures(self, batch: Batch) -> Batch | None:
         return self.method.pictures(batch)
 
+    def words(self, batch: Batch) -> Mapping[str, Sequence[str]]:
+        return self.method.words(batch)
+
     def map_trunks(self, change: Callable[[nn.Module], nn.Module]) -> "Wrapper":
         return dataclasses.replace(self, method=self.method.map_trunks(change))

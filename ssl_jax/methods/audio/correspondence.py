@@ -173,6 +173,13 @@ class Correspondence(Method):
         other = others[:, 0] if self.within else jnp.roll(own, 1, axis=0)
         return match(frame, own, other, *calibration)
 
+    def words(self, batch: Batch) -> dict[str, list[str]]:
+        """Which audio a frame matches, and with which it is compared."""
+        other = "second audio" if self.within else "the next row's"
+        others = other if self.criterion == "pairs" else "all other audio"
+        count = len(batch["vision"])
+        return {"match:": ["first audio"] * count, "no match:": [others] * count}
+
     def times(self, record: Record, stream: str, count: int) -> Sequence[float]:
         begin, end = record.audible
         if stream == "audio":

@@ -100,3 +100,7 @@ class Counting(Method):
         if len(whole) < 2:
             raise ConfigError("counting: batch_size must be 2 or more, one is the other's contrast")
         return counting(whole, tiles, jnp.roll(whole, 1, axis=0), self.margin)
+
+    def words(self, batch: Batch) -> dict[str, list[str]]:
+        """Which counts are equal, and which are not."""
+        return {"": ["vision = sum of tiles\nrow above: not"] * len(batch["vision"])}

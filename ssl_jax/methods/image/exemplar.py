@@ -101,6 +101,9 @@ class Exemplar(Method):
     def objective(self, outputs: jax.Array, batch: Batch):
         return classification(outputs, batch["target"])
 
+    def words(self, batch: Batch) -> dict[str, list[str]]:
+        return {"patch of record": [str(k) for k in np.asarray(batch["target"])]}
+
     def clips(self, record: Record, stream: str, times: Sequence[float]) -> Example:
         return {"vision": squares_at(record, self.stored, times)}
 

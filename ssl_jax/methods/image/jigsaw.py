@@ -155,3 +155,9 @@ class Jigsaw(Method):
 
     def objective(self, outputs: jax.Array, batch: Batch):
         return classification(outputs, batch["target"])
+
+    def words(self, batch: Batch) -> dict[str, list[str]]:
+        """The true place of each tile as they are laid out, in lines of `grid`; of one puzzle."""
+        orders = self.table[np.asarray(batch["target"])[:, 0]].reshape(-1, self.grid, self.grid)
+        lines = [[" ".join(map(str, line)) for line in order] for order in orders]
+        return {"tiles": ["\n".join(["", *order]) for order in lines]}

@@ -20,6 +20,10 @@ from ssl_jax.ops.augment import random_grey
 from ssl_jax.ops.patches import drop_colours, pixelate, project_colours, standardise
 
 COLOURS = ("drop", "project", "grey", "keep")
+# The classes by their numbers, as OFFSETS has them.
+SIDES = (
+    "upper left", "above", "upper right", "left", "right", "lower left", "below", "lower right",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +133,19 @@ class RelativePosition(Method):
 
     def objective(self, outputs: jax.Array, batch: Batch):
         return classification(outputs, batch["target"])
+
+    def words(self, batch: Batch) -> dict[str, list[str]]:
+        """Where the second patch of each pair lies, seen from the first."""
+        pairs = (np.asarray(batch[name]) for name in ("places", "target"))
+        return {
+            "": [
+                "\n".join(
+                    f"{first} to {second}: {SIDES[k]}"
+                    for (first, second), k in zip(places, targets, strict=True)
+                )
+                for places, targets in zip(*pairs, strict=True)
+            ]
+        }
 
     def clips(self, record: Record, stream: str, times: Sequence[float]) -> Example:
         return {"vision": squares_at(record, self.whole, times)}

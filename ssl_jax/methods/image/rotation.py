@@ -91,6 +91,10 @@ class Rotation(Method):
     def objective(self, outputs: jax.Array, batch: Batch):
         return classification(outputs, batch["target"])
 
+    def words(self, batch: Batch) -> dict[str, list[str]]:
+        """Degrees, counter-clockwise."""
+        return {"target": [f"{90 * self.turns[k]}°" for k in np.asarray(batch["target"])]}
+
     def clips(self, record: Record, stream: str, times: Sequence[float]) -> Example:
         squares = squares_at(record, self.stored or self.size, times)
         return {"vision": center_crop(squares, (self.size, self.size))}

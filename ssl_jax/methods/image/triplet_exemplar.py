@@ -89,3 +89,6 @@ class TripletExemplar(Method):
 
     def objective(self, outputs: jax.Array, batch: Batch):
         return triplet(outputs, batch["target"], self.margin, self.mining)
+
+    def words(self, batch: Batch) -> dict[str, list[str]]:
+        return {"crop of image": [str(k) for k in np.asarray(batch["target"])]}

@@ -101,6 +101,11 @@ class ClipOrder(Method):
     def objective(self, outputs: jax.Array, batch: Batch):
         return classification(outputs, batch["target"])
 
+    def words(self, batch: Batch) -> dict[str, list[str]]:
+        """The true number of each clip as they are shown, from 0."""
+        orders = permutations(self.clips_per_video)
+        return {"order": [" ".join(map(str, orders[k])) for k in np.asarray(batch["target"])]}
+
     def times(self, record: Record, stream: str, count: int) -> Sequence[float]:
         return even_clip_times(record, count, self.frames, self.stride)
 

@@ -112,6 +112,11 @@ class CrossAndLearn(Method):
         frame, motion = outputs
         return cross_and_learn(frame[0::2], motion[0::2], frame[1::2], motion[1::2], self.weight)
 
+    def words(self, batch: Batch) -> dict[str, list[str]]:
+        """Of which two rows an item is made."""
+        items = len(batch["vision"]) // 2
+        return {"": ["match: own difference\nno match: row below", "... row above"] * items}
+
     def times(self, record: Record, stream: str, count: int) -> Sequence[float]:
         frames = self.frames if stream == "difference" else 1
         return even_clip_times(record, count, frames, self.stride)

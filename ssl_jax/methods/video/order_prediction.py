@@ -121,6 +121,12 @@ class OrderPrediction(Method):
     def objective(self, outputs: jax.Array, batch: Batch):
         return classification(outputs, batch["target"])
 
+    def words(self, batch: Batch) -> dict[str, list[str]]:
+        """The true number of each frame as they are shown, from 0; or the reverse."""
+        orders = [ORDERS_UP_TO_REVERSAL[k] for k in np.asarray(batch["target"])]
+        ways = [(" ".join(map(str, order)), " ".join(map(str, order[::-1]))) for order in orders]
+        return {"order": [f"{there}\nor {back}" for there, back in ways]}
+
     def clips(self, record: Record, stream: str, times: Sequence[float]) -> Example:
         frames = record.need_frames()([record.frame_at(time) for time in times])
         # At the scale of training, of which the trunk has seen only cuts.
