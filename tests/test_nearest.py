@@ -46,22 +46,34 @@ def shown(monkeypatch, evaluator, network):
     """The names and texts of the tiles on the page, and all results."""
     rows = []
 
-    def draw(tiles, tile):
+    def draw(tiles, tile, headings, title):
         rows.extend([[(one.text, one.frame) for one in row] for row in tiles])
-        return page(tiles, tile)
+        assert headings == ["query", *map(str, range(1, len(tiles[0])))]
+        assert "query" in title
+        assert ("green" in title) == any(one.frame for row in tiles for one in row)
+        return page(tiles, tile, headings, title)
 
     monkeypatch.setattr(nearest, "page", draw)
     results = dict(evaluator.run(network))
     return rows, results
 
 
+def one_line(text: str) -> str:
+    return text.replace("\n", "")
+
+
+def cosines(row) -> list[str]:
+    return [text.split("\n")[0] for text, _ in row[1:]]
+
+
 def test_a_query_is_not_its_own_neighbour(monkeypatch):
     films = SyntheticSource(size=5, frames=1, height=12, width=12)
     network = Network({0: [0, 0.1, 0.3, 0.8, 1.5]})
     rows, results = shown(monkeypatch, Nearest(films, queries=5, neighbours=3), network)
-    assert [row[0][0] for row in rows] == [f"synthetic film {i}" for i in range(5)]
-    cosines = [f"{np.cos(x):.3f}" for x in (0.1, 0.3, 0.8)]
-    assert [text for text, _ in rows[0][1:]] == cosines
+    assert [one_line(row[0][0]) for row in rows] == [f"synthetic film {i}" for i in range(5)]
+    assert cosines(rows[0]) == [f"{np.cos(x):.3f}" for x in (0.1, 0.3, 0.8)]
+    names = [one_line(text.partition("\n")[2]) for text, _ in rows[0][1:]]
+    assert names == [f"synthetic film {i}" for i in (1, 2, 3)]
     labels = [films[i].label for i in range(5)]
     frames = ["green" if labels[i] == labels[0] else "red" for i in (1, 2, 3)]
     assert [frame for _, frame in rows[0][1:]] == frames
@@ -80,14 +92,29 @@ def test_neighbours_of_another_set_and_of_other_groups(monkeypatch):
     across = Nearest(films, gallery=others, queries=1, neighbours=2)
     rows, _ = shown(monkeypatch, across, network)
     # Record 0 of the other set is another record, though its name is the same.
-    assert [text for text, _ in rows[0][1:]] == [f"{np.cos(x):.3f}" for x in (0.05, 0.2)]
+    assert cosines(rows[0]) == [f"{np.cos(x):.3f}" for x in (0.05, 0.2)]
     rows, _ = shown(monkeypatch, dataclasses.replace(across, other_groups=True), network)
-    assert [text for text, _ in rows[0][1:]] == [f"{np.cos(0.05):.3f}"]
+    assert cosines(rows[0]) == [f"{np.cos(0.05):.3f}"]
 
 
 def test_ties_go_to_the_earlier():
     cosine, allowed = np.array([0.5, 0.9, 0.5, 0.9]), np.array([True, True, True, False])
     assert nearest_first(cosine, allowed).tolist() == [1, 0, 2]
+
+
+def test_names_are_whole_whatever_their_length_and_letters(monkeypatch):
+    name = "very/long/folder/" + "x" * 80 + " übung.avi"
+
+    class Named(SyntheticSource):
+        def __getitem__(self, index):
+            return dataclasses.replace(super().__getitem__(index), name=f"{name} {index}")
+
+    films = Named(size=2, frames=1, height=12, width=12)
+    rows, results = shown(monkeypatch, Nearest(films), Network({0: [0, 0.1]}))
+    whole = name.replace("ü", "\\xfc")
+    assert one_line(rows[0][0][0]) == f"{whole} 0"
+    assert one_line(rows[0][1][0].partition("\n")[2]) == f"{whole} 1"
+    assert results["pool"].shape[1] < 800  # in lines, not in one
 
 
 def test_pages_and_pictures():

@@ -10,9 +10,10 @@ from ssl_jax.config import ConfigError
 from ssl_jax.data.annotations import fingerprint_fact
 from ssl_jax.data.labels import label_names, renumbered
 from ssl_jax.data.record import Record, Source
-from ssl_jax.drawing.layout import Tile, page
+from ssl_jax.drawing.layout import Tile, page, wrapped
 from ssl_jax.drawing.pixels import as_picture
 from ssl_jax.evaluator import Read
+from ssl_jax.knobs import at_least
 from ssl_jax.solvers.probe import finite_rows, unit
 
 
@@ -20,9 +21,9 @@ from ssl_jax.solvers.probe import finite_rows, unit
 class Nearest:
     """A page for every layer: in each row a query, then its nearest records by cosine.
 
-    Below a neighbour is its cosine; its border is green if it has the query's label, red if
-    another, none where either has no label. Yields the pages by the layers' names, and
-    '<layer>/same class', the share of green ones among green and red.
+    Below a neighbour are its cosine and its name; its border is green if it has the query's label,
+    red if another, none where either has no label. Above stands what this means. Yields the pages
+    by the layers' names, and '<layer>/same class', the share of green ones among green and red.
 
     Within one set a query is not its own neighbour, nor are records of the same name (segments of
     one file) or, with `other_groups`, of the same group (one video, one game): a neighbouring frame
@@ -46,6 +47,9 @@ class Nearest:
     other_groups: bool = False
     tile: int = 96
     every: int = 0
+
+    def __post_init__(self):
+        at_least(self, 1, "queries", "neighbours", "tile")
 
     def run(self, frozen) -> Iterator[tuple[str, float | np.ndarray]]:
         """ConfigError if nothing is asked for."""
@@ -73,24 +77,35 @@ class Nearest:
             rows, same = [], []
             for query, cosine in enumerate(unit(x) @ unit(y).T):
                 record = self.source[int(asked.indices[chosen[query]])]
-                name = record.name if len(record.name) <= 16 else f"..{record.name[-14:]}"
-                tiles = [Tile(self._picture(frozen, record), name)]
+                tiles = [Tile(self._picture(frozen, record), self._name(record))]
                 for place in nearest_first(cosine, allowed[query])[: self.neighbours]:
                     frame = ""
                     if min(labels[place], record.label) >= 0:
                         same.append(labels[place] == record.label)
                         frame = "green" if same[-1] else "red"
-                    other = self._picture(frozen, gallery[int(found.indices[place])])
-                    tiles.append(Tile(other, f"{cosine[place]:.3f}", frame))
+                    other = gallery[int(found.indices[place])]
+                    text = f"{cosine[place]:.3f}\n{self._name(other)}"
+                    tiles.append(Tile(self._picture(frozen, other), text, frame))
                 rows.append(tiles)
-            yield layer, page(rows, self.tile)
+            headings = ["query", *(str(rank) for rank in range(1, max(map(len, rows))))]
+            yield layer, page(rows, self.tile, headings, legend(layer, marked=bool(same)))
             if same:
                 yield f"{layer}/same class", float(np.mean(same))
+
+    def _name(self, record: Record) -> str:
+        """All of it; what the font has no letters for is escaped."""
+        return wrapped(ascii(record.name)[1:-1], self.tile * 3 // 2)
 
     def _picture(self, frozen, record: Record) -> UInt8[np.ndarray, "h w 3"]:
         times = frozen.method.times(record, self.read.stream, 1)
         clips = frozen.method.clips(record, self.read.stream, times)
         return as_picture(next(iter(clips.values()))[0])
+
+
+def legend(layer: str, marked: bool) -> str:
+    """What a page shows; `marked` if any neighbour of it has a coloured border."""
+    ranks = f"{layer}: a query, then its nearest records; below each its cosine and its name"
+    return ranks + ("\ngreen: the query's label; red: another label; no border: no label" * marked)
 
 
 def nearest_first(
