@@ -136,7 +136,7 @@ def fit(config: ConfigDict | str, workdir: str | os.PathLike) -> TrainState:
                 profile.after(step, metrics)
                 log.tell(compilations.news(step))
                 numbers.add(metrics)
-                log.advance(step)
+                log.advance(step, numbers.running())
 
                 last, logged = step == steps, step % experiment.log_every == 0
                 stopping = stop.wished or saver.preempted(step)
@@ -144,7 +144,7 @@ def fit(config: ConfigDict | str, workdir: str | os.PathLike) -> TrainState:
                 scored = experiment.best_evaluator in due
                 saving = saver.due(step, logged) or last or stopping or scored
                 if saving or logged:
-                    log.train(step, numbers.take(step), feed.numbers())
+                    log.train(step, numbers.take(step, log.ended), feed.numbers())
                 if experiment.refresh_every and step % experiment.refresh_every == 0:
                     state = refreshed(method, optimizer, source, state, freeze(state))
                 if saving:

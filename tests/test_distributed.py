@@ -215,7 +215,7 @@ def test_sigterm_to_one_stops_both_at_the_same_step_also_under_fsdp(tmp_path, mo
         assert f"stopped and saved at step {stopped}" in err
         assert "to resume: python -m ssl_jax.train --config=" in err
 
-    def stop_here(log, step):
+    def stop_here(log, step, running):
         if step == stopped:
             os.kill(os.getpid(), signal.SIGTERM)
 

@@ -88,7 +88,7 @@ def test_twenty_kills_change_no_bit(tmp_path):
             while not under_way(folder) - left_over and time.monotonic() < deadline:
                 time.sleep(0.001)  # starting up; any moment after that will do
             # Every second one within the first save, the others anywhere.
-            time.sleep(chance.uniform(0, 0.05 if kill % 2 else 0.5))
+            time.sleep(chance.uniform(0, 0.05 if kill % 2 else 0.3))
             os.kill(child, signal.SIGKILL)
             assert nursery.end() == -signal.SIGKILL, f"the run was over before kill {kill}"
             in_mid_save += bool(under_way(folder))

@@ -80,7 +80,7 @@ def read(workdir, name):
 
 
 def interrupt_at(step):
-    def advance(log, at):
+    def advance(log, at, running):
         if at == step:
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -457,7 +457,7 @@ def test_no_row_of_a_control_keeps_its_target_and_partners_are_any_row():
     ("changes", "message"),
     [
         ({"batch_size": 6}, "batch_size=6 must be a multiple of the 4 devices"),
-        ({"sharding": call(Sharding, devices=64)}, "devices=64, but this machine has 8"),
+        ({"sharding": call(Sharding, devices=64)}, "devices=64, but there are 8"),
         ({"sharding": call(Sharding, rule="both")}, "replicate or fsdp, not 'both'"),
         ({"sharding": call(Sharding, shape=(3, 2))}, r"shape=\(3, 2\) takes 6 devices, .* are 8"),
         ({"sharding": call(Sharding, shape=(8,))}, r"shape=\(8,\) should be two numbers"),

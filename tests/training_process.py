@@ -20,7 +20,7 @@ BLIND_TO = int(os.environ.get("BLIND_TO", "0"))
 FULL_AT = [int(step) for step in os.environ.get("FULL_AT", "0").split(",")]
 
 
-def advance(log, step):
+def advance(log, step, running):
     time.sleep(PAUSE)
     if step == DIE_AT:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -51,12 +51,12 @@ def die_after(step):
     """
     original = train.Log.advance
 
-    def advance(log, now):
+    def advance(log, now, running):
         if now > step:
             while not any(n.isdigit() for n in os.listdir(f"{log.workdir}/checkpoints")):
                 time.sleep(0.01)
             os.kill(os.getpid(), signal.SIGKILL)
-        original(log, now)
+        original(log, now, running)
 
     train.Log.advance = advance
 

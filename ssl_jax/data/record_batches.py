@@ -8,6 +8,7 @@ import numpy as np
 
 from ssl_jax.data.failures import Failures
 from ssl_jax.data.pipeline import Loading, made, stack
+from ssl_jax.data.progress import progress_bar
 from ssl_jax.data.read_ahead import read_ahead
 from ssl_jax.data.record import MediaError, Record, Source
 
@@ -33,10 +34,13 @@ def record_batches(
     readings = _Readings(source, read, loading.on_error == "skip")
     iterator = read_ahead(readings, own, loading.at_once(), 2 * batch_size)
 
+    bar = progress_bar("reading", len(range(count)[own]), "record", shown=process == 0)
+
     def good() -> Iterator[dict]:
         for reading in iterator:
             broken = isinstance(reading, str)
             failures.add([reading] if broken else [], 1)
+            bar.update()
             if not broken:
                 yield reading
 
@@ -49,6 +53,7 @@ def record_batches(
             yield stack(rows + [filler] * (batch_size - valid)), valid
     finally:
         iterator.close()
+        bar.close()
         failures.sum_up()
 
 

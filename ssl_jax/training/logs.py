@@ -26,8 +26,6 @@ class Log:
         self._active = jax.process_index() == 0
         if not self._active:
             return
-        from tqdm import tqdm
-
         path = os.path.join(workdir, "metrics.jsonl")
         _forget(path, start)
         self._file = open(path, "a")  # noqa: SIM115
@@ -35,15 +33,8 @@ class Log:
         self._board = _Board(os.path.join(workdir, "tensorboard"))
         with self._bearing_a_full_disk():
             self._board.begin(start + 1)
-        self._bar = tqdm(
-            total=steps,
-            initial=start,
-            unit="step",
-            dynamic_ncols=True,
-            file=sys.stderr,
-            # A file or a pipe gets few lines instead of a flood.
-            mininterval=0.5 if sys.stderr.isatty() else 10.0,
-        )
+        self._steps, self._start = steps, start
+        self._bar = None
         self._last = (time.monotonic(), start)
 
     def __enter__(self) -> "Log":
@@ -55,21 +46,44 @@ class Log:
     def close(self) -> None:
         """Flushes and closes everything."""
         if self._active:
-            self._bar.close()
+            if self._bar is not None:
+                self._bar.close()
             for file in (self._file, self._board):
                 with self._bearing_a_full_disk():
                     file.close()
 
-    def advance(self, step: int) -> None:
-        """Moves the progress bar to `step`."""
-        if self._active:
-            self._bar.update(step - self._bar.n)
+    def advance(self, step: int, running: int) -> None:
+        """Takes note that `step` was started; so many, with it, are still running."""
+        self.ended(step - running)
+
+    def ended(self, step: int) -> None:
+        """Moves the progress bar to `step`, the last that has ended.
+
+        It begins with the first, which was compiled before it ran: rate and time left are those of
+        the steps after it.
+        """
+        if not self._active or step == self._start:
+            return
+        if self._bar is None:
+            from tqdm import tqdm
+
+            self._bar = tqdm(
+                total=self._steps,
+                initial=step,
+                unit="step",
+                dynamic_ncols=True,
+                file=sys.stderr,
+                # A file or a pipe gets few lines instead of a flood.
+                mininterval=0.5 if sys.stderr.isatty() else 10.0,
+            )
+            self._last = (time.monotonic(), step)
+        self._bar.update(step - self._bar.n)
 
     def costs(self, speed: Speed) -> None:
         """Says what a step costs; from now on the throughput is told in these terms."""
         self._speed = speed
         if self._active:
-            self._bar.write(f"a step: {speed}", file=sys.stderr)
+            print(f"a step: {speed}", file=sys.stderr, flush=True)
 
     def tell(self, line: str) -> None:
         """One line on stderr; '' for none."""
@@ -89,17 +103,22 @@ class Log:
         now = time.monotonic()
         seconds, steps = now - self._last[0], step - self._last[1]
         self._last = (now, step)
-        speed = self._speed.numbers(steps / seconds)
+        # The first step's time is that of compiling.
+        speed = self._speed.numbers(steps / seconds) if steps else {}
         training = {f"train/{k}": v for k, v in {**metrics, **speed}.items()}
         self.numbers(step, {**training, **{f"input/{k}": v for k, v in inputs.items()}})
         failed = f", {inputs['failed']:.0f} files skipped" if inputs["failed"] else ""
-        used = f" (MFU {speed['mfu']:.1%})" if "mfu" in speed else ""
-        self._bar.set_postfix_str(
-            f"loss {metrics['loss']:.4f}, {speed['rows_per_second']:.0f} rows/s "
-            f"({speed['rows_per_second_per_device']:.0f} a device), "
-            f"{flops_text(1e12 * speed['tflops_per_second_per_device'])}/s a device{used}, "
-            f"waited for data {inputs['wait']:.0%}{failed}"
-        )
+        rates = ""
+        if speed:
+            used = f" (MFU {speed['mfu']:.1%})" if "mfu" in speed else ""
+            flops = flops_text(1e12 * speed["tflops_per_second_per_device"])
+            rates = (
+                f", {speed['rows_per_second']:.0f} rows/s "
+                f"({speed['rows_per_second_per_device']:.0f} a device), {flops}/s a device{used}"
+            )
+        waited = f"waited for data {inputs['wait']:.0%}"
+        text = f"loss {metrics['loss']:.4f}{rates}, {waited}{failed}"
+        self._bar.set_postfix_str(text, refresh=False)  # shown with the next step, at its pace
 
     def numbers(self, step: int, values: dict[str, float]) -> None:
         """Appends one line to metrics.jsonl and scalars to TensorBoard."""

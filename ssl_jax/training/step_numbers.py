@@ -20,6 +20,7 @@ class StepNumbers:
         self._skip, self._limit, self._kept = skip, limit, kept
         self._pending: list[dict[str, jax.Array]] = []
         self._skipped = 0
+        self._ready = 0  # of those pending, so many were seen to have ended
 
     def add(self, metrics: dict[str, jax.Array]) -> None:
         """Takes the metrics of one more step."""
@@ -30,14 +31,26 @@ class StepNumbers:
         """Tells whether the last step has ended; None if there is none."""
         return self._pending[-1]["loss"].is_ready if self._pending else None
 
-    def take(self, step: int) -> dict[str, float]:
+    def running(self) -> int:
+        """How many steps were handed to the devices and have not ended."""
+        while self._ready < len(self._pending) and self._pending[self._ready]["loss"].is_ready():
+            self._ready += 1
+        return len(self._pending) - self._ready
+
+    def take(self, step: int, ended: Callable[[int], None] | None = None) -> dict[str, float]:
         """Means since the last call, `step` being the last; skipped steps count in 'skipped' alone.
+
+        Waits for these steps; `ended` is called with the number of each as it ends.
 
         Raises FloatingPointError at the first step with a loss or gradient that is not finite, or,
         if such steps are skipped, at the one that exceeds the limit. Batch number k of the message
         is `train_dataset(...)[k]`, always the same. The learning rate is the last step's.
         """
-        rows, self._pending = jax.device_get(self._pending), []
+        if ended:
+            for before, row in enumerate(self._pending, start=1 - len(self._pending)):
+                row["loss"].block_until_ready()
+                ended(step + before)
+        rows, self._pending, self._ready = jax.device_get(self._pending), [], 0
         good = []
         for offset, row in enumerate(rows):
             bad = next((n for n in ("loss", "gradient_norm") if not np.isfinite(row[n])), None)
