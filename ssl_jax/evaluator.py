@@ -8,6 +8,8 @@ import numpy as np
 
 from ssl_jax.data.record import Source
 from ssl_jax.features import Features, comparable
+from ssl_jax.knobs import at_least, one_of
+from ssl_jax.ops.probe_pooling import POOLS
 
 
 @runtime_checkable
@@ -68,6 +70,10 @@ class Read:
     layers: tuple[str, ...] = ()
     clips: int = 1
     pool: str = "max"
+
+    def __post_init__(self):
+        at_least(self, 1, "clips")
+        one_of(self, "pool", POOLS)
 
     def features(
         self, frozen, source: Source, average: bool = True, facts: Callable | None = None

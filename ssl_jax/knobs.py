@@ -95,31 +95,59 @@ def shown(value: Any) -> str:
 
 
 def at_least(owner: object, least: int | float, *names: str) -> None:
-    """ConfigError for the first of these knobs that is less, or not a number (NaN)."""
-    for name in names:
-        value = getattr(owner, name)
-        if not value >= least:
-            raise ConfigError(f"{name}={value} must be at least {least}")
+    """ConfigError for the first of these knobs that is less, or not a number (NaN).
+
+    Here and below, of a tuple every entry counts.
+    """
+    _each(owner, names, lambda value: value >= least, f"be at least {least}")
 
 
 def above(owner: object, bound: int | float, *names: str) -> None:
     """ConfigError for the first of these knobs that is not larger than the bound."""
-    for name in names:
-        value = getattr(owner, name)
-        if not value > bound:
-            raise ConfigError(f"{name}={value} must be above {bound}")
+    _each(owner, names, lambda value: value > bound, f"be above {bound}")
+
+
+def below(owner: object, bound: int | float, *names: str) -> None:
+    """ConfigError for the first of these knobs that is not smaller than the bound."""
+    _each(owner, names, lambda value: value < bound, f"be below {bound}")
 
 
 def within(owner: object, low: int | float, high: int | float, *names: str) -> None:
     """ConfigError for the first of these knobs that is not between the two, both allowed."""
+    _each(owner, names, lambda value: low <= value <= high, f"be from {low} to {high}")
+
+
+def one_of(owner: object, name: str, choices: Iterable[Any]) -> None:
+    """ConfigError for a knob that is none of the choices."""
+    known = tuple(choices)
+    _each(owner, (name,), lambda value: value in known, f"be one of {', '.join(map(str, known))}")
+
+
+def _each(owner: object, names: Iterable[str], fine: Callable[[Any], bool], what: str) -> None:
     for name in names:
         value = getattr(owner, name)
-        if not low <= value <= high:
-            raise ConfigError(f"{name}={value} must be from {low} to {high}")
+        several = isinstance(value, tuple | list)
+        if not all(map(fine, value if several else (value,))):
+            raise ConfigError(f"{name}={value!r}{': each' if several else ''} must {what}")
 
 
-def one_of(owner: object, name: str, choices: Iterable[str]) -> None:
-    """ConfigError for a knob that is none of the choices."""
-    value, known = getattr(owner, name), tuple(choices)
-    if value not in known:
-        raise ConfigError(f"{name}={value!r} must be one of {', '.join(map(str, known))}")
+def given(owner: object, *names: str) -> None:
+    """ConfigError for the first of these knobs, tuples, that is empty."""
+    for name in names:
+        if not getattr(owner, name):
+            raise ConfigError(f"{name} is empty: give at least one")
+
+
+def ascending(owner: object, *names: str) -> None:
+    """ConfigError for the first of these knobs, pairs, whose second number is the smaller one."""
+    for name in names:
+        low, high = getattr(owner, name)
+        if not low <= high:
+            raise ConfigError(f"{name}={(low, high)} must be the smallest and the largest")
+
+
+def no_larger(owner: object, name: str, room: str) -> None:
+    """ConfigError for a knob that is larger than another, in which it has to fit."""
+    value, most = getattr(owner, name), getattr(owner, room)
+    if value > most:
+        raise ConfigError(f"{name}={value} must be at most {room}={most}")

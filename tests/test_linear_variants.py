@@ -165,7 +165,7 @@ def test_the_settings_of_a_protocol_stand_beside_its_result():
     shown = {f.name: getattr(Linear("a", "b", protocol="fair"), f.name) for f in FIELDS}["settings"]
     for words in ("pool windows", "epochs 28", "batch_size 256", "0.01, 0.001", "(8, 16, 24)"):
         assert words in shown
-    with pytest.raises(ConfigError, match="protocol='roten': must be one of exact, fair, rotnet"):
+    with pytest.raises(ConfigError, match="protocol='roten' must be one of exact, fair, rotnet"):
         Linear("a", "b", protocol="roten")
 
 

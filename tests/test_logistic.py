@@ -170,10 +170,10 @@ def test_impossible_knobs_are_refused_in_one_line():
     x = np.eye(4)
     table = computed(features([0, 1, 0, 1], conv1=x), features([0, 1, 0, 1], conv1=x))
     for knobs, message in (
-        ({"l2": (-1.0,)}, r"l2=\(-1.0,\): strengths must be finite and at least 0"),
+        ({"l2": (-1.0,)}, r"l2=\(-1.0,\): each must be at least 0"),
         ({"l2": ()}, "l2 is empty"),
         ({"folds": 5}, "folds=5, but there are only 4 labelled records: choose fewer folds"),
-        ({"folds": 0}, "folds=0: at least one is needed"),
+        ({"folds": 0}, "folds=0 must be at least 1"),
         ({"labels_per_class": 3}, "class 0 has only 2 records"),
     ):
         with pytest.raises(ConfigError, match=message):

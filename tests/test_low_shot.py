@@ -129,7 +129,7 @@ def test_more_labels_are_better_and_raw_input_always_is_there(classifier):
     for knobs, message in (
         ({"shots": (41,)}, "class 0 has only 40 records"),
         ({"draws": 0}, "draws=0"),
-        ({"classifier": "svm"}, "classifier='svm': must be one of"),
+        ({"classifier": "svm"}, "classifier='svm' must be one of"),
     ):
         with pytest.raises(ConfigError, match=message):
             dict(dataclasses.replace(low, **knobs).run(frozen))

@@ -7,11 +7,11 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial.distance import cdist
 
-from ssl_jax.config import ConfigError
 from ssl_jax.data.labels import check_labelled
 from ssl_jax.data.record import Source
 from ssl_jax.evals.knn import check_neighbours
 from ssl_jax.evaluator import Read
+from ssl_jax.knobs import at_least, given, one_of
 from ssl_jax.scores.retrieval import QUERIES, joined, places, recall_at, recall_by_chance
 from ssl_jax.solvers.probe import classes_of, rows_of, unit
 
@@ -43,10 +43,10 @@ class ClassRetrieval:
     every: int = 0
 
     def __post_init__(self):
-        if self.centre not in ("none", "train_mean", "own_mean"):
-            raise ConfigError(f"centre={self.centre!r}: must be none, train_mean or own_mean")
-        if self.distance not in ("cosine", "euclidean"):
-            raise ConfigError(f"distance={self.distance!r}: must be cosine or euclidean")
+        given(self, "ks")
+        at_least(self, 1, "ks")
+        one_of(self, "centre", ("none", "train_mean", "own_mean"))
+        one_of(self, "distance", ("cosine", "euclidean"))
 
     def check(self, frozen) -> None:
         """ConfigError for more neighbours than records, or sources without labels in common."""

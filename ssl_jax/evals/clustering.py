@@ -12,6 +12,7 @@ from ssl_jax.data.labels import check_labelled
 from ssl_jax.data.record import Source
 from ssl_jax.evaluator import Read
 from ssl_jax.features import labelled
+from ssl_jax.knobs import at_least, one_of
 from ssl_jax.scores import clusters as scores
 from ssl_jax.solvers.k_means import k_means
 from ssl_jax.solvers.probe import finite_rows, standardise, unit
@@ -49,6 +50,11 @@ class Clustering:
     seed: int = 0
     every: int = 0
 
+    def __post_init__(self):
+        at_least(self, 0, "clusters", "whiten", "seed")
+        at_least(self, 1, "restarts", "iterations")
+        one_of(self, "scale", ("unit", "none", "features"))
+
     def check(self, frozen) -> None:
         """ConfigError for sources without labels."""
         del frozen
@@ -56,8 +62,6 @@ class Clustering:
 
     def run(self, frozen) -> Iterator[tuple[str, float]]:
         """ConfigError without labels."""
-        if self.scale not in ("unit", "none", "features"):
-            raise ConfigError(f"scale={self.scale!r}: must be unit, none or features")
         found = labelled(self.read.features(frozen, self.source), "source")
         classes = len(np.unique(found.labels))
         if classes < 2:  # most scores would call it perfect agreement

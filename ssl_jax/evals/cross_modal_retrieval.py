@@ -12,6 +12,8 @@ from ssl_jax.data import paths
 from ssl_jax.data.labels import check_labelled
 from ssl_jax.data.record import Source
 from ssl_jax.features import Features, labelled
+from ssl_jax.knobs import at_least, given, one_of
+from ssl_jax.ops.probe_pooling import POOLS
 from ssl_jax.scores.retrieval import (
     QUERIES,
     TIES,
@@ -71,19 +73,19 @@ class CrossModalRetrieval:
     seed: int = 0
     every: int = 0
 
+    def __post_init__(self):
+        given(self, "ks", "l2")
+        at_least(self, 1, "ks", "clips")
+        at_least(self, 0, "l2", "seed")
+        one_of(self, "ties", TIES)
+        one_of(self, "pool", POOLS)
+        one_of(self, "map", ("none", "ridge"))
+        if self.map == "ridge" and self.train is None:
+            raise ConfigError("map='ridge' is fitted to other pairs than it is tested on: train=")
+
     def run(self, frozen) -> Iterator[tuple[str, float]]:
         """FloatingPointError on NaN features."""
-        match self.map:
-            case "none":
-                pairs = self._joint(frozen)
-            case "ridge" if self.train is None:
-                raise ConfigError(
-                    "map='ridge' is fitted to other pairs than it is tested on: train="
-                )
-            case "ridge":
-                pairs = self._mapped(frozen)
-            case _:
-                raise ConfigError(f"map={self.map!r}: must be none or ridge")
+        pairs = self._joint(frozen) if self.map == "none" else self._mapped(frozen)
         for layer, queries, gallery, groups in pairs:
             groups = groups if self.within_groups else np.zeros_like(groups)
             found = matching_places(queries, gallery, groups)
@@ -169,6 +171,12 @@ class GradedRetrieval:
     clips: int = 1
     pool: str = "max"
     every: int = 0
+
+    def __post_init__(self):
+        at_least(self, 1, "k", "clips")
+        one_of(self, "gain", ("exponential", "linear"))
+        one_of(self, "ties", ("mean", "index"))
+        one_of(self, "pool", POOLS)
 
     def check(self, frozen) -> None:
         """ConfigError for sources without labels."""

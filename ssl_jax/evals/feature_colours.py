@@ -10,6 +10,7 @@ from ssl_jax.config import ConfigError
 from ssl_jax.data.record import Source
 from ssl_jax.drawing.layout import Tile, page
 from ssl_jax.drawing.pixels import as_picture
+from ssl_jax.knobs import at_least
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +35,9 @@ class FeatureColours:
     count: int = 8
     tile: int = 96
     every: int = 0
+
+    def __post_init__(self):
+        at_least(self, 1, "count", "tile")
 
     def run(self, frozen) -> Iterator[tuple[str, float | np.ndarray]]:
         """ConfigError without maps."""

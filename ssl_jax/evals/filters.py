@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt8
 from ssl_jax.config import ConfigError
 from ssl_jax.drawing.layout import Tile, page
 from ssl_jax.drawing.pixels import around_grey
+from ssl_jax.knobs import at_least
 
 MOST = 16  # input channels of a filter that are drawn one by one
 
@@ -34,6 +35,9 @@ class Filters:
     kernel: str = ""
     tile: int = 48
     every: int = 0
+
+    def __post_init__(self):
+        at_least(self, 1, "tile")
 
     def run(self, frozen) -> Iterator[tuple[str, float | np.ndarray]]:
         """ConfigError without such weights."""

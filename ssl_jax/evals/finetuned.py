@@ -17,6 +17,7 @@ from ssl_jax.data.labels import check_labelled, label_names, no_common_class, re
 from ssl_jax.data.record import Source
 from ssl_jax.evals.keypoints import PoseFacts, check_scale, pose_scores, poses
 from ssl_jax.features import Features, labelled
+from ssl_jax.knobs import above, at_least, given, one_of
 from ssl_jax.scores.average_precision import KINDS, TIES, mean_average_precision
 from ssl_jax.solvers.probe import top_hits
 
@@ -81,6 +82,9 @@ class Classification:
     stream: str = "vision"
     clips: int = 10
     every: int = 0
+
+    def __post_init__(self):
+        at_least(self, 1, "clips")
 
     def check(self, frozen) -> None:
         """ConfigError for a source without labels."""
@@ -172,6 +176,12 @@ class SeveralClasses:
     ties: str = TIES[0]
     every: int = 0
 
+    def __post_init__(self):
+        at_least(self, 1, "clips")
+        given(self, "kinds")
+        one_of(self, "kinds", KINDS)
+        one_of(self, "ties", TIES)
+
     def run(self, frozen) -> Iterator[tuple[str, float]]:
         """ConfigError for a class without a positive."""
         logits, found = answers(frozen, self.test, self.stream, self.clips, labels_fact)
@@ -202,9 +212,13 @@ class Pose:
     thresholds: tuple[float, ...] = (0.1, 0.2, 0.5)
     every: int = 0
 
+    def __post_init__(self):
+        check_scale(self.scale, self.torso)
+        given(self, "thresholds")
+        above(self, 0, "thresholds")
+
     def run(self, frozen) -> Iterator[tuple[str, float]]:
         """MediaError without joints."""
-        check_scale(self.scale, self.torso)
         places, found = answers(frozen, self.test, self.stream, 1, PoseFacts(self.scale))
         true, sizes, scale = poses(found.facts, self.scale, self.torso)
         if places.shape[-1] != 2 * true.shape[1]:

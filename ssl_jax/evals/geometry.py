@@ -13,6 +13,7 @@ from scipy.special import logsumexp
 from ssl_jax.config import ConfigError
 from ssl_jax.data.image import crop, resize
 from ssl_jax.data.record import Source
+from ssl_jax.knobs import above, ascending, at_least, one_of, within
 from ssl_jax.solvers.probe import finite_rows, unit
 
 
@@ -123,10 +124,15 @@ class Geometry:
     seed: int = 0
     every: int = 0
 
+    def __post_init__(self):
+        at_least(self, 0, "limit", "seed")
+        one_of(self, "pairs", ("crops", "clips"))
+        above(self, 0, "area")
+        within(self, 0, 1, "area")
+        ascending(self, "area")
+
     def run(self, frozen) -> Iterator[tuple[str, float]]:
         """ConfigError for unknown pairs, or of fewer than two records."""
-        if self.pairs not in ("crops", "clips"):
-            raise ConfigError(f"pairs={self.pairs!r}: must be crops or clips")
         clips = 2 if self.pairs == "clips" else 1
         inputs, indices = frozen.inputs(self.source, self.stream, clips, self.limit)
         first = {name: values[:, 0] for name, values in inputs.items()}

@@ -13,6 +13,7 @@ from ssl_jax.config import ConfigError
 from ssl_jax.data.record import Source
 from ssl_jax.devices.sharding import by_rows, put_same, replicated
 from ssl_jax.evals.pretext import check_fills, puzzle_batches
+from ssl_jax.knobs import at_least, given
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +42,11 @@ class GradientNorms:
     batches: int = 16
     seed: int = 0
     every: int = 0
+
+    def __post_init__(self):
+        given(self, "metrics")
+        at_least(self, 1, "batch_size", "batches")
+        at_least(self, 0, "seed")
 
     def check(self, frozen) -> None:
         """ConfigError for an unknown trunk, or if the records cannot fill a batch."""

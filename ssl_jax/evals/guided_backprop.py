@@ -13,6 +13,7 @@ from ssl_jax.data.record import Source
 from ssl_jax.devices.sharding import put_same
 from ssl_jax.drawing.layout import Tile, page
 from ssl_jax.drawing.pixels import around_grey, as_picture
+from ssl_jax.knobs import at_least
 from ssl_jax.ops.relu_rules import with_relu_rule
 
 
@@ -48,6 +49,10 @@ class GuidedBackprop:
     seed: int = 0
     tile: int = 128
     every: int = 0
+
+    def __post_init__(self):
+        at_least(self, 1, "count", "units", "crops", "tile")
+        at_least(self, 0, "seed")
 
     def run(self, frozen) -> Iterator[tuple[str, float | np.ndarray]]:
         """ConfigError for unknown layers."""

@@ -10,6 +10,7 @@ from ssl_jax.config import ConfigError
 from ssl_jax.data.annotations import Facts, head_of, joints_of, scale_of
 from ssl_jax.data.record import Record, Source
 from ssl_jax.evaluator import Read
+from ssl_jax.knobs import above, at_least, given
 from ssl_jax.scores.keypoints import (
     auc_mpii,
     auc_plain,
@@ -59,9 +60,14 @@ class Keypoints:
     seed: int = 0
     every: int = 0
 
+    def __post_init__(self):
+        check_scale(self.scale, self.torso)
+        given(self, "thresholds", "l2")
+        above(self, 0, "thresholds")
+        at_least(self, 0, "l2", "seed")
+
     def run(self, frozen) -> Iterator[tuple[str, float]]:
         """MediaError without joints."""
-        check_scale(self.scale, self.torso)
         train, test = (
             self.read.features(frozen, source, facts=PoseFacts(self.scale))
             for source in (self.train, self.test)

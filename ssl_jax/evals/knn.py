@@ -18,6 +18,7 @@ from ssl_jax.config import ConfigError
 from ssl_jax.data.labels import check_labelled
 from ssl_jax.data.record import Source
 from ssl_jax.evaluator import Read
+from ssl_jax.knobs import above, at_least
 from ssl_jax.solvers.probe import chance, classes_of, rows_of, top_hits, unit
 
 # Similarities held at once, 64 MiB, and blocks of them that are worked through in one go: memory
@@ -185,8 +186,8 @@ class Knn:
     every: int = 0
 
     def __post_init__(self):
-        if self.temperature <= 0:
-            raise ConfigError(f"temperature={self.temperature}: must be above 0")
+        at_least(self, 1, "k")
+        above(self, 0, "temperature")
 
     def check(self, frozen) -> None:
         """ConfigError for more neighbours than records, or sources without labels in common."""

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ssl_jax.config import ConfigError
 from ssl_jax.data.labels import check_labelled
 from ssl_jax.data.record import Source
 from ssl_jax.evaluator import Read
+from ssl_jax.knobs import at_least, given, one_of
 from ssl_jax.solvers import logistic, sgd
 from ssl_jax.solvers.probe import (
     chance,
@@ -62,11 +62,12 @@ class Linear:
     settings: str = dataclasses.field(init=False, default="logistic regression, standardised")
 
     def __post_init__(self):
+        given(self, "l2")
+        at_least(self, 0, "l2", "labels_per_class", "seed")
+        at_least(self, 1, "folds", "draws")
+        one_of(self, "protocol", ("exact", *sgd.PROTOCOLS))
         if self.protocol == "exact":
             return
-        if self.protocol not in sgd.PROTOCOLS:
-            known = ", ".join(("exact", *sgd.PROTOCOLS))
-            raise ConfigError(f"protocol={self.protocol!r}: must be one of {known}")
         object.__setattr__(self, "settings", str(sgd.PROTOCOLS[self.protocol]))
 
     def check(self, frozen) -> None:

@@ -12,9 +12,10 @@ from ssl_jax.data.annotations import labels_fact, presence
 from ssl_jax.data.labels import check_labelled
 from ssl_jax.data.record import Source
 from ssl_jax.evals.knn import nearest_by_distance
-from ssl_jax.evals.svm import choose_costs, normalised
+from ssl_jax.evals.svm import NORMALISATIONS, choose_costs, normalised
 from ssl_jax.evaluator import Read
-from ssl_jax.scores.average_precision import TIES, mean_average_precision
+from ssl_jax.knobs import above, at_least, given, one_of
+from ssl_jax.scores.average_precision import KINDS, TIES, mean_average_precision
 from ssl_jax.solvers import logistic, ridge, squared_hinge
 from ssl_jax.solvers.probe import (
     chance,
@@ -69,6 +70,12 @@ class LowShot:
     seed: int = 0
     every: int = 0
 
+    def __post_init__(self):
+        given(self, "shots")
+        at_least(self, 1, "shots", "draws", "folds")
+        at_least(self, 0, "l2", "seed")
+        one_of(self, "classifier", CLASSIFIERS)
+
     def check(self, frozen) -> None:
         """ConfigError for sources without labels, or without a class in common."""
         del frozen
@@ -76,11 +83,6 @@ class LowShot:
 
     def run(self, frozen) -> Iterator[tuple[str, float]]:
         """ConfigError without labels, or with fewer than `shots`."""
-        if self.classifier not in CLASSIFIERS:
-            known = ", ".join(CLASSIFIERS)
-            raise ConfigError(f"classifier={self.classifier!r}: must be one of {known}")
-        if self.draws < 1 or not self.shots or min(self.shots) < 1:
-            raise ConfigError(f"draws={self.draws}, shots={self.shots}: at least one of each")
         read = self.read
         if read.layers:
             read = dataclasses.replace(read, layers=tuple(dict.fromkeys(("input", *read.layers))))
@@ -175,10 +177,17 @@ class VocLowShot:
     seed: int = 0
     every: int = 0
 
+    def __post_init__(self):
+        given(self, "shots", "costs")
+        at_least(self, 1, "shots", "samples", "folds")
+        at_least(self, 0, "classes", "seed")
+        above(self, 0, "costs", "positive_weight")
+        one_of(self, "normalise", NORMALISATIONS)
+        one_of(self, "kind", KINDS)
+        one_of(self, "ties", TIES)
+
     def run(self, frozen) -> Iterator[tuple[str, float]]:
         """ConfigError for too few records."""
-        if self.samples < 1:
-            raise ConfigError(f"samples={self.samples}: at least one is needed")
         train, test = (
             self.read.features(frozen, source, facts=labels_fact)
             for source in (self.train, self.test)

@@ -20,6 +20,7 @@ from ssl_jax.config import ConfigError
 from ssl_jax.data.labels import check_labelled
 from ssl_jax.data.record import Source
 from ssl_jax.features import comparable
+from ssl_jax.knobs import at_least, given, one_of, within
 from ssl_jax.models.heads import ConvHead, MLPHead
 from ssl_jax.solvers.probe import chance, check, classes_of, drawn, results, rows_of, top_1_and_5
 
@@ -70,8 +71,11 @@ class Nonlinear:
     every: int = 0
 
     def __post_init__(self):
-        if self.head not in DROPS:
-            raise ConfigError(f"head={self.head!r} must be one of {', '.join(DROPS)}")
+        given(self, "layers")
+        at_least(self, 1, "features", "epochs", "batch_size", "draws")
+        at_least(self, 0, "samples", "labels_per_class", "learning_rate", "weight_decay", "seed")
+        within(self, 0, 1, "momentum")
+        one_of(self, "head", DROPS)
 
     def check(self, frozen) -> None:
         """ConfigError for sources without labels, or without a class in common."""

@@ -10,6 +10,7 @@ from ssl_jax.config import ConfigError
 from ssl_jax.data.labels import numbered_as
 from ssl_jax.data.record import Record, Source
 from ssl_jax.data.record_batches import record_batches
+from ssl_jax.knobs import at_least
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +32,10 @@ class Pretext:
     batch_size: int = 64
     seed: int = 0
     every: int = 0
+
+    def __post_init__(self):
+        at_least(self, 1, "batch_size")
+        at_least(self, 0, "seed")
 
     def check(self, frozen) -> None:
         """ConfigError if the records cannot fill a batch."""

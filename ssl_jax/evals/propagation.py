@@ -11,6 +11,7 @@ from ssl_jax.data.annotations import joints_of, masks_of
 from ssl_jax.data.image import resize
 from ssl_jax.data.record import MediaError, Record, Source
 from ssl_jax.drawing.layout import Tile, page
+from ssl_jax.knobs import above, at_least, given
 from ssl_jax.scores.keypoints import body_size, joint_distances, pck
 from ssl_jax.scores.masks import video_scores
 from ssl_jax.solvers.label_propagation import propagate
@@ -56,6 +57,12 @@ class MaskPropagation:
     first_everywhere: bool = False
     videos: int = 0
     every: int = 0
+
+    def __post_init__(self):
+        given(self, "layers")
+        at_least(self, 1, "short_side", "multiple", "top")
+        at_least(self, 0, "context", "radius", "videos")
+        above(self, 0, "temperature")
 
     def run(self, frozen) -> Iterator[tuple[str, float | np.ndarray]]:
         """MediaError names a bad video."""
@@ -134,6 +141,12 @@ class JointPropagation:
     first_everywhere: bool = True
     videos: int = 0
     every: int = 0
+
+    def __post_init__(self):
+        given(self, "layers", "thresholds")
+        at_least(self, 1, "size", "strongest", "top")
+        at_least(self, 0, "context", "radius", "videos")
+        above(self, 0, "sigma", "thresholds", "temperature")
 
     def run(self, frozen) -> Iterator[tuple[str, float]]:
         """MediaError names a bad video."""

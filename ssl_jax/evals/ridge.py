@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from ssl_jax.data.labels import check_labelled
 from ssl_jax.data.record import Source
 from ssl_jax.evaluator import Read
+from ssl_jax.knobs import at_least, given
 from ssl_jax.solvers.probe import probe
 from ssl_jax.solvers.ridge import fit
 
@@ -39,6 +40,11 @@ class Ridge:
     draws: int = 5
     seed: int = 0
     every: int = 0
+
+    def __post_init__(self):
+        given(self, "l2")
+        at_least(self, 0, "l2", "labels_per_class", "seed")
+        at_least(self, 1, "folds", "draws")
 
     def check(self, frozen) -> None:
         """ConfigError for sources without labels, or without a class in common."""

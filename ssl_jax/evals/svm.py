@@ -12,6 +12,7 @@ from ssl_jax.data.annotations import FoldFact, labels_fact, presence
 from ssl_jax.data.labels import check_labelled
 from ssl_jax.data.record import Source
 from ssl_jax.evaluator import Read
+from ssl_jax.knobs import above, at_least, given, one_of
 from ssl_jax.scores.average_precision import KINDS, TIES, average_precision, mean_average_precision
 from ssl_jax.solvers import squared_hinge
 from ssl_jax.solvers.probe import (
@@ -120,10 +121,18 @@ class VocSvm:
     seed: int = 0
     every: int = 0
 
+    def __post_init__(self):
+        given(self, "costs", "kinds")
+        at_least(self, 1, "folds")
+        at_least(self, 0, "classes", "seed")
+        above(self, 0, "costs", "positive_weight")
+        one_of(self, "normalise", NORMALISATIONS)
+        one_of(self, "difficult", ("negative", "left_out"))
+        one_of(self, "kinds", KINDS)
+        one_of(self, "ties", TIES)
+
     def run(self, frozen) -> Iterator[tuple[str, float]]:
         """ConfigError for a class without records to learn or test."""
-        if self.difficult not in ("negative", "left_out"):
-            raise ConfigError(f"difficult={self.difficult!r}: must be negative or left_out")
         train, test = (
             self.read.features(frozen, source, facts=labels_fact)
             for source in (self.train, self.test)
@@ -175,6 +184,13 @@ class Svm:
     normalise: str = "standard"
     seed: int = 0
     every: int = 0
+
+    def __post_init__(self):
+        given(self, "costs")
+        at_least(self, 1, "folds")
+        at_least(self, 0, "seed")
+        above(self, 0, "costs")
+        one_of(self, "normalise", NORMALISATIONS)
 
     def check(self, frozen) -> None:
         """ConfigError for sources without labels, or without a class in common."""

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 
 from ssl_jax.config import ConfigError
 from ssl_jax.data.record import MediaError, Record, Source
+from ssl_jax.knobs import at_least, given, one_of
 from ssl_jax.scores.retrieval import (
     QUERIES,
     TIES,
@@ -37,6 +38,9 @@ class CaptionSource:
 
     source: Source
     most: int = 0
+
+    def __post_init__(self):
+        at_least(self, 0, "most")
 
     def __len__(self) -> int:
         return len(self._places)
@@ -107,10 +111,15 @@ class TextVideoRetrieval:
     ties: str = TIES[0]
     every: int = 0
 
+    def __post_init__(self):
+        given(self, "ks")
+        at_least(self, 1, "ks", "clips")
+        at_least(self, 0, "captions")
+        one_of(self, "similarity", ("dot", "cosine"))
+        one_of(self, "ties", TIES)
+
     def run(self, frozen) -> Iterator[tuple[str, float]]:
         """ConfigError without captions."""
-        if self.similarity not in ("dot", "cosine"):
-            raise ConfigError(f"similarity={self.similarity!r}: must be dot or cosine")
         sentences = CaptionSource(self.test, self.captions)
         if not len(sentences):
             raise ConfigError("test: no video has a caption")
