@@ -155,15 +155,25 @@ def test_linear_reports_every_layer_with_the_strength_chosen_on_train():
 
 def test_bad_features_are_refused_by_name():
     good = features([0, 1, 0, 1], conv1=np.eye(4))
-    unlabelled = features([0, 1, -1, -1], conv1=np.eye(4))
+    unlabelled = features([-1] * 4, conv1=np.eye(4))
     broken = features([0, 1, 0, 1], conv1=np.where(np.eye(4) > 0, np.nan, 0))
     linear = Linear("train", "test")
-    with pytest.raises(ConfigError, match="test: 2 of 4 records have no label, first record 2"):
+    with pytest.raises(ConfigError, match="test: all 4 records have no label, first record 0"):
         dict(linear.run(computed(good, unlabelled)))
     with pytest.raises(FloatingPointError, match="train, layer conv1: features of 4 of 4 records"):
         dict(linear.run(computed(broken, good)))
     with pytest.raises(ConfigError, match="same label"):
         dict(linear.run(computed(features([1, 1], conv1=np.eye(2)), good)))
+
+
+def test_records_without_a_label_are_left_out():
+    x = np.float32(np.random.default_rng(0).normal(size=(8, 3)))
+    labels = np.arange(8) % 2
+    some = np.where(np.arange(8) < 6, labels, -1)
+    linear = Linear("train", "test", l2=(0.1,))
+    whole = features(labels, conv1=x)
+    found = dict(linear.run(computed(whole, features(some, conv1=x))))
+    assert found == dict(linear.run(computed(whole, features(labels[:6], conv1=x[:6]))))
 
 
 def test_impossible_knobs_are_refused_in_one_line():
