@@ -242,7 +242,7 @@ def test_masks_follow_the_square(films):
         dict(dataclasses.replace(evaluator, source=(record,)).run(Pixels(films)))
     with pytest.raises(ConfigError, match="'late' has shape"):
         dict(MaskPropagation(Squares(), layers=("late",), short_side=96).run(Pixels(films)))
-    with pytest.raises(ConfigError, match="name those"):
+    with pytest.raises(ConfigError, match="layers is empty"):
         dict(MaskPropagation(Squares(), layers=()).run(Pixels(films)))
 
 

@@ -26,7 +26,8 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from ssl_jax.config import ConfigError
-from ssl_jax.models.layers import GroupedConv
+from ssl_jax.knobs import at_least, one_of, within
+from ssl_jax.models.layers import GroupedConv, check_trunk
 from ssl_jax.ops.pooling import max_pool
 
 CONVS = ("conv1", "conv2", "conv3", "conv4", "conv5")
@@ -87,9 +88,20 @@ class AlexNet(nn.Module):
     width: float = 1.0
     dtype: str = "float32"
 
+    def __post_init__(self):
+        check_trunk(self)
+        at_least(self, 1, "channels", "groups", "conv1_stride")
+        at_least(self, 0, "conv1_padding", "fc6", "fc7")
+        within(self, 0, 1, "dropout")
+        one_of(self, "weight_init", ("lecun", "he", "caffe"))
+        one_of(self, "normed", CONVS + FCS)
+        one_of(self, "one_biases", CONVS + FCS)
+        if self.fc7 and not self.fc6:
+            raise ConfigError("fc7 needs fc6; set fc7=0 as well")
+        super().__post_init__()
+
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> dict[str, Array]:
-        self._check()
         layers = {}
         x = layers["conv1"] = self._conv(x, 1, 11, self.conv1_padding, train)
         x = layers["pool1"] = self._pool(x)
@@ -104,17 +116,6 @@ class AlexNet(nn.Module):
             if features:
                 x = layers[name] = self._fc(x, name, features, train)
         return layers
-
-    def _check(self):
-        unknown = set(self.normed + self.one_biases) - set(CONVS + FCS)
-        if unknown:
-            raise ConfigError(f"AlexNet: no layer is called {sorted(unknown)}; {CONVS + FCS} are")
-        if self.fc7 and not self.fc6:
-            raise ConfigError("AlexNet: fc7 needs fc6; set fc7=0 as well")
-        if self.weight_init not in ("lecun", "he", "caffe"):
-            raise ConfigError(
-                f"AlexNet: weight_init is 'lecun', 'he' or 'caffe', not {self.weight_init!r}"
-            )
 
     def _conv(self, x, number: int, size: int, padding: int, train: bool):
         name = f"conv{number}"

@@ -3,7 +3,9 @@
 import flax.linen as nn
 from jaxtyping import Array, Float
 
+from ssl_jax.knobs import at_least
 from ssl_jax.models.l3 import l3_layers
+from ssl_jax.models.layers import check_trunk
 
 
 class AudioNet(nn.Module):
@@ -26,6 +28,11 @@ class AudioNet(nn.Module):
     width: float = 1.0
     remat: bool = False
     dtype: str = "float32"
+
+    def __post_init__(self):
+        check_trunk(self)
+        at_least(self, 1, "first_stride")
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, x: Float[Array, "b t f"], train: bool) -> dict[str, Array]:

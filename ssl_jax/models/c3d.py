@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 from jaxtyping import Array, Float
 
-from ssl_jax.models.layers import Conv3D
+from ssl_jax.models.layers import Conv3D, check_trunk
 from ssl_jax.ops.pooling import global_avg_pool, max_pool
 
 
@@ -27,6 +27,10 @@ class C3D(nn.Module):
     width: float = 1.0
     remat: bool = False
     dtype: str = "float32"
+
+    def __post_init__(self):
+        check_trunk(self)
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, x: Float[Array, "b t h w c"], train: bool) -> dict[str, Array]:

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ssl_jax.knobs import above, at_least, given
 from ssl_jax.models.encoders import sparse_normal
 
 
@@ -41,6 +42,12 @@ class ImageDecoder(nn.Module):
 
     channels: tuple[int, ...] = (512, 256, 128, 64)
     width: float = 1.0
+
+    def __post_init__(self):
+        given(self, "channels")
+        at_least(self, 1, "channels")
+        above(self, 0, "width")
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, x: Float[Array, "b ..."], train: bool) -> Float[Array, "b h2 w2 3"]:
@@ -81,6 +88,12 @@ class Critic(nn.Module):
     channels: tuple[int, ...] = (64, 128, 256, 512)
     width: float = 1.0
 
+    def __post_init__(self):
+        given(self, "channels")
+        at_least(self, 1, "channels")
+        above(self, 0, "width")
+        super().__post_init__()
+
     @nn.compact
     def __call__(self, x: Float[Array, "b h w 3"], train: bool) -> Float[Array, "b"]:
         init = nn.initializers.normal(0.02)
@@ -117,6 +130,12 @@ class Adversary(nn.Module):
     channels: tuple[int, ...] = (64, 128, 256, 512)
     width: float = 1.0
 
+    def __post_init__(self):
+        given(self, "channels")
+        at_least(self, 1, "channels")
+        above(self, 0, "width")
+        super().__post_init__()
+
     @nn.compact
     def __call__(
         self, real: Float[Array, "b h w 3"], fake: Float[Array, "b h w 3"], train: bool
@@ -144,6 +163,12 @@ class DenseDecoder(nn.Module):
     out: int
     sparse: int = 15
     width: float = 1.0
+
+    def __post_init__(self):
+        at_least(self, 1, "hidden", "out")
+        at_least(self, 0, "sparse")
+        above(self, 0, "width")
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, x: Float[Array, "b d"]) -> Float[Array, "b out"]:

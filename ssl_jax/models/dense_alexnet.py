@@ -4,7 +4,8 @@ import flax.linen as nn
 import jax
 from jaxtyping import Array, Float
 
-from ssl_jax.models.layers import GroupedConv
+from ssl_jax.knobs import at_least
+from ssl_jax.models.layers import GroupedConv, check_trunk
 from ssl_jax.ops.pooling import max_pool
 
 
@@ -35,6 +36,11 @@ class DenseAlexNet(nn.Module):
     bn_momentum: float = 0.9
     width: float = 1.0
     dtype: str = "float32"
+
+    def __post_init__(self):
+        check_trunk(self)
+        at_least(self, 1, "groups", "conv1_stride", "fc6", "fc7")
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> dict[str, Array]:

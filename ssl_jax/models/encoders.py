@@ -4,6 +4,8 @@ import flax.linen as nn
 import jax
 from jaxtyping import Array, Float
 
+from ssl_jax.knobs import above, at_least, given, one_of, within
+from ssl_jax.models.layers import DTYPES
 from ssl_jax.ops.pooling import max_pool
 
 
@@ -33,6 +35,14 @@ class ConvNet(nn.Module):
     dropout: float = 0.5
     width: float = 1.0
     dtype: str = "float32"
+
+    def __post_init__(self):
+        given(self, "channels")
+        at_least(self, 1, "channels", "fc", "window")
+        within(self, 0, 1, "dropout")
+        above(self, 0, "width")
+        one_of(self, "dtype", DTYPES)
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> dict[str, Array]:
@@ -78,6 +88,13 @@ class ContextEncoder(nn.Module):
     code: int = 4000
     width: float = 1.0
     dtype: str = "float32"
+
+    def __post_init__(self):
+        given(self, "channels")
+        at_least(self, 1, "channels", "code")
+        above(self, 0, "width")
+        one_of(self, "dtype", DTYPES)
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> dict[str, Array]:
@@ -133,6 +150,13 @@ class DenseEncoder(nn.Module):
     sparse: int = 15
     width: float = 1.0
     dtype: str = "float32"
+
+    def __post_init__(self):
+        at_least(self, 1, "hidden", "code")
+        at_least(self, 0, "sparse")
+        above(self, 0, "width")
+        one_of(self, "dtype", DTYPES)
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, x: Float[Array, "b ..."], train: bool) -> dict[str, Array]:

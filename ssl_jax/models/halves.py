@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ssl_jax.knobs import given, one_of
 from ssl_jax.ops.colour import CHANNELS
 
 
@@ -21,6 +22,11 @@ class Halves(nn.Module):
 
     half: nn.Module
     sees: tuple[str, ...]
+
+    def __post_init__(self):
+        given(self, "sees")
+        one_of(self, "sees", CHANNELS)
+        super().__post_init__()
 
     def setup(self):
         self.halves = [self.half.clone() for _ in self.sees]

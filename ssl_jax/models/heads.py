@@ -8,7 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ssl_jax.config import ConfigError
+from ssl_jax.knobs import at_least, one_of, within
 from ssl_jax.models.conv_bn_relu import conv_bn_relu
+from ssl_jax.models.layers import DTYPES
 
 
 class MLPHead(nn.Module):
@@ -34,6 +36,13 @@ class MLPHead(nn.Module):
     init_std: float = 0.01
     bn_momentum: float = 0.9
     dtype: str = "float32"
+
+    def __post_init__(self):
+        at_least(self, 1, "hidden", "out")
+        at_least(self, 0, "init_std")
+        within(self, 0, 1, "bn_momentum")
+        one_of(self, "dtype", DTYPES)
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, x: Float[Array, "b d"], train: bool) -> Float[Array, "b out"]:
@@ -122,6 +131,13 @@ class PairwiseOrderHead(nn.Module):
     bn_momentum: float = 0.9
     dtype: str = "float32"
 
+    def __post_init__(self):
+        at_least(self, 1, "classes", "hidden")
+        one_of(self, "pair_order", ("lexicographic", "distance"))
+        within(self, 0, 1, "dropout", "bn_momentum")
+        one_of(self, "dtype", DTYPES)
+        super().__post_init__()
+
     @nn.compact
     def __call__(self, x: Float[Array, "b n d"], train: bool) -> Float[Array, "b k"]:
         if x.shape[1] < 2:
@@ -171,6 +187,12 @@ class Classifier(nn.Module):
     dropout: float = 0.0
     dtype: str = "float32"
 
+    def __post_init__(self):
+        at_least(self, 1, "classes")
+        within(self, 0, 1, "dropout")
+        one_of(self, "dtype", DTYPES)
+        super().__post_init__()
+
     @nn.compact
     def __call__(self, x: Float[Array, "b ..."], train: bool) -> Float[Array, "b k"]:
         x = x.reshape(x.shape[0], -1)
@@ -192,6 +214,10 @@ class TrunkClassifier(nn.Module):
     vision: nn.Module
     classes: int
     pooled: bool = False
+
+    def __post_init__(self):
+        at_least(self, 1, "classes")
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, batch: dict[str, Array], train: bool) -> Float[Array, "b k"]:
@@ -217,6 +243,12 @@ class ConvHead(nn.Module):
     features: int = 192
     bn_momentum: float = 0.9
     dtype: str = "float32"
+
+    def __post_init__(self):
+        at_least(self, 1, "classes", "features")
+        within(self, 0, 1, "bn_momentum")
+        one_of(self, "dtype", DTYPES)
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b k"]:

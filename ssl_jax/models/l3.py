@@ -4,6 +4,8 @@ import flax.linen as nn
 import jax
 from jaxtyping import Array, Float
 
+from ssl_jax.knobs import at_least
+from ssl_jax.models.layers import check_trunk
 from ssl_jax.ops.pooling import global_max_pool, max_pool
 
 
@@ -26,6 +28,11 @@ class L3Net(nn.Module):
     width: float = 1.0
     remat: bool = False
     dtype: str = "float32"
+
+    def __post_init__(self):
+        check_trunk(self)
+        at_least(self, 1, "first_stride")
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> dict[str, Array]:

@@ -4,6 +4,8 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from ssl_jax.config import ConfigError
+from ssl_jax.knobs import given, one_of, within
+from ssl_jax.models.layers import DTYPES
 
 
 class Lasso(nn.Module):
@@ -33,6 +35,12 @@ class Lasso(nn.Module):
     units: tuple[str, ...]
     bn_momentum: float = 0.9
     dtype: str = "float32"
+
+    def __post_init__(self):
+        given(self, "units")
+        within(self, 0, 1, "bn_momentum")
+        one_of(self, "dtype", DTYPES)
+        super().__post_init__()
 
     def setup(self):
         count = len(self.units)

@@ -8,7 +8,18 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from ssl_jax.config import ConfigError
+from ssl_jax.knobs import above, one_of, within
 from ssl_jax.ops.conv3d import conv3d
+
+# What a trunk may compute in.
+DTYPES = ("float32", "bfloat16", "float16", "float64")
+
+
+def check_trunk(trunk: nn.Module) -> None:
+    """ConfigError for a `width`, `bn_momentum` or `dtype` out of range: most trunks have these."""
+    above(trunk, 0, "width")
+    within(trunk, 0, 1, "bn_momentum")
+    one_of(trunk, "dtype", DTYPES)
 
 
 class GroupedConv(nn.Module):

@@ -3,8 +3,9 @@
 import flax.linen as nn
 from jaxtyping import Array, Float
 
-from ssl_jax.config import ConfigError
+from ssl_jax.knobs import at_least
 from ssl_jax.models.conv_bn_relu import conv_bn_relu
+from ssl_jax.models.layers import check_trunk
 from ssl_jax.ops.pooling import avg_pool, global_avg_pool, max_pool
 
 
@@ -35,10 +36,13 @@ class NIN(nn.Module):
     remat: bool = False
     dtype: str = "float32"
 
+    def __post_init__(self):
+        check_trunk(self)
+        at_least(self, 3, "blocks")
+        super().__post_init__()
+
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> dict[str, Array]:
-        if self.blocks < 3:
-            raise ConfigError(f"NIN: needs at least 3 blocks, not {self.blocks}")
         layers = {}
         conv = nn.remat(NIN._conv, static_argnums=(2, 3, 4, 5, 6)) if self.remat else NIN._conv
         for number in range(1, self.blocks + 1):

@@ -4,7 +4,8 @@ import flax.linen as nn
 import jax
 from jaxtyping import Array, Float
 
-from ssl_jax.config import ConfigError
+from ssl_jax.knobs import at_least, one_of
+from ssl_jax.models.layers import check_trunk
 from ssl_jax.ops.pooling import global_avg_pool, max_pool
 
 # depth: blocks of the four stages, and whether blocks are bottlenecks (1x1, 3x3, 1x1).
@@ -55,12 +56,19 @@ class ResNet(nn.Module):
     remat: bool = False
     dtype: str = "float32"
 
+    def __post_init__(self):
+        check_trunk(self)
+        one_of(self, "depth", DEPTHS)
+        one_of(self, "stem", ("imagenet", "cifar"))
+        at_least(self, 1, "strides")
+        if isinstance(self.pool_padding, str):
+            one_of(self, "pool_padding", ("SAME",))
+        else:
+            at_least(self, 0, "pool_padding")
+        super().__post_init__()
+
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> dict[str, Array]:
-        if self.depth not in DEPTHS:
-            raise ConfigError(f"ResNet: depth is one of {tuple(DEPTHS)}, not {self.depth}")
-        if self.stem not in ("imagenet", "cifar"):
-            raise ConfigError(f"ResNet: stem is 'imagenet' or 'cifar', not {self.stem!r}")
         blocks, bottleneck = DEPTHS[self.depth]
         size, stride = (7, 2) if self.stem == "imagenet" else (3, 1)
         channels = max(1, round(64 * self.width))

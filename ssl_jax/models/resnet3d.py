@@ -14,7 +14,8 @@ import flax.linen as nn
 import jax
 from jaxtyping import Array, Float
 
-from ssl_jax.models.layers import Conv3D
+from ssl_jax.knobs import above, at_least
+from ssl_jax.models.layers import Conv3D, check_trunk
 from ssl_jax.ops.pooling import global_avg_pool
 
 
@@ -50,6 +51,13 @@ class ResNet3D(nn.Module):
     width: float = 1.0
     remat: bool = False
     dtype: str = "float32"
+
+    def __post_init__(self):
+        check_trunk(self)
+        at_least(self, 1, "layers")
+        at_least(self, 0, "stem_middle")
+        above(self, 0, "bn_eps")
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, x: Float[Array, "b t h w c"], train: bool) -> dict[str, Array]:

@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 from jaxtyping import Array, Float
 
+from ssl_jax.knobs import at_least, within
 from ssl_jax.models.heads import last
 from ssl_jax.ops.fold import fold, unfold
 
@@ -37,6 +38,12 @@ class Siamese(nn.Module):
     normed: tuple[str, ...] = ()
     dropout: float = 0.5
     caffe_init: bool = False
+
+    def __post_init__(self):
+        at_least(self, 1, "classes", "hidden")
+        at_least(self, 0, "embedding")
+        within(self, 0, 1, "dropout")
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, batch: dict[str, Array], train: bool) -> Float[Array, "b m k"]:

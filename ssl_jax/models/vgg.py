@@ -39,6 +39,10 @@ class DilatedVGG(nn.Module):
     remat: bool = False
     dtype: str = "float32"
 
+    def __post_init__(self):
+        check_trunk(self)
+        super().__post_init__()
+
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> dict[str, Array]:
         layers = {}
