@@ -12,6 +12,7 @@ from ssl_jax.data.pipeline import Loading, first_example
 from ssl_jax.data.record import Source
 from ssl_jax.devices.sharding import Sharding
 from ssl_jax.evaluator import Evaluator
+from ssl_jax.knobs import at_least, below, one_of
 from ssl_jax.method import Method
 from ssl_jax.methods.control import Control
 from ssl_jax.optim import Optimizer
@@ -39,15 +40,8 @@ class Checkpoints:
     keep_best: str = ""
 
     def __post_init__(self):
-        for knob, least in (
-            ("every_steps", 0),
-            ("every_minutes", 0),
-            ("keep", 1),
-            ("keep_every", 0),
-        ):
-            if getattr(self, knob) < least:
-                value = getattr(self, knob)
-                raise ConfigError(f"checkpoints.{knob}={value} must be at least {least}")
+        at_least(self, 0, "every_steps", "every_minutes", "keep_every")
+        at_least(self, 1, "keep")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,22 +105,19 @@ class Experiment:
     init_from: str | Mapping[str, str] = ""
 
     def __post_init__(self):
-        if self.dtype not in ("float32", "bfloat16"):
-            raise ConfigError(f"dtype is float32 or bfloat16, not '{self.dtype}'")
-        for knob, least in (
-            ("steps", 0),
-            ("batch_size", 1),
-            ("micro_batches", 1),
-            ("nonfinite_limit", 0),
-            ("peak_tflops", 0),
-            ("eval_batch_size", 1),
-            ("eval_memory", 0),
-            ("log_every", 1),
-        ):
-            if getattr(self, knob) < least:
-                raise ConfigError(f"{knob}={getattr(self, knob)} must be at least {least}")
-        if self.nonfinite not in ("stop", "skip"):
-            raise ConfigError(f"nonfinite is stop or skip, not '{self.nonfinite}'")
+        one_of(self, "dtype", ("float32", "bfloat16"))
+        one_of(self, "nonfinite", ("stop", "skip"))
+        at_least(self, 0, "steps", "seed", "refresh_every", "eval_memory")
+        at_least(self, 0, "nonfinite_limit", "peak_tflops")
+        at_least(self, 1, "batch_size", "micro_batches", "eval_batch_size", "log_every")
+        below(self, 2**63, "seed")  # beyond, JAX takes no seed
+        if self.profile and (len(self.profile) != 2 or not 1 <= self.profile[0] <= self.profile[1]):
+            raise ConfigError(
+                f"profile={self.profile} should be the first and last step, such as (10, 13)"
+            )
+        for name, evaluator in self.evaluators.items():
+            if evaluator.every < 0:
+                raise ConfigError(f"evaluators.{name}.every={evaluator.every} must be at least 0")
         if self.batch_size % self.micro_batches:
             raise ConfigError(
                 f"batch_size={self.batch_size} must be a multiple of "

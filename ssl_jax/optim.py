@@ -9,6 +9,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from ssl_jax.config import ConfigError
+from ssl_jax.knobs import above, at_least, below, one_of, within
 from ssl_jax.training.schedules import Constant, Plateau, Schedule
 
 RULES = ("sgd", "adam", "adamw", "lars")
@@ -83,14 +84,18 @@ class Optimizer:
     rates: tuple = ()
 
     def __post_init__(self):
-        if self.name not in RULES:
-            raise ConfigError(f"optimizer.name is one of {', '.join(RULES)}, not '{self.name}'")
+        one_of(self, "name", RULES)
+        at_least(self, 0, "learning_rate", "weight_decay", "clip_norm", "l1", "eps")
+        at_least(self, 0, "beta1", "beta2")
+        below(self, 1, "beta1", "beta2")  # at 1 the moments never move
+        within(self, 0, 1, "momentum")
+        above(self, 0, "trust_coefficient")
         if not callable(self.schedule):
             raise ConfigError(
                 f"optimizer.schedule={self.schedule!r}: write a schedule, such as "
                 "call(Cosine, warmup=50)"
             )
-        if bool(self.l1) != bool(self.l1_on) or self.l1 < 0:
+        if bool(self.l1) != bool(self.l1_on):
             raise ConfigError("optimizer.l1, above 0, and optimizer.l1_on go together")
         for pair in self.rates:
             if not isinstance(pair, tuple) or [*map(type, pair)] not in ([str, float], [str, int]):

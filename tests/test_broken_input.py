@@ -200,10 +200,10 @@ def test_a_source_of_nothing_but_broken_files_ends(tmp_path):
 @pytest.mark.parametrize(
     ("knobs", "message"),
     [
-        ({"on_error": "ignore"}, "'skip' or 'raise'"),
-        ({"max_failed": 1.5}, "data.max_failed=1.5"),
-        ({"threads": -1}, "data.threads=-1 must be at least 0"),
-        ({"workers": -1}, "data.workers=-1"),
+        ({"on_error": "ignore"}, "must be one of skip, raise"),
+        ({"max_failed": 1.5}, "max_failed=1.5"),
+        ({"threads": -1}, "threads=-1 must be at least 0"),
+        ({"workers": -1}, "workers=-1"),
     ],
 )
 def test_bad_knobs_are_one_line(knobs, message):

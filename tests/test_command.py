@@ -69,7 +69,7 @@ def test_joining_nobody_is_one_line_with_a_hint():
         (arguments("--config.steps"), "write --config.steps=VALUE"),
         (arguments("--worker=3"), "unknown argument --worker=3"),
         (arguments("--only=ridge"), "unknown argument --only=ridge"),
-        (arguments("--config.dtype=bf16"), "dtype is float32 or bfloat16, not 'bf16'"),
+        (arguments("--config.dtype=bf16"), "dtype='bf16' must be one of float32, bfloat16"),
         (arguments("--config.log_every=0"), "log_every=0 must be at least 1"),
         (arguments(config=__file__), "has no function get_config"),
         (arguments("--coordinator=a:1"), "--coordinator needs --distributed"),
@@ -82,7 +82,7 @@ def test_joining_nobody_is_one_line_with_a_hint():
         (arguments("--config.optimizer.warmup_steps=3"), "config.optimizer has no 'warmup_steps'"),
         (
             arguments("--config.optimizer.schedule.warmup=-3"),
-            "Constant.warmup=-3 must be at least 0",
+            "optimizer.schedule: warmup=-3 must be at least 0",
         ),
         (
             arguments("--distributed", "--coordinator=a:1", "--num_processes=2"),

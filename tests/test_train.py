@@ -463,7 +463,7 @@ def test_no_row_of_a_control_keeps_its_target_and_partners_are_any_row():
         ({"sharding": call(Sharding, shape=(8,))}, r"shape=\(8,\) should be two numbers"),
         ({"micro_batches": 3}, "batch_size=8 must be a multiple of micro_batches=3"),
         ({"micro_batches": 4}, "batch_size / micro_batches=2 must be a multiple of the 4 devices"),
-        ({"nonfinite": "ignore"}, "nonfinite is stop or skip, not 'ignore'"),
+        ({"nonfinite": "ignore"}, "nonfinite='ignore' must be one of stop, skip"),
         ({"profile": (5, 2)}, r"profile=\(5, 2\) should be the first and last step"),
         ({"checkpoints": call(Checkpoints, keep_best="ridge/pool")}, "no evaluator of this name"),
         ({"resume": "nowhere"}, "resume=nowhere: no checkpoint there"),

@@ -21,6 +21,7 @@ from ssl_jax.config import ConfigError
 from ssl_jax.data.failures import Failures
 from ssl_jax.data.read_ahead import read_ahead
 from ssl_jax.data.record import MediaError, Record, Source
+from ssl_jax.knobs import at_least, one_of, within
 
 # How many records in a row may be broken before a batch is given up.
 ATTEMPTS = 32
@@ -55,13 +56,10 @@ class Loading:
     max_failed: float = 0.5
 
     def __post_init__(self):
-        if self.on_error not in ("skip", "raise"):
-            raise ConfigError(f"data.on_error is 'skip' or 'raise', not {self.on_error!r}")
-        if not 0 <= self.max_failed <= 1:
-            raise ConfigError(f"data.max_failed={self.max_failed} must be a share from 0 to 1")
-        for knob, least in (("threads", 0), ("prefetch", 1), ("workers", 0)):
-            if getattr(self, knob) < least:
-                raise ConfigError(f"data.{knob}={getattr(self, knob)} must be at least {least}")
+        one_of(self, "on_error", ("skip", "raise"))
+        within(self, 0, 1, "max_failed")
+        at_least(self, 0, "threads", "workers")
+        at_least(self, 1, "prefetch")
 
     def at_once(self, processes: int = 1) -> int:
         """Threads per process, if `processes` of them read on this machine."""

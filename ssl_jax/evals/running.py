@@ -102,8 +102,6 @@ def check_evaluators(frozen: Frozen, evaluators: Mapping[str, Evaluator]) -> Non
             if isinstance(knob, Source) and not isinstance(knob, Sequence | Mapping)
         ]
         try:
-            if evaluator.every < 0:
-                raise ConfigError(f"every={evaluator.every} must be at least 0")
             if "batch_size" in knobs:
                 check_batch_size(knobs["batch_size"], frozen.mesh)
             for source in sources:

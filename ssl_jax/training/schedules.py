@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int
 from optax.contrib import reduce_on_plateau
 
 from ssl_jax.config import ConfigError
+from ssl_jax.knobs import above, at_least, below
 
 
 @runtime_checkable
@@ -30,7 +31,7 @@ class Constant:
     warmup: int = 0
 
     def __post_init__(self):
-        _at_least(self, warmup=0)
+        at_least(self, 0, "warmup")
 
     def __call__(self, step, steps: int, base: float) -> Float[Array, ""]:
         return _warm(jnp.float32(base), step, self.warmup)
@@ -44,7 +45,7 @@ class Cosine:
     final: float = 0.0
 
     def __post_init__(self):
-        _at_least(self, warmup=0, final=0)
+        at_least(self, 0, "warmup", "final")
 
     def __call__(self, step, steps: int, base: float) -> Float[Array, ""]:
         done = _done(self, step, self.warmup, steps)
@@ -60,7 +61,7 @@ class Linear:
     final: float = 0.0
 
     def __post_init__(self):
-        _at_least(self, warmup=0, final=0)
+        at_least(self, 0, "warmup", "final")
 
     def __call__(self, step, steps: int, base: float) -> Float[Array, ""]:
         fall = 1 - _done(self, step, self.warmup, steps)
@@ -76,7 +77,8 @@ class Step:
     warmup: int = 0
 
     def __post_init__(self):
-        _at_least(self, warmup=0)
+        at_least(self, 0, "warmup", "decay")
+        at_least(self, 1, "boundaries")
         if list(self.boundaries) != sorted(set(self.boundaries)) or not self.boundaries:
             raise ConfigError(f"Step.boundaries={self.boundaries} should be steps in order")
 
@@ -95,7 +97,7 @@ class InverseSqrt:
     warmup: int
 
     def __post_init__(self):
-        _at_least(self, warmup=1)
+        at_least(self, 1, "warmup")
 
     def __call__(self, step, steps: int, base: float) -> Float[Array, ""]:
         fall = jnp.sqrt(self.warmup / jnp.maximum(jnp.float32(step), self.warmup))
@@ -115,7 +117,7 @@ class TriStage:
     final: float = 0.0
 
     def __post_init__(self):
-        _at_least(self, warmup=0, hold=0, final=0)
+        at_least(self, 0, "warmup", "hold", "final")
         if self.warmup + self.hold >= 1:
             raise ConfigError(
                 f"TriStage.warmup={self.warmup} and hold={self.hold} are fractions of the run, "
@@ -144,12 +146,10 @@ class Plateau:
     warmup: int = 0
 
     def __post_init__(self):
-        _at_least(self, window=1, patience=1, final=0, warmup=0)
-        for knob in ("decay", "tolerance"):
-            if not 0 < getattr(self, knob) < 1:
-                raise ConfigError(
-                    f"Plateau.{knob}={getattr(self, knob)} must be above 0 and below 1"
-                )
+        at_least(self, 0, "final", "warmup")
+        at_least(self, 1, "window", "patience")
+        above(self, 0, "decay", "tolerance")
+        below(self, 1, "decay", "tolerance")
 
     def __call__(self, step, steps: int, base: float) -> Float[Array, ""]:
         return _warm(jnp.float32(base), step, self.warmup)
@@ -177,10 +177,3 @@ def _done(schedule: Schedule, step, start: int | float, steps: int) -> Float[Arr
             f"of {steps}"
         )
     return jnp.clip((jnp.float32(step) - start) / (steps - start), 0, 1)
-
-
-def _at_least(schedule: Schedule, **least: int) -> None:
-    for knob, lowest in least.items():
-        value = getattr(schedule, knob)
-        if value < lowest:
-            raise ConfigError(f"{type(schedule).__name__}.{knob}={value} must be at least {lowest}")
