@@ -111,6 +111,17 @@ def test_cpu_form_equals_native_with_ties(shape, window, strides, padding, ceil)
             np.testing.assert_allclose(a, n, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("pool", [pooling.max_pool, pooling.avg_pool])
+def test_only_programs_for_a_cpu_pool_by_axes(pool):
+    """Whatever machine they are compiled on."""
+    traced = jax.jit(lambda x: pool(x, 3, 2, padding=1)).trace(jnp.zeros((1, 8, 8, 2)))
+    windows = {
+        platform: traced.lower(lowering_platforms=(platform,)).as_text().count("reduce_window")
+        for platform in ("cpu", "tpu", "cuda")
+    }
+    assert windows == {"cpu": 0, "tpu": 1, "cuda": 1}
+
+
 @pytest.mark.parametrize("impl", ["axes", "native"])
 def test_max_pool_shows_a_nan_and_never_the_padding(impl):
     x = jnp.full((1, 4, 4, 1), -5.0).at[0, 0, 1, 0].set(jnp.nan)

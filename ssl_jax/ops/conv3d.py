@@ -4,7 +4,8 @@ XLA's CPU backend runs 3-D convolutions 2-6 times slower than the same arithmeti
 a 3-D convolution is folded into one 2-D convolution. The parameters and the result are the same.
 """
 
-import jax
+import functools
+
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
@@ -30,8 +31,8 @@ def conv3d(
       padding: 'SAME', 'VALID', or for each of the three axes a number for both its ends or a pair.
         Zeros are padded. For odd kernels `k // 2` is what PyTorch's papers call "same"; 'SAME'
         differs from it under strides (XLA then pads the end more than the start).
-      impl: 'native' (lax.conv_general_dilated), 'fold' (one 2-D convolution), or 'auto': fold on
-        CPU, native elsewhere.
+      impl: 'native' (lax.conv_general_dilated), 'fold' (one 2-D convolution), or 'auto': fold where
+        the program is compiled for a CPU, native elsewhere.
 
     Raises:
       ConfigError: unknown `impl`, or a kernel larger than the padded clip.
@@ -45,10 +46,11 @@ def conv3d(
                 f"conv3d: kernel {kernel.shape[:3]} is larger than axis {axis} of the clip: "
                 f"{size} + padding {pad}; give longer or larger clips, or more padding"
             )
-    if impl == "fold" or (impl == "auto" and jax.default_backend() == "cpu"):
-        return _fold(x, kernel, strides, pads)
-    layout = ("NDHWC", "DHWIO", "NDHWC")
-    return lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=layout)
+    fold = functools.partial(_fold, strides=strides, pads=pads)
+    native = functools.partial(_native, strides=strides, pads=pads)
+    if impl == "auto":
+        return lax.platform_dependent(x, kernel, cpu=fold, default=native)
+    return fold(x, kernel) if impl == "fold" else native(x, kernel)
 
 
 def _pads(sizes, window, strides, padding) -> tuple[tuple[int, int], ...]:
@@ -58,6 +60,11 @@ def _pads(sizes, window, strides, padding) -> tuple[tuple[int, int], ...]:
     if len(padding) != len(sizes):
         raise ValueError(f"conv3d: padding {padding} needs one entry for each of t, h, w")
     return tuple((p, p) if isinstance(p, int) else tuple(p) for p in padding)
+
+
+def _native(x: Array, kernel: Array, strides, pads) -> Array:
+    layout = ("NDHWC", "DHWIO", "NDHWC")
+    return lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=layout)
 
 
 def _conv2d(x: Array, kernel: Array, strides, pads) -> Array:

@@ -5,7 +5,9 @@ The networks of 2015-2017 were trained in Caffe, whose pooled size is rounded up
 that is a row more or less: AlexNet on patches of 96 pixels ends at 3x3 or at 2x2.
 """
 
+import functools
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -38,24 +40,16 @@ def max_pool(
         (start, end); or 'SAME', 'VALID'.
       ceil: round the pooled size up (Caffe) instead of down.
       impl: 'native' (lax.reduce_window), 'axes' (one axis at a time: on CPU its gradient is
-        10-27 times faster, and equal), or 'auto': axes on CPU, native elsewhere.
+        10-27 times faster, and equal), or 'auto': axes where the program is compiled for a CPU,
+        native elsewhere.
 
     Raises:
       ConfigError: unknown `impl`, or a window larger than the padded input.
     """
     window, strides, _, pads = _geometry(x.shape[1:-1], window, strides, padding, ceil)
-    if _native(impl):
-        return lax.reduce_window(x, -jnp.inf, lax.max, *_with_batch(window, strides, pads))
-    lowest = jnp.array(-jnp.inf, x.dtype)
-    x = lax.pad(x, lowest, [(0, 0, 0), *((*pad, 0) for pad in pads), (0, 0, 0)])
-    # From the last axis to the first, so that of equal cells the first in reading order wins.
-    for axis in reversed(range(len(window))):
-        best, *others = _taps(x, axis + 1, window[axis], strides[axis])
-        for other in others:
-            # Not jnp.maximum: it would share the gradient among equals. A NaN wins and stays.
-            best = jnp.where((other > best) | jnp.isnan(other), other, best)
-        x = best
-    return x
+    native = functools.partial(_native_max, window=window, strides=strides, pads=pads)
+    axes = functools.partial(_max_by_axes, window=window, strides=strides, pads=pads)
+    return _form(impl, x, native, axes)
 
 
 def avg_pool(
@@ -75,13 +69,9 @@ def avg_pool(
     """
     sizes = x.shape[1:-1]
     window, strides, asked, pads = _geometry(sizes, window, strides, padding, ceil)
-    total = x.astype(jnp.float32)
-    if _native(impl):
-        total = lax.reduce_window(total, 0.0, lax.add, *_with_batch(window, strides, pads))
-    else:
-        total = jnp.pad(total, ((0, 0), *pads, (0, 0)))
-        for axis in range(len(window)):
-            total = sum(_taps(total, axis + 1, window[axis], strides[axis]))
+    native = functools.partial(_native_sum, window=window, strides=strides, pads=pads)
+    axes = functools.partial(_sum_by_axes, window=window, strides=strides, pads=pads)
+    total = _form(impl, x.astype(jnp.float32), native, axes)
     for axis, size in enumerate(sizes):
         counted = np.zeros(size + sum(pads[axis]))
         low, high = asked[axis] if count_padding else (0, 0)
@@ -143,10 +133,41 @@ def reduced_side(channels: int, target: int = 9000) -> int:
     return min((low, low + 1), key=lambda side: abs(side * side * channels - target))
 
 
-def _native(impl: str) -> bool:
+def _form(impl: str, x: Array, native: Callable, axes: Callable) -> Array:
+    """The form that `impl` names, of `x`."""
     if impl not in IMPLS:
         raise ConfigError(f"pooling: impl is one of {IMPLS}, not {impl!r}")
-    return impl == "native" or (impl == "auto" and jax.default_backend() != "cpu")
+    if impl == "auto":
+        return lax.platform_dependent(x, cpu=axes, default=native)
+    return axes(x) if impl == "axes" else native(x)
+
+
+def _native_max(x: Array, window, strides, pads) -> Array:
+    return lax.reduce_window(x, -jnp.inf, lax.max, *_with_batch(window, strides, pads))
+
+
+def _max_by_axes(x: Array, window, strides, pads) -> Array:
+    lowest = jnp.array(-jnp.inf, x.dtype)
+    x = lax.pad(x, lowest, [(0, 0, 0), *((*pad, 0) for pad in pads), (0, 0, 0)])
+    # From the last axis to the first, so that of equal cells the first in reading order wins.
+    for axis in reversed(range(len(window))):
+        best, *others = _taps(x, axis + 1, window[axis], strides[axis])
+        for other in others:
+            # Not jnp.maximum: it would share the gradient among equals. A NaN wins and stays.
+            best = jnp.where((other > best) | jnp.isnan(other), other, best)
+        x = best
+    return x
+
+
+def _native_sum(x: Array, window, strides, pads) -> Array:
+    return lax.reduce_window(x, 0.0, lax.add, *_with_batch(window, strides, pads))
+
+
+def _sum_by_axes(x: Array, window, strides, pads) -> Array:
+    x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
+    for axis in range(len(window)):
+        x = sum(_taps(x, axis + 1, window[axis], strides[axis]))
+    return x
 
 
 def _geometry(sizes, window, strides, padding, ceil) -> tuple[tuple, tuple, tuple, tuple]:
