@@ -82,7 +82,8 @@ def test_chunks_are_finite_where_the_plain_loss_is():
             gradients(nt_xent, chunk, x, x, extra, jnp.float32(0.1)) for chunk in (0, 4)
         )
         for mine, theirs in zip(jax.tree.leaves(chunked), jax.tree.leaves(plain), strict=True):
-            np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-5)
+            # The temperature's gradient is 0 as a difference of sums near 100.
+            np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=5e-5)
 
 
 def test_embeddings_of_bfloat16_are_chunked_in_float32():

@@ -6,22 +6,18 @@ and have finite gradients at zero vectors.
 
 Those that compare all n rows with all n rows hold n * n similarities. With `chunk` they hold
 n * chunk at once, and their backward pass makes them again: same loss, same gradients, and memory
-that grows with n alone, for up to five matrix products where there were three. `chunk` must divide
-n and is best a multiple of the number of devices; a batch of up to `chunk` rows is not chunked.
+that grows with n alone, for up to five matrix products where there were three (four where a product
+serves both directions). `chunk` must divide n and is best a multiple of the number of devices; a
+batch of up to `chunk` rows is not chunked.
 """
-
-import functools
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
-from ssl_jax.config import ConfigError
+from ssl_jax.objectives.log_sums import both_log_sums, log_sums
 
 Metrics = dict[str, Float[Array, ""]]
-
-# Finite, because infinities make NaN of 0 * inf; exp of it is 0 all the same.
-MASKED = -1e9
 
 
 def unit(x: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
@@ -33,12 +29,6 @@ def unit(x: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
     x = x.astype(jnp.float32)
     squares = jnp.sum(x * x, axis=-1, keepdims=True)
     return x * jax.lax.rsqrt(jnp.maximum(squares, 1e-12))
-
-
-def products(a: Float[Array, "n d"], b: Float[Array, "m d"]) -> Float[Array, "n m"]:
-    """Scalar products of all rows with all rows, in true float32 also on TPU and GPU."""
-    a, b = a.astype(jnp.float32), b.astype(jnp.float32)
-    return jnp.matmul(a, b.T, precision=jax.lax.Precision.HIGHEST)
 
 
 def info_nce(
@@ -75,7 +65,10 @@ def info_nce(
         extra = unit(extra) if extra is not None else None
     queries, keys = queries.astype(jnp.float32) / temperature, keys.astype(jnp.float32)
     own = jnp.sum(queries * keys, axis=-1)
-    logs, most, similarity = log_sums(queries, keys, chunk)
+    if symmetric:
+        logs, most, similarity, back = both_log_sums(queries, keys, chunk)
+    else:
+        logs, most, similarity = log_sums(queries, keys, chunk)
     hits = most == jnp.arange(len(queries))
     if extra is not None and extra.shape[1]:
         more = jnp.sum(queries[:, None] * extra.astype(jnp.float32), axis=-1)
@@ -83,7 +76,7 @@ def info_nce(
         hits &= similarity >= jnp.max(more, axis=1)
     loss = jnp.mean(logs - own)
     if symmetric:
-        loss = (loss + jnp.mean(log_sums(keys, queries, chunk)[0] - own)) / 2
+        loss = (loss + jnp.mean(back - own)) / 2
     return loss, {"accuracy": jnp.mean(hits.astype(jnp.float32))}
 
 
@@ -115,8 +108,7 @@ def nt_xent(
     scaled1, scaled2 = z1 / temperature, z2 / temperature
     own = jnp.sum(scaled1 * z2, axis=-1)
     # Four blocks, not one array of 2n rows: stacking the views would move rows between devices.
-    across1, most, _ = log_sums(scaled1, z2, chunk)
-    across2, _, _ = log_sums(scaled2, z1, chunk)
+    across1, most, _, across2 = both_log_sums(scaled1, z2, chunk)
     within1, _, _ = log_sums(scaled1, z1, chunk, others_only=True)
     within2, _, _ = log_sums(scaled2, z2, chunk, others_only=True)
     logs = jnp.logaddexp(across1, within1) + jnp.logaddexp(across2, within2)
@@ -147,7 +139,7 @@ def mil_nce(
       cosine: the similarity is the cosine; False: the plain scalar product, as in the paper.
       positives_twice: the denominator is 2 P_i + N_i, as in the authors' code; then the loss does
         not fall below log 2.
-      chunk: rows compared with at once, of each of the k captions; 0: all.
+      chunk: captions compared with at once; 0: all.
 
     Returns:
       The loss, and {'accuracy': fraction of videos whose most similar caption is one of their own}.
@@ -159,111 +151,13 @@ def mil_nce(
         videos, captions = unit(videos), unit(captions)
     videos, captions = videos.astype(jnp.float32) / temperature, captions.astype(jnp.float32)
     own = jnp.sum(videos[:, None] * captions, axis=-1)
-    each = jnp.moveaxis(captions, 1, 0)
-    logs, most, similarity = zip(*(log_sums(videos, c, chunk) for c in each), strict=True)
-    back = [log_sums(c, videos, chunk, others_only=not positives_twice)[0] for c in each]
-    denominators = jax.nn.logsumexp(jnp.stack([*logs, *back]), axis=0)
-    loss = jnp.mean(denominators - jax.nn.logsumexp(own, axis=1))
-    best = jnp.argmax(jnp.stack(similarity), axis=0)
-    found = jnp.take_along_axis(jnp.stack(most), best[None], axis=0)[0]
-    hits = found == jnp.arange(len(videos))
+    rows, count, size = captions.shape
+    owners = None if positives_twice else jnp.repeat(jnp.arange(rows), count)
+    logs, most, _, back = both_log_sums(videos, captions.reshape(-1, size), chunk, owners)
+    back = jax.nn.logsumexp(back.reshape(rows, count), axis=1)
+    loss = jnp.mean(jnp.logaddexp(logs, back) - jax.nn.logsumexp(own, axis=1))
+    hits = most // count == jnp.arange(rows)
     return loss, {"accuracy": jnp.mean(hits.astype(jnp.float32))}
-
-
-def log_sums(
-    queries: Float[Array, "n d"], keys: Float[Array, "n d"], chunk: int, others_only: bool = False
-) -> tuple[Float[Array, "n"], Int[Array, "n"], Float[Array, "n"]]:
-    """log sum_j exp(query_i . key_j) for every query; `others_only` leaves j = i out.
-
-    Returns:
-      The logarithms, and for each query the number of the most similar key (the first of equals)
-      and its similarity, both without gradient.
-
-    Raises:
-      ConfigError: chunk does not divide n.
-    """
-    rows = len(queries)
-    if chunk and rows > chunk:
-        if chunk < 0 or rows % chunk:
-            raise ConfigError(f"chunk={chunk} must divide the {rows} rows of the batch (0: off)")
-        logs, most, similarity = _chunked_log_sums(queries, keys, chunk, others_only)
-    else:
-        itself = jnp.eye(rows, dtype=bool) if others_only else None
-        similarities = _similarities(queries, keys, itself)
-        logs = jax.nn.logsumexp(similarities, axis=1)
-        most, similarity = jnp.argmax(similarities, axis=1), jnp.max(similarities, axis=1)
-    return logs, most, jax.lax.stop_gradient(similarity)
-
-
-def _similarities(rows, others, itself) -> Float[Array, "n m"]:
-    found = products(rows, others)
-    return found if itself is None else jnp.where(itself, MASKED, found)
-
-
-def _blocks(x: Array, chunk: int) -> Array:
-    """(n, ...) -> (n / chunk, chunk, ...).
-
-    Every block has rows from all over the batch, so that all devices hold an equal part of it and
-    splitting moves nothing.
-    """
-    return x.reshape(chunk, -1, *x.shape[1:]).swapaxes(0, 1)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _chunked_log_sums(queries, keys, chunk, others_only):
-    """As `log_sums`, one block of keys after the other, the sum so far relative to its largest."""
-    rows = jnp.arange(len(queries))
-
-    def step(so_far, block):
-        total, most, largest = so_far
-        numbers, some = block
-        itself = rows[:, None] == numbers if others_only else None
-        found = _similarities(queries, some, itself)
-        best, place = jnp.max(found, axis=1), numbers[jnp.argmax(found, axis=1)]
-        new = jnp.maximum(largest, best)
-        total = total * jnp.exp(largest - new) + jnp.sum(jnp.exp(found - new[:, None]), axis=1)
-        first = (best > largest) | ((best == largest) & (place < most))
-        return (total, jnp.where(first, place, most), new), None
-
-    blocks = _blocks(rows, chunk), _blocks(keys, chunk)
-    start = jnp.zeros(len(rows)), rows, jnp.full(len(rows), 2 * MASKED)
-    (total, most, largest), _ = jax.lax.scan(step, start, blocks)
-    return jnp.log(total) + largest, most, largest
-
-
-def _chunked_forward(queries, keys, chunk, others_only):
-    results = _chunked_log_sums(queries, keys, chunk, others_only)
-    return results, (queries, keys, results[0])
-
-
-def _chunked_backward(chunk, others_only, saved, cotangents):
-    queries, keys, logs = saved
-    weights, _, _ = cotangents
-    rows = jnp.arange(len(queries))
-
-    def to_queries(total, block):
-        numbers, some = block
-        itself = rows[:, None] == numbers if others_only else None
-        found = _similarities(queries, some, itself)
-        return total + products(weights[:, None] * jnp.exp(found - logs[:, None]), some.T), None
-
-    # Once more with the roles changed, instead of within the same loop: so each device sums what
-    # its own keys are due, and no sum has to be taken over the devices in every step.
-    def to_keys(total, block):
-        numbers, some, log, weight = block
-        itself = rows[:, None] == numbers if others_only else None
-        found = _similarities(keys, some, itself)
-        return total + products(weight * jnp.exp(found - log), some.T), None
-
-    key_blocks = tuple(_blocks(x, chunk) for x in (rows, keys))
-    query_blocks = tuple(_blocks(x, chunk) for x in (rows, queries, logs, weights))
-    zeros = jnp.zeros_like(queries)
-    by_query, _ = jax.lax.scan(to_queries, zeros, key_blocks)
-    by_key, _ = jax.lax.scan(to_keys, zeros, query_blocks)
-    return by_query, by_key
-
-
-_chunked_log_sums.defvjp(_chunked_forward, _chunked_backward)
 
 
 def cross_and_learn(

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from ssl_jax.config import ConfigError
-from ssl_jax.objectives.contrastive import products, unit
+from ssl_jax.objectives.contrastive import unit
+from ssl_jax.objectives.log_sums import products
 
 MINING = ("semihard", "hard")
 
