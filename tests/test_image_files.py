@@ -183,6 +183,38 @@ def test_only_our_limit_rules_the_size(tmp_path, monkeypatch, serial):
             assert record.frames([0]).shape[2] in (50, 100)
 
 
+@pytest.mark.parametrize("disposal", [0, 1, 2, 3])
+def test_only_our_limit_rules_gifs_that_move(tmp_path, monkeypatch, disposal):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    path = tmp_path / "moves.gif"
+    first, *others = (Image.new("P", (100, 64), k) for k in range(4))
+    first.putpalette(range(12))
+    for other in others:
+        other.putpalette(range(12))
+    first.save(path, save_all=True, append_images=others, disposal=disposal, duration=40)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        media = probe(path, Limits(pixels=6400))
+        frames = read_frames(path, range(4), Limits(pixels=6400))
+        assert media.num_frames == 4
+        np.testing.assert_array_equal(frames[:, 5, 5, 0], [0, 3, 6, 9])
+        with pytest.raises(MediaError, match=r"limits\.pixels"):
+            probe(path, Limits(pixels=6399))
+    assert Image.MAX_IMAGE_PIXELS == 1000
+
+
+def test_a_gif_that_grows_is_ruled_too(tmp_path):
+    path = tmp_path / "grows.gif"
+    images = [Image.new("P", (40, 30), k) for k in range(2)]
+    images[0].save(path, save_all=True, append_images=images[1:])
+    data = bytearray(path.read_bytes())
+    place = data.rindex(b"\x2c\0\0\0\0" + bytes([40, 0, 30, 0]))  # where the second image begins
+    data[place + 5 : place + 9] = (400).to_bytes(2, "little") + (300).to_bytes(2, "little")
+    path.write_bytes(data)
+    with pytest.raises(MediaError, match=r"grows\.gif: 400x300 pixels .*limits\.pixels"):
+        probe(path, Limits(pixels=2000))
+
+
 def test_an_image_beyond_pillows_own_limit():
     data = large_png(20_000, 10_000)
     with warnings.catch_warnings():

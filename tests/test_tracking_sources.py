@@ -13,6 +13,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from ssl_jax.data.annotations import joints_of, masks_of
+from ssl_jax.data.media import Limits
 from ssl_jax.data.record import MediaError
 from ssl_jax.data.sources.davis import DavisSource
 from ssl_jax.data.sources.jhmdb import JhmdbSource
@@ -237,6 +238,16 @@ def test_jhmdb(tmp_path, films):
         record.frames([5])
     with pytest.raises(IndexError):
         source[2]
+
+
+@pytest.mark.parametrize("films", [False, True])
+def test_jhmdb_obeys_its_limits(tmp_path, films):
+    path = write_jhmdb(tmp_path, films=films)
+    height, width = square(0).shape[:2]
+    enough, less = (Limits(pixels=height * width - k) for k in (0, 1))
+    assert JhmdbSource(path, limits=enough)[0].frames([0]).shape == (1, height, width, 3)
+    with pytest.raises(MediaError, match=r"b_catch.*limits\.pixels"):
+        JhmdbSource(path, limits=less)[0].frames([0])
 
 
 @pytest.mark.parametrize(("annotated", "count"), [(1, 1), (3, 3), (FRAMES + 2, FRAMES)])

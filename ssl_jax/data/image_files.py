@@ -3,6 +3,7 @@
 import contextlib
 import io
 import struct
+import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,6 +13,7 @@ from ssl_jax.data import deep_images, paths
 from ssl_jax.data.media import Limits, Media, check_size, errors_name
 
 DEFAULT_LIMITS = Limits()
+PILLOWS_LIMIT = threading.Lock()  # held while a GIF's reader is asked without it
 WIDTH, HEIGHT = 256, 257  # tags of TIFF, before it is turned upright
 ANIMATED = ("AVIF", "GIF", "PNG", "WEBP")  # whose several images are a video
 
@@ -73,20 +75,18 @@ def opened_image(file, name: str, limits: Limits, to_read: bool = False) -> Iter
     """
     from PIL import Image
 
-    image = _identified(file)
+    image = _identified(file, name, limits)
     check_size(name, image.width, image.height, limits)
     if to_read and image.format == "TIFF":  # whose reader has that limit again, for memory it makes
         image.im = Image.core.new(image.mode, (image.tag_v2[WIDTH], image.tag_v2[HEIGHT]))
-    if (
-        to_read and image.format == "PNG"
-    ):  # Pillow would read the pixels and pass over their checksums
+    if to_read and image.format == "PNG":  # whose checksums Pillow would pass over
         image.verify()
-        image = _identified(file)
+        image = _identified(file, name, limits)
     with image:
         yield image
 
 
-def _identified(file):
+def _identified(file, name: str, limits: Limits):
     """The image of the first of Pillow's readers that knows the file, its pixels not yet read."""
     from PIL import Image
 
@@ -100,21 +100,56 @@ def _identified(file):
         if isinstance(known, str) or not known:  # a text says what is missing to read it
             continue
         with contextlib.suppress(SyntaxError, IndexError, TypeError, struct.error):  # not this one
+            size = struct.unpack_from("<HH", head, 6) if format_name == "GIF" else (0, 0)
+            check_size(name, *size, limits)
             file.seek(0)
-            return reader(file, "")
+            with _without_pillows_limit(size, limits):
+                return reader(file, "")
     raise Image.UnidentifiedImageError("no image of a known format")
+
+
+def _seek(image, number: int, name: str, limits: Limits) -> None:
+    """Reads an image of several. In a GIF it may be larger than the first, which `limits` rules."""
+    with _without_pillows_limit(_gif_size(image), limits):
+        image.seek(number)
+        check_size(name, image.width, image.height, limits)
+        image.load()
+
+
+def _gif_size(image) -> tuple[int, int]:
+    return image.size if image.format == "GIF" else (0, 0)
+
+
+@contextlib.contextmanager
+def _without_pillows_limit(gif: tuple[int, int], limits: Limits) -> Iterator[None]:
+    """For a GIF of this size, whose reader asks for Pillow's limit again to clear images.
+
+    Only where that would refuse what `limits` allows, it is out of the way for a moment.
+    """
+    from PIL import Image
+
+    with PILLOWS_LIMIT:
+        theirs = Image.MAX_IMAGE_PIXELS
+        if theirs and gif[0] * gif[1] > theirs:
+            Image.MAX_IMAGE_PIXELS = limits.pixels
+            try:
+                yield
+            finally:
+                Image.MAX_IMAGE_PIXELS = theirs
+            return
+    yield
 
 
 def probe_image_file(path: str, limits: Limits) -> Media:
     """What a file of one or several images holds."""
     with paths.opened(path) as file, opened_image(file, path, limits) as image:
-        moves = image.format in ANIMATED and getattr(image, "n_frames", 1) > 1
+        with _without_pillows_limit(_gif_size(image), limits):
+            moves = image.format in ANIMATED and getattr(image, "n_frames", 1) > 1
         durations = [1000.0]  # a single image is a video of one second
         if moves:
             durations = []
             for number in range(image.n_frames):
-                image.seek(number)
-                image.load()  # WebP tells an image's duration only then
+                _seek(image, number, path, limits)  # WebP tells a duration only of a read image
                 durations.append(image.info.get("duration", 0) or 100)  # as browsers show them
         turned = image.getexif().get(0x0112, 1) >= 5  # lies on its side
         size = image.size[::-1] if turned else image.size
@@ -145,6 +180,6 @@ def read_image_file(media: Media, numbers: list[int], limits: Limits) -> dict[in
     ):
         for number in numbers:
             if number > 0:  # formats of one image need not know how to seek
-                image.seek(number)
+                _seek(image, number, media.path, limits)
             frames[number] = rgb(image)
     return frames

@@ -37,6 +37,7 @@ class JhmdbSource:
       split: 'train' or 'test'.
       fold: which of the three divisions into training and test clips.
       limit: at most so many clips, spread evenly over all (they are sorted by class); 0 for all.
+      limits: what a video or image may ask of the machine; those beyond are refused.
 
     Raises:
       ConfigError: an unknown split, or its lists are not there or make no sense.
@@ -47,6 +48,7 @@ class JhmdbSource:
     split: str = "test"
     fold: int = 1
     limit: int = 0
+    limits: decode.Limits = decode.LIMITS
 
     def __post_init__(self):
         if self.split not in split_files.SPLITS:
@@ -65,13 +67,14 @@ class JhmdbSource:
             count, fps = min(len(joints), len(files)), FPS
             files = files[:count]
         else:
-            video = decode.probe(paths.join(self.path, f"ReCompressed_Videos/{name}.avi"))
+            file = paths.join(self.path, f"ReCompressed_Videos/{name}.avi")
+            video = decode.probe(file, self.limits)
             count, fps = min(len(joints), video.num_frames), video.fps
 
         def frames(indices):
             if self._has_images:
-                return read_numbered(files, indices)
-            return decode.frames_of(video, indices)
+                return read_numbered(files, indices, self.limits)
+            return decode.frames_of(video, indices, self.limits)
 
         return Record(
             name=name,
