@@ -9,7 +9,6 @@ or such a file. Records are matched by name.
 """
 
 import os
-import zipfile
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,6 +16,7 @@ import numpy as np
 from ssl_jax import config as configs
 from ssl_jax.command import arguments_of, enter, parser_of
 from ssl_jax.config import ConfigError
+from ssl_jax.data.npz import read_npz
 from ssl_jax.data.paths import home
 from ssl_jax.evals.finetuned import Classification, Scores, accuracies
 from ssl_jax.frozen import load
@@ -64,12 +64,12 @@ def write(scores: Scores, path: str) -> None:
 def read(path: str) -> Scores:
     """Scores from an npz file; ConfigError if it holds none."""
     try:
-        with open(path, "rb") as file, np.load(file) as arrays:
-            names, labels, softmax, logits = (arrays[name] for name in FIELDS)
+        arrays = read_npz(path)
+        names, labels, softmax, logits = (arrays[name] for name in FIELDS)
         fits = labels.shape == names.shape == logits.shape[:1] and logits.shape == softmax.shape
         if not fits or not ((labels >= -1) & (labels < logits.shape[1])).all():
             raise ValueError("names, labels and scores do not fit together")
-    except (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise ConfigError(f"{path}: holds no scores ({error})") from error
     return Scores(tuple(names.tolist()), labels, softmax, logits)
 

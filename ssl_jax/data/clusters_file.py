@@ -8,6 +8,7 @@ from jaxtyping import Int, UInt32
 
 from ssl_jax.config import ConfigError
 from ssl_jax.data.annotations import fingerprint
+from ssl_jax.data.npz import read_npz
 from ssl_jax.data.paths import home
 from ssl_jax.data.record import MediaError, Record
 
@@ -39,9 +40,12 @@ def cluster_of(path: str, record: Record) -> int:
 def _read(path: str) -> tuple[Int[np.ndarray, "n"], UInt32[np.ndarray, "n"]]:
     """(clusters, fingerprints) of the records."""
     try:
-        with np.load(home(path)) as arrays:
-            return arrays["labels"], arrays["names"]
-    except (OSError, KeyError, ValueError) as error:
+        arrays = read_npz(home(path))
+        labels, names = arrays["labels"], arrays["names"]
+        if labels.ndim != 1 or labels.shape != names.shape:
+            raise MediaError(f"{path}: {labels.shape} clusters do not fit {names.shape} names")
+        return labels.astype(np.int32), names.astype(np.uint32)
+    except (KeyError, ValueError) as error:
         raise ConfigError(
             f"{path}: no file of clusters ({error}); make it with python -m ssl_jax.cluster"
         ) from error

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Int, Int8
 
 from ssl_jax.config import ConfigError
+from ssl_jax.data.npz import read_npy
 from ssl_jax.data.paths import home
 
 RULES = ("min", "mean")
@@ -76,7 +77,7 @@ def read_permutations(path: str) -> Int8[np.ndarray, "n items"]:
         raise ConfigError(f"there is no file of permutations {path!r}")
     try:
         if ending == ".npy":
-            table = np.load(path, allow_pickle=False)
+            table = read_npy(path)
         elif ending == ".txt":
             with open(path) as file:
                 lines = [line.replace(",", " ").split() for line in file if line.strip()]

@@ -1,7 +1,6 @@
 """Where a run starts from: its own checkpoint, another run's, other runs' trunks, or scratch."""
 
 import os
-import zipfile
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,7 +12,9 @@ from ml_collections import ConfigDict
 
 from ssl_jax import config as configs
 from ssl_jax.config import ConfigError
+from ssl_jax.data.npz import read_npz
 from ssl_jax.data.paths import home
+from ssl_jax.data.record import MediaError
 from ssl_jax.devices.sharding import put_same, run_once
 from ssl_jax.experiment import Experiment
 from ssl_jax.training.changed_knobs import changed_knobs, told
@@ -150,9 +151,8 @@ def trunks_of(where: str) -> dict[str, dict[str, dict]]:
             name: {c: tree[name] for c, tree in variables.items() if name in tree} for name in names
         }
     try:
-        with open(where, "rb") as file, np.load(file) as arrays:
-            found = {name: arrays[name] for name in arrays.files}
-    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        found = read_npz(where)
+    except MediaError as error:
         raise ConfigError(f"init_from: {where} is no weights file ({error})") from error
     trunks: dict = {}
     for path, value in found.items():  # 'vision/params/conv1/kernel'
