@@ -227,7 +227,7 @@ def test_says_nothing_on_its_own(capfd, fresh_cache):
         ({"games": ()}, "games is empty"),
         ({"split": "val"}, "split='val'"),
         ({"label": "score"}, "label='score'"),
-        ({"frame_skip": 0}, "frame_skip=0 must be positive"),
+        ({"frame_skip": 0}, "frame_skip=0 must be at least 1"),
         ({"hold_min": 9, "hold_max": 8}, "hold_max=8 is below hold_min=9"),
     ],
 )

@@ -356,15 +356,15 @@ def test_knobs_that_do_not_go_together():
         ({"vision": None}, "give one trunk, vision or difference"),
         ({"difference": tiny.TinyTrunk()}, "give one trunk"),
         ({"vision": None, "difference": tiny.TinyTrunk()}, "differences need frames=2 or more"),
-        ({"fit": "pad"}, "fit='pad' is none of"),
-        ({"pool": "sum"}, "pool='sum' is none of"),
-        ({"crops": 5}, "crops=5 is none of"),
+        ({"fit": "pad"}, "fit='pad' must be one of"),
+        ({"pool": "sum"}, "pool='sum' must be one of"),
+        ({"crops": 5}, "crops=5 must be one of 1, 10"),
         ({"area": (0.1,)}, "must be a smallest and a largest share"),
         ({"task": Joints(2)}, "joints would have to move with the image"),
     ):
         with pytest.raises(ValueError, match=message):
             method(**knobs)
-    with pytest.raises(ValueError, match="must be negative or left_out"):
+    with pytest.raises(ValueError, match="must be one of negative, left_out"):
         SeveralLabels(3, "ignored")
     batch = {"vision": jnp.zeros((2, 8, 8, 3)), "target": jnp.zeros(2, jnp.int32)}
     with pytest.raises(ValueError, match="no layer 'conv9' in the trunk; it has hidden, pool"):

@@ -245,7 +245,7 @@ def test_apply_to_fills_the_hole_and_nothing_else(holes):
 
 
 def test_inpainting_rejects_what_cannot_work():
-    with pytest.raises(ConfigError, match="'centre', 'block', 'region'"):
+    with pytest.raises(ConfigError, match="one of centre, block, region"):
         Inpainting(AlexNet(), holes="square")
     with pytest.raises(ConfigError, match="critic"):
         Inpainting(AlexNet(), holes="region")

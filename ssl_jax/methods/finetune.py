@@ -18,6 +18,7 @@ from ssl_jax.data.image import center_crop, cover, resize, ten_crops
 from ssl_jax.data.record import Record
 from ssl_jax.data.sampling import even_clips, random_clip, random_frame
 from ssl_jax.data.sampling.clips import span_of
+from ssl_jax.knobs import above, ascending, at_least, one_of, within
 from ssl_jax.method import Batch, Example, Method, State, scaled
 from ssl_jax.methods.label_tasks import Joints, OneLabel, SeveralLabels
 from ssl_jax.models.heads import last
@@ -137,15 +138,18 @@ class Finetune(Method):
             raise ConfigError("finetune: give one trunk, vision or difference")
         if self.difference is not None and self.frames < 2:
             raise ConfigError(f"finetune: differences need frames=2 or more, not {self.frames}")
-        for knob, known in (
-            ("fit", ("stretch", "cut")),
-            ("pool", ("mean", "max", "flat")),
-            ("crops", (1, 10)),
-        ):
-            if getattr(self, knob) not in known:
-                raise ConfigError(f"finetune: {knob}={getattr(self, knob)!r} is none of {known}")
+        one_of(self, "fit", ("stretch", "cut"))
+        one_of(self, "pool", ("mean", "max", "flat"))
+        one_of(self, "crops", (1, 10))
+        at_least(self, 1, "stride", "height", "width", "crop", "hidden")
+        at_least(self, 0, "frames", "padding", "jitter")
+        above(self, 0, "area", "aspect", "std")
+        within(self, 0, 1, "area", "flip", "dropout")
+        ascending(self, "aspect")
         if len(self.area) not in (0, 2):
             raise ConfigError(f"finetune: area={self.area} must be a smallest and a largest share")
+        if self.area:
+            ascending(self, "area")
         if isinstance(self.task, Joints) and not self._sees_whole_pictures:
             raise ConfigError(
                 "finetune: joints would have to move with the image: set height=width=crop, "

@@ -10,6 +10,7 @@ import numpy as np
 
 from ssl_jax.data.annotations import joints_of, labels_of
 from ssl_jax.data.record import MediaError, Record
+from ssl_jax.knobs import at_least, one_of
 from ssl_jax.objectives.classification import classification, several_classes
 from ssl_jax.objectives.pose import joint_squares
 
@@ -19,6 +20,9 @@ class OneLabel:
     """One of `classes` classes, the record's label: softmax cross-entropy."""
 
     classes: int
+
+    def __post_init__(self):
+        at_least(self, 1, "classes")
 
     @property
     def outputs(self) -> int:
@@ -56,8 +60,8 @@ class SeveralLabels:
     difficult: str = "negative"
 
     def __post_init__(self):
-        if self.difficult not in ("negative", "left_out"):
-            raise ValueError(f"difficult={self.difficult!r}: must be negative or left_out")
+        one_of(self, "difficult", ("negative", "left_out"))
+        at_least(self, 1, "classes")
 
     @property
     def outputs(self) -> int:
@@ -93,6 +97,9 @@ class Joints:
     """
 
     joints: int
+
+    def __post_init__(self):
+        at_least(self, 1, "joints")
 
     @property
     def outputs(self) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 
 from ssl_jax.config import ConfigError
 from ssl_jax.data.record import Record, Source
+from ssl_jax.knobs import given
 from ssl_jax.method import Batch, Example, Method, Metrics, Params, Refreshed, State
 from ssl_jax.models.lasso import own_part, shared_part, whole
 
@@ -49,7 +50,12 @@ class Multitask(Method):
     weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
+        given(self, "tasks", "shared")
         for name in self.shared:
+            for task, method in self.tasks.items():
+                if name not in method.trunks:
+                    known = ", ".join(method.trunks)
+                    raise ConfigError(f"multitask: {task} has no trunk '{name}' to share; {known}")
             first, *others = (getattr(task.net, name) for task in self.tasks.values())
             if any(trunk != first for trunk in others):
                 raise ConfigError(f"multitask: the tasks' trunks '{name}' are not the same")

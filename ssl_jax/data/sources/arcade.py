@@ -19,6 +19,7 @@ import numpy as np
 
 from ssl_jax.config import ConfigError
 from ssl_jax.data.record import MediaError, Record
+from ssl_jax.knobs import above, at_least, one_of, within
 
 FPS = 60  # emulator frames a second
 SAMPLES = 512  # audio samples that the emulator makes in one frame
@@ -89,14 +90,13 @@ class ArcadeSource:
                 near = difflib.get_close_matches(game, known, n=3, cutoff=0.5)
                 hint = f"did you mean {' or '.join(near)}?" if near else f"one of {known}"
                 raise ConfigError(f"games: there is no game {game!r}; {hint}")
-        if self.split not in SPLITS:
-            raise ConfigError(f"split={self.split!r} must be one of {SPLITS}")
-        if self.label not in LABELS:
-            raise ConfigError(f"label={self.label!r} must be one of {LABELS}")
-        counts = ("clips_per_game", "clips_per_play", "height", "width", "frame_skip", "hold_min")
-        for knob in (*counts, "seconds"):
-            if getattr(self, knob) <= 0:
-                raise ConfigError(f"{knob}={getattr(self, knob)} must be positive")
+        one_of(self, "split", SPLITS)
+        one_of(self, "label", LABELS)
+        at_least(self, 1, "clips_per_game", "clips_per_play", "height", "width")
+        at_least(self, 1, "frame_skip", "hold_min")
+        above(self, 0, "seconds")
+        at_least(self, 0, "seed")
+        within(self, 0, 1, "min_loudness")
         if self.hold_max < self.hold_min:
             raise ConfigError(f"hold_max={self.hold_max} is below hold_min={self.hold_min}")
 

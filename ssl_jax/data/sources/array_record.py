@@ -18,6 +18,7 @@ from ssl_jax.data.record import Caption, MediaError, Record
 from ssl_jax.data.shard_format import FORMAT, FRAMES, MARGIN, unpack
 from ssl_jax.data.sources.choices import check_choices
 from ssl_jax.data.spread import spread
+from ssl_jax.knobs import at_least
 
 KINDS = ("video", "image", "audio")
 
@@ -60,6 +61,7 @@ class ArrayRecordSource:
     limit: int = 0
 
     def __post_init__(self):
+        at_least(self, 0, "min_seconds", "min_frames", "limit")
         if isinstance(self.paths, str) or not self.paths:
             raise ConfigError(f"paths={self.paths!r} must be folders, for example ('data/shards',)")
         check_choices("kinds", self.kinds, KINDS)

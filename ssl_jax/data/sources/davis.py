@@ -13,6 +13,7 @@ from ssl_jax.data.media import Limits, errors_name
 from ssl_jax.data.numbered_images import numbered_images, read_numbered
 from ssl_jax.data.record import MediaError, Record
 from ssl_jax.data.spread import spread
+from ssl_jax.knobs import at_least
 
 FPS = 24.0
 
@@ -54,6 +55,10 @@ class DavisSource:
     resolution: str = "480p"
     limit: int = 0
     limits: Limits = DEFAULT_LIMITS
+
+    def __post_init__(self):
+        at_least(self, 2016, "year")
+        at_least(self, 0, "limit")
 
     def __len__(self) -> int:
         return len(self.names)

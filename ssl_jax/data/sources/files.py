@@ -7,6 +7,7 @@ from ssl_jax.data.record import Record
 from ssl_jax.data.sources.choices import check_several
 from ssl_jax.data.sources.folder import record_of
 from ssl_jax.data.sources.manifest import Item
+from ssl_jax.knobs import at_least
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +27,7 @@ class FilesSource:
     limits: decode.Limits = decode.Limits()
 
     def __post_init__(self):
+        at_least(self, 0, "sample_rate")
         check_several("paths", self.paths)
 
     def __len__(self) -> int:

@@ -14,6 +14,7 @@ from ssl_jax.data.sources.choices import check_choices
 from ssl_jax.data.sources.lengths import Length, lengths
 from ssl_jax.data.sources.manifest import ENDINGS, KIND, Item, kind, read_manifest
 from ssl_jax.data.spread import spread
+from ssl_jax.knobs import at_least
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +75,8 @@ class FolderSource:
     limits: decode.Limits = decode.Limits()
 
     def __post_init__(self):
+        at_least(self, 1, "fold")
+        at_least(self, 0, "min_seconds", "min_frames", "sample_rate", "limit")
         try:
             there = paths.is_folder(self.path)
         except OSError as error:  # a URL of no store that can be read

@@ -10,6 +10,7 @@ from jaxtyping import Float32, UInt8
 from ssl_jax.config import ConfigError
 from ssl_jax.data.audio import cut
 from ssl_jax.data.record import Caption, MediaError, Record
+from ssl_jax.knobs import above
 
 KEYS = ("image", "frames", "video", "wave", "sample_rate", "fps", "caption", "captions", "label")
 MOST = 2**40  # elements; a data set that repeats for ever says that it has more
@@ -58,6 +59,7 @@ class GrainSource:
     fps: float = 25.0
 
     def __post_init__(self):
+        above(self, 0, "fps")
         if not (hasattr(self.dataset, "__len__") and hasattr(self.dataset, "__getitem__")):
             kind = type(self.dataset).__name__
             raise ConfigError(

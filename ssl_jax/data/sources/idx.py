@@ -14,6 +14,7 @@ from jaxtyping import UInt8
 from ssl_jax.config import ConfigError
 from ssl_jax.data.paths import home
 from ssl_jax.data.record import MediaError, Record
+from ssl_jax.knobs import at_least, one_of
 
 SPLITS = {"train": "train", "test": "(?:t10k|test)"}
 
@@ -37,8 +38,8 @@ class IdxSource:
     limit: int = 0
 
     def __post_init__(self):
-        if self.split not in SPLITS:
-            raise ConfigError(f"split={self.split!r} must be one of {tuple(SPLITS)}")
+        one_of(self, "split", SPLITS)
+        at_least(self, 0, "limit")
 
     def __len__(self) -> int:
         count = len(self._arrays[1])

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ssl_jax.data.record import Caption, Record
+from ssl_jax.knobs import above, at_least
 
 SHAPES = ("disc", "square", "cross", "ring")
 COLOURS = {"red": (220, 60, 50), "green": (70, 190, 80), "blue": (70, 110, 230)}
@@ -38,6 +39,11 @@ class SyntheticSource:
     fps: float = 16.0
     sample_rate: int = 8000
     seed: int = 0
+
+    def __post_init__(self):
+        at_least(self, 0, "size", "seed")
+        at_least(self, 1, "frames", "height", "width", "sample_rate")
+        above(self, 0, "fps")
 
     def __len__(self) -> int:
         return self.size

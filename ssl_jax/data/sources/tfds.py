@@ -14,6 +14,7 @@ from ssl_jax.config import ConfigError
 from ssl_jax.data import decode, paths
 from ssl_jax.data.audio import cut
 from ssl_jax.data.record import MediaError, Record, audio_span
+from ssl_jax.knobs import above, at_least
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +41,10 @@ class TfdsSource:
     fps: float = 25.0
     sample_rate: int = 0
     limits: decode.Limits = decode.Limits()
+
+    def __post_init__(self):
+        above(self, 0, "fps")
+        at_least(self, 0, "sample_rate")
 
     def __len__(self) -> int:
         return len(self._opened.examples)

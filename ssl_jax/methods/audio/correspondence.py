@@ -16,6 +16,7 @@ from ssl_jax.data.image import square
 from ssl_jax.data.record import Record
 from ssl_jax.data.sampling import audio_window, even_times
 from ssl_jax.data.squares import squares_at
+from ssl_jax.knobs import above, at_least, no_larger, one_of
 from ssl_jax.method import Batch, Example, Method, State
 from ssl_jax.objectives.contrastive import info_nce, match
 from ssl_jax.ops.augment import random_crop, random_flip
@@ -120,8 +121,13 @@ class Correspondence(Method):
     trunks: ClassVar[tuple[str, ...]] = ("vision", "audio")
 
     def __post_init__(self):
-        if self.criterion not in ("pairs", "batch"):
-            raise ConfigError(f"criterion is pairs or batch, not '{self.criterion}'")
+        at_least(self, 1, "short_side", "crop", "sample_rate", "embedding")
+        at_least(self, 1, "window", "hop", "bins")
+        at_least(self, 0, "grid", "misalignment", "within", "apart", "chunk")
+        above(self, 0, "seconds", "temperature")
+        no_larger(self, "crop", "short_side")
+        no_larger(self, "window", "bins")
+        one_of(self, "criterion", ("pairs", "batch"))
         if self.criterion == "pairs" and self.within > 1:
             raise ConfigError(
                 f"within={self.within}: criterion=pairs compares with one other window"

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax.config import ConfigError
 from ssl_jax.data.record import Record
 from ssl_jax.data.squares import random_square
+from ssl_jax.knobs import above, ascending, at_least, one_of, within
 from ssl_jax.method import Batch, Example, Method, State, scaled
 from ssl_jax.models.decoders import DenseDecoder
 from ssl_jax.models.heads import last
@@ -80,10 +80,14 @@ class Autoencoder(Method):
     degrees: float = 0.0
 
     def __post_init__(self):
-        for knob, known in (("criterion", CRITERIA), ("corruption", CORRUPTIONS)):
-            value = getattr(self, knob)
-            if value not in known:
-                raise ConfigError(f"autoencoder: {knob}={value!r} must be one of {known}")
+        one_of(self, "criterion", CRITERIA)
+        one_of(self, "corruption", CORRUPTIONS)
+        at_least(self, 1, "size", "decoder")
+        at_least(self, 0, "sparse", "amount", "shift", "degrees")
+        above(self, 0, "scale")
+        ascending(self, "scale")
+        if self.corruption in ("masking", "salt_pepper"):  # it is a probability
+            within(self, 0, 1, "amount")
 
     @property
     def net(self) -> nn.Module:

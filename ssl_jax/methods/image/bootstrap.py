@@ -13,6 +13,7 @@ import numpy as np
 from ssl_jax.data.image import center_crop
 from ssl_jax.data.record import Record, Source
 from ssl_jax.data.squares import random_square, squares_at
+from ssl_jax.knobs import above, ascending, at_least, within
 from ssl_jax.method import Batch, Example, Method, Params, Refreshed, State, scaled
 from ssl_jax.models.heads import pooled
 from ssl_jax.objectives.bootstrap import bootstrap
@@ -128,6 +129,17 @@ class Bootstrap(Method):
     centre: float = 0.875
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    def __post_init__(self):
+        at_least(self, 1, "size", "stored", "hidden", "embedding")
+        above(self, 0, "area")
+        within(self, 0, 1, "area")
+        ascending(self, "area")
+        at_least(self, 0, "jitter")
+        within(self, 0, 1, "tau", "jittered", "grey", "blur", "solarize")
+        above(self, 0, "blur_sigma", "centre", "std")
+        within(self, 0, 1, "centre")
+        ascending(self, "blur_sigma")
 
     @property
     def net(self) -> nn.Module:

@@ -11,6 +11,7 @@ import numpy as np
 from ssl_jax.data.clusters_file import cluster_of
 from ssl_jax.data.record import MediaError, Record
 from ssl_jax.data.squares import random_square
+from ssl_jax.knobs import above, at_least, no_larger
 from ssl_jax.method import Batch, Example, Method, State
 from ssl_jax.models.heads import TrunkClassifier
 from ssl_jax.objectives.classification import classification
@@ -49,6 +50,11 @@ class ClusterTransfer(Method):
     size: int = 227
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    def __post_init__(self):
+        at_least(self, 1, "classes", "stored", "size")
+        above(self, 0, "std")
+        no_larger(self, "size", "stored")
 
     @property
     def net(self) -> nn.Module:

@@ -11,6 +11,7 @@ import numpy as np
 
 from ssl_jax.data.record import Record
 from ssl_jax.data.squares import random_square
+from ssl_jax.knobs import above, at_least, no_larger, within
 from ssl_jax.method import Batch, Example, Method, Params, State, scaled
 from ssl_jax.models.heads import last
 from ssl_jax.objectives.colour import (
@@ -76,6 +77,12 @@ class Colorization(Method):
     sigma: float = 5.0
     uniform: float = 0.5
     temperature: float = 0.38
+
+    def __post_init__(self):
+        at_least(self, 1, "size", "stored", "stride", "neighbours")
+        above(self, 0, "sigma", "uniform", "temperature")
+        within(self, 0, 1, "uniform")
+        no_larger(self, "size", "stored")
 
     @property
     def net(self) -> nn.Module:

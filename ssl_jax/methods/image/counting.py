@@ -12,6 +12,7 @@ import numpy as np
 from ssl_jax.config import ConfigError
 from ssl_jax.data.record import Record
 from ssl_jax.data.squares import random_square
+from ssl_jax.knobs import above, at_least, within
 from ssl_jax.method import Batch, Example, Method, State, scaled
 from ssl_jax.models.heads import last
 from ssl_jax.objectives.counting import counting
@@ -75,6 +76,14 @@ class Counting(Method):
     grey: float = 0.67
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    def __post_init__(self):
+        at_least(self, 1, "size", "stored", "counts")
+        at_least(self, 0, "margin")
+        within(self, 0, 1, "grey")
+        above(self, 0, "std")
+        if 2 * self.size > self.stored:
+            raise ConfigError(f"size={self.size} must be at most half of stored={self.stored}")
 
     @property
     def net(self) -> nn.Module:

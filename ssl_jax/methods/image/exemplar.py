@@ -14,6 +14,7 @@ from jaxtyping import Int, UInt8
 from ssl_jax.config import ConfigError
 from ssl_jax.data.record import Record
 from ssl_jax.data.squares import random_square, squares_at
+from ssl_jax.knobs import above, ascending, at_least
 from ssl_jax.method import Batch, Example, Method, State, scaled
 from ssl_jax.models.heads import TrunkClassifier
 from ssl_jax.objectives.classification import classification
@@ -65,6 +66,12 @@ class Exemplar(Method):
     power: float = 4.0
     hue: float = 0.1
     mean: tuple[float, float, float] = (0.4467, 0.4398, 0.4066)
+
+    def __post_init__(self):
+        at_least(self, 1, "exemplars", "size", "stored")
+        at_least(self, 0, "shift", "degrees", "hue")
+        above(self, 0, "scale", "contrast", "power")
+        ascending(self, "scale", "contrast")
 
     @property
     def net(self) -> nn.Module:

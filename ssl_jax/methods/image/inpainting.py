@@ -12,6 +12,7 @@ import numpy as np
 from ssl_jax.config import ConfigError
 from ssl_jax.data.record import Record
 from ssl_jax.data.squares import random_square
+from ssl_jax.knobs import at_least, given, no_larger, one_of, within
 from ssl_jax.method import Batch, Example, Method, State, scaled
 from ssl_jax.models.decoders import Adversary, ImageDecoder
 from ssl_jax.models.heads import last
@@ -94,8 +95,12 @@ class Inpainting(Method):
     fill: tuple[float, float, float] = (117.0, 104.0, 123.0)
 
     def __post_init__(self):
-        if self.holes not in HOLES:
-            raise ConfigError(f"inpainting: holes={self.holes!r} must be one of {HOLES}")
+        one_of(self, "holes", HOLES)
+        at_least(self, 1, "size", "stored", "decoder", "critic")
+        at_least(self, 0, "overlap")
+        given(self, "decoder")
+        within(self, 0, 1, "adversarial")
+        no_larger(self, "size", "stored")
         if self.critic and self.holes != "centre":
             raise ConfigError("inpainting: a critic needs holes='centre'; or set critic=()")
 

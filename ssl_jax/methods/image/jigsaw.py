@@ -14,10 +14,12 @@ from jaxtyping import Int8
 from ssl_jax.config import ConfigError
 from ssl_jax.data.record import Record
 from ssl_jax.data.squares import random_square
+from ssl_jax.knobs import above, at_least, no_larger, one_of, within
 from ssl_jax.method import Batch, Example, Method, State, scaled
 from ssl_jax.models.siamese import Siamese
 from ssl_jax.objectives.classification import classification
 from ssl_jax.objectives.permutations import (
+    RULES,
     greedy_permutations,
     permutation_distances,
     read_permutations,
@@ -91,6 +93,15 @@ class Jigsaw(Method):
     hidden: tuple[int, ...] = (4096,)
     dropout: float = 0.5
     caffe_init: bool = False
+
+    def __post_init__(self):
+        at_least(self, 1, "stored", "size", "grid", "tile")
+        at_least(self, 1, "permutations", "puzzles", "hidden")
+        at_least(self, 0, "channel_shift", "foreign", "embedding")
+        within(self, 0, 1, "grey", "project", "dropout")
+        above(self, 0, "rms")
+        one_of(self, "rule", RULES)
+        no_larger(self, "size", "stored")
 
     @property
     def table(self) -> Int8[np.ndarray, "k n"]:

@@ -13,6 +13,7 @@ from ssl_jax.data.image import resize
 from ssl_jax.data.record import Record
 from ssl_jax.data.sampling import OFFSETS, PAIRS, jittered_corners, neighbouring_cells, random_frame
 from ssl_jax.data.squares import squares_at
+from ssl_jax.knobs import above, ascending, at_least, no_larger, one_of, within
 from ssl_jax.method import Batch, Example, Method, State, scaled
 from ssl_jax.models.siamese import Siamese
 from ssl_jax.objectives.classification import classification
@@ -82,10 +83,15 @@ class RelativePosition(Method):
     dropout: float = 0.0
 
     def __post_init__(self):
-        for knob, known in (("pairs", PAIRS), ("colour", COLOURS)):
-            value = getattr(self, knob)
-            if value not in known:
-                raise ConfigError(f"relative_position: {knob}={value!r} must be one of {known}")
+        one_of(self, "pairs", PAIRS)
+        one_of(self, "colour", COLOURS)
+        at_least(self, 1, "patch", "area", "coarsest", "whole", "hidden")
+        at_least(self, 0, "gap", "jitter", "embedding")
+        ascending(self, "area")
+        above(self, 0, "rms")
+        within(self, 0, 1, "pixelation", "dropout")
+        if self.pixelation:
+            no_larger(self, "coarsest", "patch")
         if self.gap < 2 * self.jitter:
             raise ConfigError(
                 f"relative_position: jitter={self.jitter} closes the gap={self.gap} between "

@@ -13,6 +13,7 @@ from ssl_jax.config import ConfigError
 from ssl_jax.data.image import center_crop
 from ssl_jax.data.record import Record
 from ssl_jax.data.squares import random_square, squares_at
+from ssl_jax.knobs import above, ascending, at_least, within
 from ssl_jax.method import Batch, Example, Method, State, scaled
 from ssl_jax.models.heads import TrunkClassifier
 from ssl_jax.objectives.classification import classification
@@ -60,10 +61,16 @@ class Rotation(Method):
     std: tuple[float, float, float] = (0.2471, 0.2435, 0.2616)
 
     def __post_init__(self):
+        at_least(self, 1, "size")
+        at_least(self, 0, "padding", "stored")
+        above(self, 0, "area", "std")
+        within(self, 0, 1, "area")
         if len(set(self.turns) & {0, 1, 2, 3}) != len(self.turns) or len(self.turns) < 2:
             raise ConfigError(f"rotation: turns={self.turns} must be two or more of 0, 1, 2, 3")
         if len(self.area) not in (0, 2):
             raise ConfigError(f"rotation: area={self.area} must be the smallest and the largest")
+        if self.area:
+            ascending(self, "area")
 
     @property
     def net(self) -> nn.Module:

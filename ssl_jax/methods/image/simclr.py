@@ -14,6 +14,7 @@ from ssl_jax.config import ConfigError
 from ssl_jax.data.image import center_crop
 from ssl_jax.data.record import Record
 from ssl_jax.data.squares import random_square, squares_at
+from ssl_jax.knobs import above, ascending, at_least, within
 from ssl_jax.method import Batch, Example, Method, State, scaled
 from ssl_jax.models.heads import MLPHead, mlp_layers, pooled
 from ssl_jax.objectives.contrastive import nt_xent
@@ -103,6 +104,14 @@ class SimCLR(Method):
     chunk: int = 0
 
     def __post_init__(self):
+        at_least(self, 1, "size", "stored", "hidden")
+        at_least(self, 0, "embedding", "strength", "chunk")
+        above(self, 0, "area")
+        within(self, 0, 1, "area")
+        ascending(self, "area")
+        above(self, 0, "temperature", "blur_sigma", "centre")
+        within(self, 0, 1, "grey", "blur", "centre")
+        ascending(self, "blur_sigma")
         if self.hidden and not self.embedding:
             raise ConfigError("simclr: embedding=0 is without a head; set hidden=() as well")
 

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax.config import ConfigError
 from ssl_jax.data.record import Record
 from ssl_jax.data.squares import random_square
+from ssl_jax.knobs import at_least, no_larger, one_of
 from ssl_jax.method import Batch, Example, Method, State
 from ssl_jax.models.halves import Halves
 from ssl_jax.models.heads import last
@@ -130,11 +130,10 @@ class SplitBrain(Method):
     stride: int = 16
 
     def __post_init__(self):
-        for knob, known in (("design", DESIGNS), ("criterion", CRITERIA)):
-            value = getattr(self, knob)
-            if value not in known:
-                names = ", ".join(known)
-                raise ConfigError(f"split_brain: {knob}={value!r} must be one of {names}")
+        one_of(self, "design", DESIGNS)
+        one_of(self, "criterion", CRITERIA)
+        at_least(self, 1, "size", "stored", "stride")
+        no_larger(self, "size", "stored")
 
     @property
     def plan(self) -> Design:

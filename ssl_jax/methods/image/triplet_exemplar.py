@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax.config import ConfigError
 from ssl_jax.data.record import Record
 from ssl_jax.data.squares import random_square
+from ssl_jax.knobs import above, ascending, at_least, one_of, within
 from ssl_jax.method import Batch, Example, Method, State, scaled
 from ssl_jax.models.heads import TrunkClassifier
-from ssl_jax.objectives.triplet import triplet
+from ssl_jax.objectives.triplet import MINING, triplet
 from ssl_jax.ops.augment import colour_jitter, random_flip, random_grey, random_resized_crop
 
 
@@ -60,8 +60,14 @@ class TripletExemplar(Method):
     grey: float = 0.66
 
     def __post_init__(self):
-        if self.crops < 2:
-            raise ConfigError(f"triplet_exemplar: crops={self.crops} must be 2 or more for a pair")
+        at_least(self, 2, "crops")  # a pair
+        at_least(self, 1, "size", "stored", "embedding")
+        at_least(self, 0, "margin", "strength")
+        one_of(self, "mining", MINING)
+        above(self, 0, "area")
+        within(self, 0, 1, "area")
+        ascending(self, "area")
+        within(self, 0, 1, "grey")
 
     @property
     def net(self) -> nn.Module:

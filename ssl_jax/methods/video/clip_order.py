@@ -14,6 +14,7 @@ from ssl_jax.data.clips import clip_numbers, even_clip_times
 from ssl_jax.data.image import center_crop, resize
 from ssl_jax.data.record import Record
 from ssl_jax.data.sampling import spaced_clips
+from ssl_jax.knobs import at_least, no_larger, within
 from ssl_jax.method import Batch, Example, Method, State
 from ssl_jax.models.heads import PairwiseOrderHead
 from ssl_jax.objectives.classification import classification
@@ -74,6 +75,14 @@ class ClipOrder(Method):
     crop: int = 112
     hidden: int = 512
     dropout: float = 0.5
+
+    def __post_init__(self):
+        at_least(self, 2, "clips_per_video")
+        at_least(self, 1, "frames", "stride", "height", "width", "crop", "hidden")
+        at_least(self, 0, "gap")
+        within(self, 0, 1, "dropout")
+        no_larger(self, "crop", "height")
+        no_larger(self, "crop", "width")
 
     @property
     def net(self) -> nn.Module:

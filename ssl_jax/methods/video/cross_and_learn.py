@@ -16,6 +16,7 @@ from ssl_jax.data.image import square
 from ssl_jax.data.record import Record
 from ssl_jax.data.sampling import frame_motion, window_by_motion
 from ssl_jax.data.squares import squares_at
+from ssl_jax.knobs import above, at_least, no_larger, within
 from ssl_jax.method import Batch, Example, Method, State
 from ssl_jax.models.heads import last
 from ssl_jax.objectives.contrastive import cross_and_learn
@@ -73,6 +74,14 @@ class CrossAndLearn(Method):
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
     trunks: ClassVar[tuple[str, ...]] = ("vision", "difference")
+
+    def __post_init__(self):
+        at_least(self, 2, "frames")
+        at_least(self, 1, "stride", "candidates", "short_side", "crop")
+        within(self, 0, 1, "weight")
+        above(self, 0, "std")
+        no_larger(self, "frames", "candidates")
+        no_larger(self, "crop", "short_side")
 
     @property
     def net(self) -> nn.Module:

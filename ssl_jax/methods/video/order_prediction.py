@@ -17,6 +17,7 @@ from ssl_jax.data.sampling import (
     ordered_tuple,
     random_clip,
 )
+from ssl_jax.knobs import at_least, no_larger, within
 from ssl_jax.method import Batch, Example, Method, State
 from ssl_jax.models.heads import PairwiseOrderHead, last
 from ssl_jax.objectives.classification import classification
@@ -87,6 +88,14 @@ class OrderPrediction(Method):
     hidden: int = 512
     dropout: float = 0.5
     mean: float = 96.5
+
+    def __post_init__(self):
+        at_least(self, 4, "candidates")
+        at_least(self, 1, "stride", "short_side", "window", "crop", "hidden")
+        at_least(self, 0, "shift")
+        within(self, 0, 1, "dropout")
+        no_larger(self, "crop", "window")
+        no_larger(self, "window", "short_side")
 
     @property
     def net(self) -> nn.Module:
