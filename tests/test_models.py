@@ -1,4 +1,6 @@
-"""Trunks and heads: the published parameter counts and shapes, and what the knobs promise."""
+"""Trunks and heads: parameter counts and shapes, and what the knobs promise."""
+
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -260,12 +262,28 @@ def test_c3d_counts_and_layers():
     ]
 
 
+def split_pair(kernel, channels_in, middle, channels_out):
+    """Weights of a convolution of space and one of time, without biases, and of their two BNs."""
+    kt, kh, kw = kernel
+    space = kh * kw * channels_in * middle + 2 * middle
+    return space + kt * middle * channels_out + 2 * channels_out
+
+
 def test_resnet3d_counts_and_layers():
     clip = (1, 16, 112, 112, 3)
     one = (1, 1, 1, 1)
     assert count(ResNet3D(one), *clip) == 14_361_792
     assert count(ResNet3D(one, split=True, split_shortcut=True), *clip) == 14_365_303
-    assert count(ResNet3D(split=True, stem_middle=45), *clip) == 33_165_639
+    # By arithmetic, as no publication prints it: Tran et al. 2018's layers, VMZ's stem of 45.
+    total = split_pair((3, 7, 7), 3, 45, 64)
+    for stage, wide in enumerate((64, 128, 256, 512)):
+        narrow = wide // 2 if stage else wide
+        for channels_in in (narrow, wide, wide, wide):  # two blocks of two convolutions
+            middle = 27 * channels_in * wide // (9 * channels_in + 3 * wide)
+            total += split_pair((3, 3, 3), channels_in, middle, wide)
+        if stage:
+            total += narrow * wide + 2 * wide  # the shortcut and its BN
+    assert count(ResNet3D(split=True, stem_middle=45), *clip) == total == 33_165_639
     assert count(ResNet3D(split=True, stem_middle=45, share_middle=True), *clip) == 31_300_125
     for net in (ResNet3D(one), ResNet3D(split=True)):
         layers, _ = shapes(net, *clip)
@@ -289,8 +307,14 @@ def test_middle_widths_of_r2plus1d():
 
 
 def test_l3_counts_and_layers():
-    assert count(L3Net(), 1, 224, 224, 3) == 4_689_216
-    assert count(AudioNet(), 1, 200, 257) == 4_688_064
+    # By arithmetic, as no publication prints them: eight 3x3 convolutions, each with a bias and BN.
+    for trunk, shape, channels, expected in (
+        (L3Net(), (1, 224, 224, 3), 3, 4_689_216),
+        (AudioNet(), (1, 200, 257), 1, 4_688_064),
+    ):
+        widths = (channels, 64, 64, 128, 128, 256, 256, 512, 512)
+        total = sum(9 * a * b + 3 * b for a, b in itertools.pairwise(widths))
+        assert count(trunk, *shape) == total == expected
     names = [f"conv{i}_{j}" for i in (1, 2, 3, 4) for j in (1, 2)]
     for stride, picture, sound in ((1, (28, 28), (24, 32)), (2, (14, 14), (12, 16))):
         vision, _ = shapes(L3Net(first_stride=stride), 1, 224, 224, 3)
