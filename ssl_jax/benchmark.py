@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 from ssl_jax.benchmarks.augment import Augment
 from ssl_jax.benchmarks.evals import Evals
 from ssl_jax.benchmarks.input import Input
+from ssl_jax.benchmarks.losses import Losses
 from ssl_jax.command import arguments_of, enter, parser_of
 from ssl_jax.config import ConfigError
 
@@ -26,6 +27,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "input": Input(),
     "augment": Augment(),
     "evals": Evals(),
+    "losses": Losses(),
 }
 
 

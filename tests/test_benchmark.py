@@ -7,6 +7,7 @@ from ssl_jax import benchmark
 from ssl_jax.benchmarks import input as reading
 from ssl_jax.benchmarks.evals import Evals
 from ssl_jax.benchmarks.input import Input
+from ssl_jax.benchmarks.losses import Losses
 from ssl_jax.benchmarks.turns import typical
 from ssl_jax.config import ConfigError
 from ssl_jax.data import decode
@@ -26,8 +27,18 @@ def test_the_input_benchmark_prints_a_table(capsys):
     assert numbers[1] <= 1.5
 
 
+def test_the_losses_are_timed(capsys):
+    tiny = Losses(pairs=8, size=4, videos=4, captions=2, width=4, waves=2, seconds=0.1, turns=1)
+    benchmark.main(["--only=losses"], {"losses": tiny})
+    table = capsys.readouterr().out
+    for name in ("NT-Xent 8x4", "InfoNCE 8x4", "MIL-NCE 4x2x4", "log-mel 2 x 0.1 s"):
+        assert f"losses: {name}, milliseconds" in table
+
+
 def test_unknown_benchmarks_are_named():
-    with pytest.raises(ConfigError, match="no benchmark 'inputs'; there is input,augment,evals"):
+    with pytest.raises(
+        ConfigError, match="no benchmark 'inputs'; there is input,augment,evals,losses"
+    ):
         benchmark.main(["--only=inputs"])
 
 
