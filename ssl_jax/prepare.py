@@ -5,7 +5,7 @@
         [--max_pixels=N] [--max_seconds=N] [--max_bytes=N] [--runner=...]
 
 The input is what `FolderSource` takes, with or without its manifest. Videos are cut into their
-shots; frames become small JPEGs; `ssl_jax/data/shards.py` says what is stored and how, and
+shots; frames become small JPEGs; `ssl_jax/data/shard_format.py` says what is stored and how, and
 `ArrayRecordSource` reads it. `manifest.json` in the output tells what there is: counts, the hash of
 every shard and every file that could not be used, with the reason.
 
@@ -28,7 +28,9 @@ from ssl_jax.config import ConfigError
 from ssl_jax.data import paths, shards
 from ssl_jax.data.media import Limits
 from ssl_jax.data.record import MediaError
+from ssl_jax.data.shard_blocks import under_way
 from ssl_jax.data.shard_format import FORMAT
+from ssl_jax.data.shard_options import AUDIO
 from ssl_jax.data.sources.folder import FolderSource
 
 FILES_A_SHARD = 64  # if no number of shards is asked for
@@ -163,7 +165,7 @@ def _show_progress(jobs: list[shards.Job], stop: threading.Event) -> None:
         last = False
         while not last:
             last = stop.wait(1.0)
-            videos = list(shards.under_way.values())
+            videos = list(under_way.values())
             at = [f"{os.path.basename(v)} {done:.0f} of {all_:.0f} s" for v, done, all_ in videos]
             bar.set_postfix_str("; ".join(at[:2]) + (f"; {len(at) - 2} more" if at[2:] else ""))
             for plan, job in list(waiting.items()):
@@ -217,7 +219,7 @@ def _arguments(argv: list[str]) -> tuple[argparse.Namespace, tuple[str, ...]]:
     add("--short_side", type=int, default=knobs.short_side, help="pixels; 0 keeps the size")
     add("--quality", type=int, default=knobs.quality, help="of the JPEGs, 1 to 100")
     add("--sample_rate", type=int, default=knobs.sample_rate, help="Hz; 0 keeps each file's")
-    add("--audio", choices=shards.AUDIO, default=knobs.audio, help="how samples are stored")
+    add("--audio", choices=AUDIO, default=knobs.audio, help="how samples are stored")
     add("--whole", action="store_true", help="do not cut videos into their shots")
     add("--flow", action="store_true", help="store optical flow")
     add("--flow_bound", type=float, default=knobs.flow_bound, help="pixels; more is cut to it")

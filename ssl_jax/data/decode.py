@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from ssl_jax.data import image_files, paths, videos, waves
+from ssl_jax.data import image_files, paths, tracks, videos, waves
 from ssl_jax.data.audio import FILTER_REACH, resample
 from ssl_jax.data.bounded_cache import BoundedCache
 from ssl_jax.data.image_files import decode_image
@@ -71,7 +71,7 @@ def _probe(path: str, size: int, limits: Limits) -> Media:
     if os.path.splitext(path)[1].lower() in IMAGE_ENDINGS:
         media = image_files.probe_image_file(path, limits)
     else:
-        media = videos.probe_video(path, size, limits)
+        media = tracks.probe_video(path, size, limits)
     if not 0 < media.duration <= limits.seconds:  # also what is no number
         raise MediaError(f"{path}: lasts {media.duration:.6g} s, limits.seconds={limits.seconds}")
     return media

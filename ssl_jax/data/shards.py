@@ -9,58 +9,16 @@ import itertools
 import json
 import math
 import os
-from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import UInt8
 
-from ssl_jax.config import ConfigError
-from ssl_jax.data import decode, flac, image, paths, shots
-from ssl_jax.data.flow import SMALLEST, flow_magnitude, flow_to_bytes, optical_flow
+from ssl_jax.data import decode, paths, shots
 from ssl_jax.data.media import Limits
 from ssl_jax.data.record import Caption, MediaError
-from ssl_jax.data.sampling import frame_motion
-from ssl_jax.data.shard_format import FORMAT, FRAMES, MARGIN, pack
+from ssl_jax.data.shard_blocks import Shard, Video, under_way, write_audio, write_frames
+from ssl_jax.data.shard_format import FORMAT
+from ssl_jax.data.shard_options import Options
 from ssl_jax.data.sources import folder
-from ssl_jax.data.stretches import frames_by_stretches
-
-FLOW_QUALITY = 95  # of its JPEGs: their error is then about one of the 255 levels
-AUDIO = ("pcm", "flac")
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """How videos become shards.
-
-    Attributes:
-      short_side: pixels of the shorter side of stored frames; smaller ones stay; 0 keeps all.
-      quality: of the JPEGs, 1 to 100.
-      sample_rate: of the stored audio in Hz; 0 keeps each file's own.
-      audio: 'pcm'; or 'flac', the same samples in about half of the room (noise does not shrink).
-      whole: videos are not cut into their shots.
-      flow: store optical flow.
-      flow_bound: pixels (of stored frames) of motion that still can be told from more.
-    """
-
-    short_side: int = 128
-    quality: int = 90
-    sample_rate: int = 16000
-    audio: str = "pcm"
-    whole: bool = False
-    flow: bool = False
-    flow_bound: float = 20.0
-
-    def __post_init__(self):
-        if self.short_side < 0 or 0 < self.short_side < 16:
-            raise ConfigError(f"short_side={self.short_side} must be 0 or at least 16 pixels")
-        if not 1 <= self.quality <= 100:
-            raise ConfigError(f"quality={self.quality} must be 1 to 100")
-        if self.sample_rate != 0 and not 1000 <= self.sample_rate <= 384000:
-            raise ConfigError(f"sample_rate={self.sample_rate} must be 0 or 1000 to 384000 Hz")
-        if self.audio not in AUDIO:
-            raise ConfigError(f"audio={self.audio!r} is none of {AUDIO}")
-        if not 0 < self.flow_bound < math.inf:
-            raise ConfigError(f"flow_bound={self.flow_bound} must be a positive number of pixels")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,13 +32,6 @@ class Job:
     file: str
     manifest: str = ""  # what else the folder's items came from
     threads: int = 1  # that decode one long video
-
-
-# Of each shard that this process is making: (file, seconds of it that are done, its seconds).
-under_way: dict[str, tuple[str, float, float]] = {}
-
-
-# One shard ---------------------------------------------------------------------------------------
 
 
 def make(job: Job) -> dict:
@@ -97,7 +48,7 @@ def make(job: Job) -> dict:
     try:
         written = _write(job, draft)
     finally:
-        under_way.pop(job.file, None)
+        under_way.pop(draft, None)
     made = made_with(job)
     report = {"file": job.file.rpartition("/")[2], "plan": plan, "made_with": made, **written}
     report |= {"sha256": _sha256(draft), "bytes": os.path.getsize(draft)}
@@ -158,26 +109,8 @@ def _sha256(file: str) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-class _Shard:
-    """Counts the entries that it writes."""
-
-    def __init__(self, file: str):
-        from array_record.python.array_record_module import ArrayRecordWriter
-
-        # JPEGs and noise do not shrink: compressing them costs time and gives nothing.
-        self._writer = ArrayRecordWriter(file, "group_size:1,uncompressed")
-        self.entries = 0
-
-    def write(self, parts: list[bytes]) -> None:
-        self._writer.write(pack(parts))
-        self.entries += 1
-
-    def close(self) -> None:
-        self._writer.close()
-
-
 def _write(job: Job, file: str) -> dict:
-    shard = _Shard(file)
+    shard = Shard(file)
     index = {name: [] for name in ("entry", "kind", "label", "split", "frames", "seconds", "audio")}
     rejected = []
     for item in job.items:
@@ -212,15 +145,15 @@ def _write(job: Job, file: str) -> dict:
     }
 
 
-def _write_item(shard: _Shard, job: Job, item: folder.Item) -> list[tuple[dict, list[bytes]]]:
+def _write_item(shard: Shard, job: Job, item: folder.Item) -> list[tuple[dict, list[bytes]]]:
     """Writes the blocks of one item; returns the headers of its shots, not yet written."""
     options = job.options
     media = decode.probe(paths.join(job.folder, item.path), job.limits)
     first, last, start, duration = folder.segment(item, media)
     times = np.append(media.times[first:last] - start, duration)
-    video = _Video(media, job.limits, first, last, start, duration)
-    stored, cuts = _write_frames(shard, video, job) if last > first else ({}, [])
-    audio = _write_audio(shard, video, options)
+    video = Video(media, job.limits, first, last, start, duration)
+    stored, cuts = write_frames(shard, video, options, job.threads) if last > first else ({}, [])
+    audio = write_audio(shard, video, options)
     headers = []
     edges = [0, *cuts, last - first]
     for begin, end in itertools.pairwise(edges):
@@ -257,18 +190,6 @@ def _write_item(shard: _Shard, job: Job, item: folder.Item) -> list[tuple[dict, 
     return headers
 
 
-@dataclasses.dataclass(frozen=True)
-class _Video:
-    """The frames from `first` to before `last` of a file, from `start`, for `duration` seconds."""
-
-    media: decode.Media
-    limits: Limits
-    first: int
-    last: int
-    start: float
-    duration: float
-
-
 def _captions(item: folder.Item, zero: float, stop: float, whole: bool) -> list[dict]:
     """Those that overlap with a shot, in its own time."""
     chosen = [c for c in item.captions if whole or (c.start < stop and c.end > zero)]
@@ -284,97 +205,3 @@ def _captions(item: folder.Item, zero: float, stop: float, whole: bool) -> list[
             for c in chosen
         ]
     return [dataclasses.asdict(caption) for caption in chosen]
-
-
-def _write_frames(shard: _Shard, video: _Video, job: Job) -> tuple[dict, list[int]]:
-    """Writes the blocks of frames; returns what the headers need, and where shots begin."""
-    import cv2
-
-    options, done = job.options, 0
-    quality = [cv2.IMWRITE_JPEG_QUALITY, options.quality]
-    first_block = shard.entries
-    look, lines, moves, flow_moves = [], [], [], []
-    before = None  # the last frame of the block before
-    for frames in _blocks(video, options.short_side, job.threads):
-        done += len(frames)
-        seconds = video.duration * done / (video.last - video.first)
-        under_way[job.file] = (video.media.path, seconds, video.duration)
-        pairs = frames if before is None else np.concatenate([before, frames])
-        before = frames[-1:]
-        shard.write([_jpeg(frame[..., ::-1], quality) for frame in frames])
-        look.append(shots.looks(frames))
-        lines.append(shots.brightest_lines(frames))
-        moves.append(frame_motion(pairs))
-        if options.flow:
-            if min(frames.shape[1:3]) < SMALLEST:
-                raise MediaError(f"{video.media.path}: frames are too small for optical flow")
-            flow = optical_flow(pairs)
-            flow_moves.append(flow_magnitude(flow))
-            levels = flow_to_bytes(flow, options.flow_bound)
-            parts = [np.concatenate([f[..., 0], f[..., 1]]) for f in levels]
-            flows = [_jpeg(part, [cv2.IMWRITE_JPEG_QUALITY, FLOW_QUALITY]) for part in parts]
-            shard.write([b""] * (len(frames) - len(flows)) + flows)
-    stored = {
-        "first_block": first_block,
-        "height": before.shape[1],
-        "width": before.shape[2],
-        "lines": np.concatenate(lines),
-        "motion": np.concatenate(moves),
-        "flow_motion": np.concatenate([*flow_moves, np.zeros(0)]),
-    }
-    fps = (video.last - video.first) / video.duration
-    return stored, [] if options.whole else shots.find_cuts(np.concatenate(look), fps)
-
-
-def _jpeg(pixels: np.ndarray, quality: list[int]) -> bytes:
-    import cv2
-
-    return cv2.imencode(".jpg", np.ascontiguousarray(pixels), quality)[1].tobytes()
-
-
-def _blocks(video: _Video, short_side: int, threads: int) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
-    """The video's frames, small, FRAMES at a time."""
-
-    def small(frame):
-        if short_side and min(frame.shape[1:3]) > short_side:
-            return image.resize_short(frame, short_side)
-        return frame
-
-    block, shape = [], None
-    for frame in frames_by_stretches(
-        video.media, video.first, video.last, video.limits, small, threads
-    ):
-        shape = shape or frame.shape
-        if frame.shape != shape:
-            raise MediaError(f"{video.media.path}: the size of its images changes")
-        block.append(frame)
-        if len(block) == FRAMES:
-            yield np.concatenate(block)
-            block = []
-    if block:
-        yield np.concatenate(block)
-
-
-def _write_audio(shard: _Shard, video: _Video, options: Options) -> dict:
-    """Writes the blocks of audio; samples are counted from the video's zero, as in its file."""
-    media = video.media
-    if not media.has_audio:
-        return {"sample_rate": 0}
-    rate = options.sample_rate or media.sample_rate
-    first = math.floor((video.start - MARGIN) * rate)
-    last = math.ceil((video.start + video.duration + MARGIN) * rate)
-    first_block = shard.entries
-    for begin in range(first, last, 60 * rate):  # a file is opened again for each of these
-        end = min(begin + 60 * rate, last)
-        wave = decode.audio_of(media, begin / rate, end / rate, rate, video.limits)
-        samples = np.rint(wave * 32768).clip(-32768, 32767).astype("<i2")
-        for place in range(0, len(samples), rate):
-            second = samples[place : place + rate]
-            shard.write(flac.encode(second) if options.audio == "flac" else [second.tobytes()])
-    return {
-        "audio": options.audio,
-        "sample_rate": rate,
-        "first_sound_block": first_block,
-        "first_sample": first,
-        "samples": last - first,
-    }
