@@ -18,24 +18,20 @@ stopped: whole shards, known by their hashes, are kept. Other flags want another
 import argparse
 import collections
 import dataclasses
-import json
 import logging
 import os
 import sys
-import threading
 
 from ssl_jax.config import ConfigError
 from ssl_jax.data import paths, shards
 from ssl_jax.data.media import Limits
+from ssl_jax.data.on_beam import run
 from ssl_jax.data.record import MediaError
-from ssl_jax.data.shard_blocks import under_way
 from ssl_jax.data.shard_format import FORMAT
 from ssl_jax.data.shard_options import AUDIO
 from ssl_jax.data.sources.folder import FolderSource
 
 FILES_A_SHARD = 64  # if no number of shards is asked for
-# Beam's own DirectRunner first looks for an engine to download; this is its engine in process.
-IN_PROCESS = "apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner"
 
 
 def prepare(
@@ -77,8 +73,8 @@ def prepare(
     result = paths.join(output, "manifest.json")
     if paths.exists(result):  # while shards are made again, the old ones must not pass for complete
         paths.remove(result)
-    _run(jobs, runner, beam_flags)
-    content = _content([_report(job) for job in jobs], source, options)
+    run(jobs, runner, beam_flags)
+    content = _content([shards.report_of(job) for job in jobs], source, options)
     if content["records"] == 0:
         raise ConfigError(f"{input}: no file could be used; the first: {content['rejected'][0]}")
     shards.write_json(result, content)
@@ -109,7 +105,7 @@ def _jobs(
 def _refuse_to_replace(jobs: list[shards.Job], output: str) -> None:
     """ConfigError if other flags made the shards that lie there. Changed files are made anew."""
     for job in jobs:
-        report = _report(job)
+        report = shards.report_of(job)
         if report is None or report["plan"] == shards.plan_of(job):
             continue
         if "made_with" not in report:
@@ -123,62 +119,6 @@ def _refuse_to_replace(jobs: list[shards.Job], output: str) -> None:
                 f"{output}: holds shards made with {was}, now {wanted}: give an empty folder, or "
                 "delete this one to make them anew"
             )
-
-
-def _run(jobs: list[shards.Job], runner: str, flags: tuple[str, ...]) -> None:
-    """Has Beam make every shard, and shows how many there are."""
-    try:
-        import apache_beam as beam
-        from apache_beam.options.pipeline_options import PipelineOptions
-    except ImportError as error:
-        raise ConfigError("prepare needs Apache Beam: pip install 'ssl_jax[prepare]'") from error
-
-    if runner == "DirectRunner":
-        workers = min(os.cpu_count() or 1, len(jobs))
-        local = ("--direct_running_mode=multi_threading", f"--direct_num_workers={workers}")
-        runner, flags = IN_PROCESS, (*local, *flags)
-    try:
-        pipeline = beam.Pipeline(options=PipelineOptions([f"--runner={runner}", *flags]))
-    except (ValueError, ImportError, AttributeError) as error:
-        raise ConfigError(f"runner={runner!r}: {error}") from error
-    stop = threading.Event()
-    watcher = threading.Thread(target=_show_progress, args=(jobs, stop), daemon=True)
-    watcher.start()
-    try:
-        # Without the reshuffle one worker would be given all of them.
-        _ = pipeline | beam.Create(jobs) | beam.Reshuffle() | beam.Map(shards.make)
-        pipeline.run().wait_until_finish()
-    finally:
-        stop.set()
-        watcher.join()
-
-
-def _show_progress(jobs: list[shards.Job], stop: threading.Event) -> None:
-    """Counts the reports, which a shard has as soon as it is whole, wherever it is made.
-
-    Of shards that this process makes it also tells how far their videos are.
-    """
-    from tqdm import tqdm
-
-    waiting = {shards.plan_of(job): job for job in jobs}  # reports of other options do not count
-    with tqdm(total=len(jobs), unit="shard", desc="prepare") as bar:
-        last = False
-        while not last:
-            last = stop.wait(1.0)
-            videos = list(under_way.values())
-            at = [f"{os.path.basename(v)} {done:.0f} of {all_:.0f} s" for v, done, all_ in videos]
-            bar.set_postfix_str("; ".join(at[:2]) + (f"; {len(at) - 2} more" if at[2:] else ""))
-            for plan, job in list(waiting.items()):
-                if (_report(job) or {}).get("plan") == plan:
-                    del waiting[plan]
-                    bar.update()
-
-
-def _report(job: shards.Job) -> dict | None:
-    try:
-        return json.load(paths.read_text(shards.report_file(job.file)))
-    except (OSError, ValueError):
-        return None
 
 
 def _content(reports: list[dict], source: FolderSource, options: shards.Options) -> dict:

@@ -92,7 +92,7 @@ def test_shards_know_the_track_of_every_shot(tmp_path, monkeypatch):
     folder.mkdir()
     video(folder, "late.mov", 9.0, 1.0)
     video(folder, "full.mov", 0.0, 9.9)
-    monkeypatch.setattr(prepare, "_run", lambda jobs, *_: [shards.make(job) for job in jobs])
+    monkeypatch.setattr(prepare, "run", lambda jobs, *_: [shards.make(job) for job in jobs])
     whole = shards.Options(whole=True)
     done = prepare.prepare(str(folder), str(tmp_path / "shards"), options=whole)
     assert done["records_with_audio"] == 2

@@ -425,7 +425,7 @@ def test_mutated_files_decode_or_are_refused_by_name(tmp_path, name):
 
 @pytest.mark.timeout(300)
 def test_prepare_rejects_mutated_files_one_by_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(prepare, "_run", lambda jobs, *_: [shards.make(job) for job in jobs])
+    monkeypatch.setattr(prepare, "run", lambda jobs, *_: [shards.make(job) for job in jobs])
     (tmp_path / "in").mkdir()
     wave = media.noise(1.2, 16000)
     whole = media.write(tmp_path / "film.mkv", 30, wave=wave, options={"g": "8", "bf": "2"})

@@ -22,7 +22,7 @@ RAMP = np.linspace(0, 1, 4096).reshape(64, 64)
 
 @pytest.fixture
 def serial(monkeypatch):
-    monkeypatch.setattr(prepare, "_run", lambda jobs, *_: [shards.make(job) for job in jobs])
+    monkeypatch.setattr(prepare, "run", lambda jobs, *_: [shards.make(job) for job in jobs])
 
 
 def tiff(values) -> bytes:

@@ -36,7 +36,7 @@ UNEVEN = (
 @pytest.fixture
 def serial(monkeypatch):
     """Shards one after the other, without Beam; what Beam does has its own test."""
-    monkeypatch.setattr(prepare, "_run", lambda jobs, *_: [shards.make(job) for job in jobs])
+    monkeypatch.setattr(prepare, "run", lambda jobs, *_: [shards.make(job) for job in jobs])
 
 
 def scene(number, seed, height=48, width=80):
@@ -77,7 +77,7 @@ def whole(films, tmp_path_factory):
     out = str(tmp_path_factory.mktemp("whole"))
     options = shards.Options(short_side=0, sample_rate=RATE, whole=True, flow=True, quality=95)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prepare, "_run", lambda jobs, *_: [shards.make(job) for job in jobs])
+        patch.setattr(prepare, "run", lambda jobs, *_: [shards.make(job) for job in jobs])
         return out, prepare.prepare(films, out, options=options, num_shards=3)
 
 
@@ -527,7 +527,7 @@ def test_damage_is_made_anew_and_other_knobs_are_refused(films, tmp_path, serial
 )
 def test_mistakes_cost_one_line(arguments, message, films, tmp_path, capsys, monkeypatch):
     if "--runner=Walker" not in arguments:
-        monkeypatch.setattr(prepare, "_run", lambda jobs, *_: [shards.make(job) for job in jobs])
+        monkeypatch.setattr(prepare, "run", lambda jobs, *_: [shards.make(job) for job in jobs])
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "x.mp4").write_text("no film")

@@ -56,7 +56,7 @@ def names(source):
 
 @pytest.fixture
 def serial(monkeypatch):
-    monkeypatch.setattr(prepare, "_run", lambda jobs, *_: [shards.make(job) for job in jobs])
+    monkeypatch.setattr(prepare, "run", lambda jobs, *_: [shards.make(job) for job in jobs])
 
 
 def test_a_store_is_read_as_a_folder_is(folder, store):

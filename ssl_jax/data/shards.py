@@ -66,6 +66,14 @@ def report_file(shard: str) -> str:
     return shard.removesuffix(".array_record") + ".json"
 
 
+def report_of(job: Job) -> dict | None:
+    """What lies beside the shard, made by whatever plan; None if nothing does."""
+    try:
+        return json.load(paths.read_text(report_file(job.file)))
+    except (OSError, ValueError):
+        return None
+
+
 def write_json(file: str, content: dict) -> None:
     """All of it or nothing."""
     draft = paths.draft(file)
