@@ -458,7 +458,7 @@ def test_no_row_of_a_control_keeps_its_target_and_partners_are_any_row():
     [
         ({"batch_size": 6}, "batch_size=6 must be a multiple of the 4 devices"),
         ({"sharding": call(Sharding, devices=64)}, "devices=64, but there are 8"),
-        ({"sharding": call(Sharding, rule="both")}, "replicate or fsdp, not 'both'"),
+        ({"sharding": call(Sharding, rule="both")}, "rule='both' must be one of replicate, fsdp"),
         ({"sharding": call(Sharding, shape=(3, 2))}, r"shape=\(3, 2\) takes 6 devices, .* are 8"),
         ({"sharding": call(Sharding, shape=(8,))}, r"shape=\(8,\) should be two numbers"),
         ({"micro_batches": 3}, "batch_size=8 must be a multiple of micro_batches=3"),

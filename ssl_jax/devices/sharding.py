@@ -18,6 +18,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ssl_jax.config import ConfigError
+from ssl_jax.knobs import at_least, one_of
 
 AXES = ("data", "fsdp")
 
@@ -40,10 +41,15 @@ class Sharding:
     smallest: int = 65536
     devices: int = 0
 
+    def __post_init__(self):
+        one_of(self, "rule", ("replicate", "fsdp"))
+        at_least(self, 1, "shape")
+        at_least(self, 0, "smallest", "devices")
+        if len(self.shape) not in (0, 2):
+            raise ConfigError(f"shape={self.shape} should be two numbers, such as (4, 2), or ()")
+
     def mesh(self) -> Mesh:
         """The mesh; ConfigError if the devices at hand cannot make it."""
-        if self.rule not in ("replicate", "fsdp"):
-            raise ConfigError(f"sharding.rule is replicate or fsdp, not '{self.rule}'")
         found, hosts = jax.device_count(), jax.process_count()
         if self.devices > found:
             raise ConfigError(f"sharding.devices={self.devices}, but this machine has {found}")
@@ -51,10 +57,6 @@ class Sharding:
             raise ConfigError(f"sharding.devices={self.devices}: {hosts} processes use all devices")
         count = self.devices or found
         shape = self.shape or ((count, 1) if self.rule == "replicate" else (1, count))
-        if len(shape) != 2 or any(type(n) is not int or n < 1 for n in shape):
-            raise ConfigError(
-                f"sharding.shape={shape} should be two numbers, such as (4, 2), or ()"
-            )
         if np.prod(shape) != count:
             raise ConfigError(
                 f"sharding.shape={shape} takes {np.prod(shape)} devices, but there are {count}"
