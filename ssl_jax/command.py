@@ -181,13 +181,7 @@ def parse(program: str, argv: Sequence[str]) -> Arguments:
         parser.add_argument("--step", type=int, help="which checkpoint; default: the newest")
     parser.set_defaults(only="", random_init=False, step=None, distributed=False)
     known = arguments_of(parser, [a for a in argv if not a.startswith("--config.")])
-    config = configs.load(known.config)
-    for argument in argv:
-        if argument.startswith("--config."):
-            path, equals, text = argument.removeprefix("--config.").partition("=")
-            if not equals:
-                raise ConfigError(f"write --config.{path}=VALUE")
-            configs.override(config, path, _value(text))
+    config = overridden(known.config, argv)
     only = tuple(name for name in known.only.split(",") if name)
     cluster = None
     if known.distributed:
@@ -199,6 +193,18 @@ def parse(program: str, argv: Sequence[str]) -> Arguments:
             if name in known and getattr(known, name) != parser.get_default(name):
                 raise ConfigError(f"--{name} needs --distributed")
     return Arguments(config, known.workdir, only, known.random_init, known.step, cluster)
+
+
+def overridden(name: str, argv: Sequence[str]) -> ConfigDict:
+    """The config of that name, changed by those arguments that begin with `--config.`."""
+    config = configs.load(name)
+    for argument in argv:
+        if argument.startswith("--config."):
+            path, equals, text = argument.removeprefix("--config.").partition("=")
+            if not equals:
+                raise ConfigError(f"write --config.{path}=VALUE")
+            configs.override(config, path, _value(text))
+    return config
 
 
 def parser_of(program: str, description: str) -> argparse.ArgumentParser:

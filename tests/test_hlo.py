@@ -8,8 +8,8 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from ssl_jax import config as configs
-from ssl_jax.benchmarks.collectives import bytes_by_kind, collectives
 from ssl_jax.data.pipeline import train_dataset
+from ssl_jax.devices.collectives import bytes_by_kind, collectives
 from ssl_jax.devices.sharding import Sharding, by_rows, replicated
 from ssl_jax.objectives.contrastive import nt_xent
 from ssl_jax.train import train_step

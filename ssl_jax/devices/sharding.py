@@ -12,6 +12,7 @@ Losses and gradients are those of the whole batch in every case.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -48,11 +49,12 @@ class Sharding:
         if len(self.shape) not in (0, 2):
             raise ConfigError(f"shape={self.shape} should be two numbers, such as (4, 2), or ()")
 
-    def mesh(self) -> Mesh:
-        """The mesh; ConfigError if the devices at hand cannot make it."""
-        found, hosts = jax.device_count(), jax.process_count()
+    def mesh(self, devices: Sequence[jax.Device] = ()) -> Mesh:
+        """The mesh; ConfigError if the devices, by default those at hand, cannot make it."""
+        devices = devices or jax.devices()
+        found, hosts = len(devices), jax.process_count()
         if self.devices > found:
-            raise ConfigError(f"sharding.devices={self.devices}, but this machine has {found}")
+            raise ConfigError(f"sharding.devices={self.devices}, but there are {found}")
         if self.devices not in (0, found) and hosts > 1:
             raise ConfigError(f"sharding.devices={self.devices}: {hosts} processes use all devices")
         count = self.devices or found
@@ -61,10 +63,9 @@ class Sharding:
             raise ConfigError(
                 f"sharding.shape={shape} takes {np.prod(shape)} devices, but there are {count}"
             )
-        devices = jax.devices()[:count]
         # Explicit axes, the newer default, break Linen's convolutions.
         kinds = (jax.sharding.AxisType.Auto,) * 2
-        return jax.make_mesh(shape, AXES, axis_types=kinds, devices=devices)
+        return jax.make_mesh(shape, AXES, axis_types=kinds, devices=devices[:count])
 
     def of_state(self, mesh: Mesh, tree):
         """A NamedSharding for every array (or shape) of the training state."""
