@@ -82,9 +82,24 @@ def test_objective_in_single_precision_at_extreme_costs_and_in_parts(monkeypatch
             lowest = objective(x, shown[:, k], model.coef_[0], model.intercept_[0], cost)
             found = objective(x, shown[:, k], np.float64(weight[0, i, :, k]), bias[0, i, k], cost)
             assert found == pytest.approx(lowest, rel=1e-6)
-    monkeypatch.setattr(squared_hinge, "SCORES", 1)  # a class at a time
-    again, _ = squared_hinge.fit(x, shown, everything, costs)
+    monkeypatch.setattr(squared_hinge, "SCORES", 1)  # a class at a time,
+    monkeypatch.setattr(squared_hinge, "EXACT", 79)  # as more than 2,000 rows are
+    again, again_bias = squared_hinge.fit(x, shown, everything, costs)
     np.testing.assert_allclose(again, weight, rtol=1e-3, atol=1e-3)
+    for i, row in enumerate(costs):
+        for k, cost in enumerate(row):
+            own, best = (
+                objective(x, shown[:, k], np.float64(w[0, i, :, k]), b[0, i, k], cost)
+                for w, b in ((again, again_bias), (weight, bias))
+            )
+            assert own == pytest.approx(best, rel=1e-6)
+
+
+def test_a_fit_that_has_not_converged_is_told(caplog, monkeypatch):
+    x, shown = problem(60, 50, 1, seed=6)
+    monkeypatch.setattr(squared_hinge, "STEPS", 1)
+    squared_hinge.fit(x, shown, np.ones((1, 60), bool), np.full((1, 1), 100.0))
+    assert "60 rows has not converged in 1 steps" in caplog.text
 
 
 def lowest_by_duality(x, y, cost):
@@ -96,7 +111,10 @@ def lowest_by_duality(x, y, cost):
     return a.sum() - a @ kernel @ a / 2
 
 
-@pytest.mark.parametrize(("n", "d", "separable"), [(100, 500, True), (300, 60, False)])
+@pytest.mark.parametrize(
+    ("n", "d", "separable"),
+    [(100, 500, True), (400, 420, True), (200, 120, True), (300, 60, False)],
+)
 def test_the_objective_is_the_lowest_at_every_cost(n, d, separable):
     rng = np.random.default_rng(0)
     x = np.float32(rng.normal(size=(n, d)))

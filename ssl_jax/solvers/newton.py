@@ -14,8 +14,9 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Bool, Float, Shaped
 
 from ssl_jax.devices.sharding import by_rows, put_same, replicated
 
@@ -94,7 +95,7 @@ def minimise(
 
     A fit ends when the last step promised to lower the objective by less than `tolerance` of what
     it is, when it cannot be lowered any more (all that the number format can give), or after
-    `max_steps`.
+    `max_steps`, which is logged.
 
     Args:
       share: of each row in the loss; 0 keeps a row out.
@@ -110,11 +111,16 @@ def minimise(
         for part in (target, share)
     )
     l2 = put_whole(np.asarray(l2, dtype), features.mesh)
-    theta = _newton(
+    theta, live = _newton(
         *features[:3], jnp.moveaxis(target, 0, -1), jnp.moveaxis(share, 0, -1), l2,
         jnp.maximum(l2, first_l2), loss, bias, max_steps, tolerance,
     )  # fmt: skip
-    theta = put_whole(theta, features.mesh)
+    theta, live = put_whole((theta, live), features.mesh)
+    if unfinished := int(np.sum(jax.device_get(live))):
+        logging.warning(
+            "%d of %d fits have not converged in %d steps; their numbers are near the best ones "
+            "only", unfinished, len(l2), max_steps
+        )  # fmt: skip
     weight, offset = theta[..., :-1], theta[..., -1]
     if features.basis is not None:
         weight = jnp.matmul(weight, features.basis, precision="highest")
@@ -193,8 +199,8 @@ def _newton(
     bias: float,
     max_steps: int,
     tolerance: float,
-) -> Float[Array, "p k d+1"]:
-    """Weights with the bias as last feature."""
+) -> tuple[Float[Array, "p k d+1"], Bool[Array, "p"]]:
+    """Weights with the bias as last feature, and whether `max_steps` ended the fit."""
     (n, d), p, k = x.shape, len(l2), target.shape[1]
     share = share[:, None]
     shares = jnp.append(jnp.ones(d, x.dtype), bias)
@@ -314,4 +320,5 @@ def _newton(
 
     theta = jnp.zeros((p, k, d + 1), x.dtype)
     start = theta, scores(theta), first_l2, jnp.zeros(p, x.dtype), 0, jnp.ones(p, bool)
-    return jax.lax.while_loop(unfinished, advance, start)[0]
+    theta, *_, live = jax.lax.while_loop(unfinished, advance, start)
+    return theta, live
