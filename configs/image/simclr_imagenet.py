@@ -39,12 +39,22 @@ def get_config(variant: str = ""):
 
 
 def imagenet():
-    method = call(SimCLR, vision=call(ResNet, depth=50), additive_brightness=True, centre=0.875)
+    method = call(
+        SimCLR,
+        vision=call(ResNet, depth=50, pool_padding="SAME"),
+        additive_brightness=True,
+        centre=0.875,
+    )
     return paper(method, epochs=100, warm_up=10, rate=0.3 * ROWS / 256, weight_decay=1e-6)
 
 
 def v2():
-    method = call(SimCLR, vision=call(ResNet, depth=50), hidden=(2048, 2048), centre=0.875)
+    method = call(
+        SimCLR,
+        vision=call(ResNet, depth=50, pool_padding="SAME"),
+        hidden=(2048, 2048),
+        centre=0.875,
+    )
     return paper(method, epochs=800, warm_up=40, rate=0.1 * ROWS**0.5, weight_decay=1e-4)
 
 
