@@ -38,6 +38,14 @@ ROWS = (
     *((-110, 80), (-110, 80), (-110, 70), (-110, 70), (-90, 0)),
 )
 
+PUBLISHED = np.array(
+    [
+        (a, b)
+        for a, (low, high) in zip(range(-90, 101, 10), ROWS, strict=True)
+        for b in range(low, high + 1, 10)
+    ]
+)
+
 # Compiled once a shape, instead of every operation by itself.
 to_lab, to_rgb = jax.jit(rgb_to_lab), jax.jit(lab_to_rgb)
 resize_corners = jax.jit(ops.resize_corners, static_argnums=(1, 2))
@@ -55,10 +63,9 @@ def all_levels(step: int) -> np.ndarray:
 
 @functools.cache
 def slow_soft_bins(a: float, b: float, neighbours: int) -> np.ndarray:
-    bins = ab_bins().astype(np.float64)
-    squares = [(a - x) ** 2 + (b - y) ** 2 for x, y in bins]
-    nearest = sorted(range(len(bins)), key=lambda i: (squares[i], i))[:neighbours]
-    shares = np.zeros(len(bins))
+    squares = [(a - x) ** 2 + (b - y) ** 2 for x, y in PUBLISHED]
+    nearest = sorted(range(len(squares)), key=lambda i: (squares[i], i))[:neighbours]
+    shares = np.zeros(len(squares))
     shares[nearest] = [math.exp(-squares[i] / 50) for i in nearest]
     return shares / shares.sum()
 
@@ -115,13 +122,8 @@ def test_resizing_keeps_the_corners_where_they_are():
 
 
 def test_the_313_bins_are_the_published_ones():
-    published = [
-        (a, b)
-        for a, (low, high) in zip(range(-90, 101, 10), ROWS, strict=True)
-        for b in range(low, high + 1, 10)
-    ]
-    assert len(published) == 313
-    np.testing.assert_array_equal(ab_bins(), published)
+    assert len(PUBLISHED) == 313
+    np.testing.assert_array_equal(ab_bins(), PUBLISHED)
     assert ab_bins().sum(axis=0).tolist() == [4910, 2090]
 
 
