@@ -31,8 +31,10 @@ MEMORY = {
     "TPU v5": Memory(95, 2765),
     "TPU v6 lite": Memory(32, 1640),
 }
-# What libtpu would otherwise ask Google's metadata server for, which is not there.
+# What libtpu would otherwise ask Google's metadata server for, which is not there; and that several
+# processes may load it, which only matters where there is a TPU to share.
 ENVIRONMENT = {
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_ACCELERATOR_TYPE": "v5litepod-4",
     "TPU_WORKER_HOSTNAMES": "localhost",
