@@ -286,7 +286,7 @@ def bilinear(cells, factor):
 
 
 def slow_joints(record, radius, top):
-    """Joints (x, y) in pixels of all frames but the first; voters are the first and the last frame."""
+    """Joints (x, y) in pixels of all frames but the first; the first and the last frame vote."""
     cells = slow_layer(record, (64, 64))  # 16x16 of them, of 4 x 3 pixels each
     y, x = np.mgrid[:16, :16]
     maps = []
