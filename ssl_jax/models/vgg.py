@@ -4,6 +4,8 @@ import flax.linen as nn
 import jax
 from jaxtyping import Array, Float
 
+from ssl_jax.models.layers import check_trunk
+
 # Channels, number of convolutions, stride of the last one, and dilation of each block.
 BLOCKS = (
     (64, 2, 2, 1),
