@@ -4,12 +4,38 @@ Nothing is compiled: what cannot work is found when the config is built.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from ml_collections import ConfigDict
 
 from ssl_jax import config
-from ssl_jax.config import ConfigError
+from ssl_jax.config import ConfigError, call
+from ssl_jax.data.sources.array_record import ArrayRecordSource
+from ssl_jax.data.sources.davis import DavisSource
+from ssl_jax.data.sources.files import FilesSource
+from ssl_jax.data.sources.folder import FolderSource
+from ssl_jax.data.sources.idx import IdxSource
+from ssl_jax.data.sources.jhmdb import JhmdbSource
+from ssl_jax.data.sources.synthetic import SyntheticSource
+from ssl_jax.data.sources.tfds import TfdsSource
+from ssl_jax.evals.finetuned import Classification, Pose
+from ssl_jax.evals.gradient_norms import GradientNorms
+from ssl_jax.evals.keypoints import Keypoints
+from ssl_jax.evals.knn import Knn
+from ssl_jax.evals.text_video_retrieval import CaptionSource
+from ssl_jax.methods.image.cluster_transfer import ClusterTransfer
+from ssl_jax.methods.image.counting import Counting
+from ssl_jax.methods.image.exemplar import Exemplar
+from ssl_jax.methods.label_tasks import Joints, OneLabel
+from ssl_jax.models.c3d import C3D
+from ssl_jax.models.decoders import Adversary, Critic, DenseDecoder, ImageDecoder
+from ssl_jax.models.encoders import ConvNet
+from ssl_jax.models.heads import Classifier, ConvHead, MLPHead, PairwiseOrderHead
+from ssl_jax.models.resnet_v2 import ResNetV2
+from ssl_jax.models.siamese import Siamese
+from ssl_jax.models.vgg import DilatedVGG
+from ssl_jax.training.schedules import InverseSqrt, Linear, Plateau, Step, TriStage
 
 CONFIGS = (
     "image/autoencoder_mnist.py:tiny",
@@ -32,7 +58,8 @@ CONFIGS = (
 
 # Text that only a run can judge, as it names a stream, layer, fact, file or run.
 NAMES = {"stream", "query", "gallery", "text", "video", "other", "layer", "kernel", "fold_key"}
-NAMES |= {"relevance", "file", "resume", "init_from"}
+NAMES |= {"relevance", "file", "resume", "init_from", "path", "name", "clusters", "trunk"}
+NAMES |= {"manifest", "lists", "split", "data_dir", "resolution"}
 # What only the whole experiment can judge; tried below.
 OF_THE_WHOLE = {"every", "keep_best"}
 # Of pixels, which may be of either sign.
@@ -62,19 +89,43 @@ def out_of_range(value: object) -> object:
     return None
 
 
-def once_a_class() -> Iterator[tuple[str, ConfigDict]]:
-    """The recorded calls of all configs, with their places; of each class the first."""
+def others(folder: Path) -> Iterator[ConfigDict]:
+    """What the configs above do not use."""
+    few, source = str(folder), call(SyntheticSource, size=8)
+    yield from (call(FolderSource, path=few), call(ArrayRecordSource, paths=(few,)))
+    yield from (call(DavisSource, path=few), call(JhmdbSource, path=few))
+    yield from (call(IdxSource, path=few), call(FilesSource, paths=("a.png",)))
+    yield from (call(TfdsSource, name="mnist", split="train"), call(CaptionSource, source=source))
+    yield from (call(Knn, train=source, test=source), call(Keypoints, train=source, test=source))
+    yield from (call(Classification, test=source), call(Pose, test=source))
+    yield call(GradientNorms, source=source, metrics=("loss",))
+    for trunk in (C3D, ConvNet, DilatedVGG, ResNetV2, ImageDecoder, Critic, Adversary, MLPHead):
+        yield call(trunk)
+    yield from (call(kind, classes=3) for kind in (PairwiseOrderHead, Classifier, ConvHead))
+    yield call(DenseDecoder, hidden=(4,), out=4)
+    yield call(Siamese, vision=call(C3D), classes=3)
+    yield call(ClusterTransfer, vision=call(C3D), clusters="")
+    yield from (call(Counting, vision=call(C3D)), call(Exemplar, vision=call(C3D), exemplars=9))
+    yield from (call(OneLabel, classes=3), call(Joints, joints=3))
+    yield from (call(Linear), call(InverseSqrt, warmup=3), call(TriStage), call(Plateau))
+    yield call(Step, boundaries=(3,))
+
+
+def once_a_class(folder: Path) -> Iterator[tuple[str, ConfigDict]]:
+    """The recorded calls of all configs and the others, with places; of each class the first."""
     seen = set()
-    for name in CONFIGS:
-        for place, group in groups(config.load(name)):
+    recorded = [config.load(name) for name in CONFIGS]
+    recorded += [ConfigDict({"mine": group}) for group in others(folder)]
+    for one in recorded:
+        for place, group in groups(one):
             if group.call not in seen:
                 seen.add(group.call)
                 yield place, group
 
 
-def test_a_value_out_of_range_is_refused_by_the_knobs_name():
+def test_a_value_out_of_range_is_refused_by_the_knobs_name(tmp_path):
     taken = []
-    for place, group in once_a_class():
+    for place, group in once_a_class(tmp_path):
         for knob, value in group.items():
             wrong = out_of_range(value)
             if knob in {"call", *NAMES, *PIXELS, *OF_THE_WHOLE} or wrong is None:
@@ -106,6 +157,7 @@ def test_a_value_out_of_range_is_refused_by_the_knobs_name():
         ("optimizer.learning_rate", float("nan"), "optimizer: learning_rate=nan must be at least"),
         ("method.temperature", 0.0, "method: temperature=0.0 must be above 0"),
         ("method.vision.width", 0.0, r"method\.vision: width=0.0 must be above 0"),
+        ("optimizer.name", "lamb", "optimizer: name='lamb' must be one of sgd, adam"),
         ("optimizer.beta2", 1.0, "optimizer: beta2=1.0 must be below 1"),
     ],
 )

@@ -6,13 +6,13 @@ import functools
 import numpy as np
 from jaxtyping import Float64
 
-from ssl_jax.config import ConfigError
 from ssl_jax.data import decode, paths
 from ssl_jax.data.media import errors_name
 from ssl_jax.data.numbered_images import numbered_images, read_numbered
 from ssl_jax.data.record import MediaError, Record
 from ssl_jax.data.sources import split_files
 from ssl_jax.data.spread import spread
+from ssl_jax.knobs import at_least, one_of
 
 FPS = 30.0  # of HMDB51's videos, of which these clips are parts
 
@@ -51,8 +51,9 @@ class JhmdbSource:
     limits: decode.Limits = decode.LIMITS
 
     def __post_init__(self):
-        if self.split not in split_files.SPLITS:
-            raise ConfigError(f"split={self.split!r} must be one of {split_files.SPLITS}")
+        one_of(self, "split", split_files.SPLITS)
+        at_least(self, 1, "fold")
+        at_least(self, 0, "limit")
 
     def __len__(self) -> int:
         return len(self.clips)
