@@ -83,7 +83,7 @@ def test_objective_in_single_precision_at_extreme_costs_and_in_parts(monkeypatch
             found = objective(x, shown[:, k], np.float64(weight[0, i, :, k]), bias[0, i, k], cost)
             assert found == pytest.approx(lowest, rel=1e-6)
     monkeypatch.setattr(squared_hinge, "SCORES", 1)  # a class at a time,
-    monkeypatch.setattr(squared_hinge, "EXACT", 79)  # as more than 2,000 rows are
+    monkeypatch.setattr(squared_hinge, "EXACT", 79)  # as more than 1,000 rows are
     again, again_bias = squared_hinge.fit(x, shown, everything, costs)
     np.testing.assert_allclose(again, weight, rtol=1e-3, atol=1e-3)
     for i, row in enumerate(costs):

@@ -90,16 +90,18 @@ def minimise(
     first_l2: float = 0.0,
     max_steps: int = 200,
     tolerance: float = 1e-9,
+    report: bool = True,
 ) -> tuple[Float[np.ndarray, "p d k"], Float[np.ndarray, "p k"]]:
     """Weights and biases of p problems, with k scores each.
 
     A fit ends when the last step promised to lower the objective by less than `tolerance` of what
     it is, when it cannot be lowered any more (all that the number format can give), or after
-    `max_steps`, which is logged.
+    `max_steps`.
 
     Args:
       share: of each row in the loss; 0 keeps a row out.
       bias: how much of l2 the bias pays.
+      report: whether fits that ran out of steps are logged.
       first_l2: a problem of a smaller l2 is solved roughly with this one, then with a tenth of it,
         and so on down to its own. For losses with a corner, where a step from afar crosses many.
     """
@@ -116,7 +118,7 @@ def minimise(
         jnp.maximum(l2, first_l2), loss, bias, max_steps, tolerance,
     )  # fmt: skip
     theta, live = put_whole((theta, live), features.mesh)
-    if unfinished := int(np.sum(jax.device_get(live))):
+    if report and (unfinished := int(np.sum(jax.device_get(live)))):
         logging.warning(
             "%d of %d fits have not converged in %d steps; their numbers are near the best ones "
             "only", unfinished, len(l2), max_steps

@@ -5,11 +5,11 @@
 for y in {-1, +1}: liblinear's objective (Fan et al. 2008), scikit-learn's LinearSVC as it comes,
 whose bias is penalised like a weight. Smooth enough for Newton's method (Keerthi & DeCoste 2005).
 
-Up to 2,000 rows, machine after machine in float64: within 1e-6 of the lowest objective for C from
-1e-3 to 1e3, whether rows are separable or not. More rows, all classes, folds and costs at once in
-JAX's precision: within 1e-6 for small C; where rows are separable (as they are where features are
-not much fewer than rows) and C is 100 or more it can end a few thousandths above the lowest
-objective. A fit that has not converged is logged.
+All classes, folds and costs are fitted at once in JAX's precision. That is within 1e-6 of the
+lowest objective for small C; where rows are separable (as they are where features are not much
+fewer than rows) and C is 100 or more, it can be a few thousandths. Hence, with up to 1,000 rows,
+each machine is looked at in float64, and one that is not within 1e-6 is fitted again, exactly. With
+more rows, a fit that has not converged is logged.
 """
 
 import dataclasses
@@ -25,9 +25,11 @@ from jaxtyping import Array, Bool, Float, Int
 from ssl_jax.config import ConfigError
 from ssl_jax.solvers import newton
 
-# Up to so many rows are solved by `_exact`, whose work grows with their cube; a problem takes about
-# five steps, at most so many.
-EXACT, STEPS = 2000, 200
+# Up to so many rows are finished by `_finished`, whose work grows with their cube, to seconds a
+# machine. It takes about five steps, at most so many.
+EXACT, STEPS = 1000, 200
+# What may be left to gain, as a part of the objective, for a machine to be left as it is.
+GOOD = 5e-7
 # Problems at once: with rows, so many scores (a quarter of a gigabyte), several times.
 SCORES = 2**26
 
@@ -70,7 +72,7 @@ def fit(
       use: rows to train on; the same for all classes, or its own for each.
       costs: C, likewise.
       positive_weight: of the rows that show the class; others have 1.
-      mesh: what more than 2,000 rows are split over.
+      mesh: what the rows are split over.
       tolerance: what may be left to gain, about, as a part of the objective.
 
     Raises ConfigError for an impossible cost, or a class without a positive or a negative to learn
@@ -92,15 +94,14 @@ def fit(
     share = np.abs(taught) * np.where(presence == 1, positive_weight, 1.0)
     share = np.moveaxis(share, 2, 1)[:, None]  # (f, 1, k, n)
     costs = np.broadcast_to(costs, (len(costs), k))
+    weight, bias = _together(x, presence.T, share, costs, mesh, tolerance)
     if n <= EXACT:
-        weight, bias = _exact(x, presence.T, share, costs, tolerance)
-    else:
-        weight, bias = _together(x, presence.T, share, costs, mesh, tolerance)
+        weight, bias = _finished(x, presence.T, share, costs, weight, bias, tolerance)
     return np.moveaxis(weight, 2, 3).astype(x.dtype), bias.astype(x.dtype)
 
 
 def _together(x, target, share, costs, mesh, tolerance):
-    """As `_exact`, by `newton.minimise`."""
+    """Weights (f g k d) and biases (f g k) by `newton.minimise`."""
     n, d = x.shape
     grid, k = (len(share), len(costs)), len(target)
     features = newton.rows(x, mesh)
@@ -121,33 +122,50 @@ def _together(x, target, share, costs, mesh, tolerance):
             bias=1.0,
             first_l2=far,
             tolerance=tolerance,
+            report=n > EXACT,  # others are finished
         )
         weight[:, :, part] = found[..., 0].reshape(*shape[:3], d)
         bias[:, :, part] = offset[..., 0].reshape(shape[:3])
     return weight, bias
 
 
-def _exact(
+def _finished(
     x: Float[np.ndarray, "n d"],
     target: Int[np.ndarray, "k n"],
     share: Float[np.ndarray, "f 1 k n"],
     costs: Float[np.ndarray, "g k"],
+    weight: Float[np.ndarray, "f g k d"],
+    bias: Float[np.ndarray, "f g k"],
     tolerance: float,
 ) -> tuple[Float[np.ndarray, "f g k d"], Float[np.ndarray, "f g k"]]:
-    """Weights and biases; each row's loss counts `share` times its class's cost."""
+    """Weights and biases, of which those that are not good are fitted again.
+
+    Each row's loss counts `share` times its class's cost.
+    """
     wide = np.column_stack([x, np.ones(len(x))]).astype(np.float64)
-    products = wide @ wide.T if len(x) < wide.shape[1] else None
-    theta = np.zeros((len(share), len(costs), *costs.shape[1:], wide.shape[1]))
-    for fold, cost, number in np.ndindex(theta.shape[:3]):
+    theta = np.concatenate([weight, bias[..., None]], axis=-1).astype(np.float64)
+    products = None
+    for fold, cost, number in np.ndindex(bias.shape):
         used = np.flatnonzero(share[fold, 0, number])
-        theta[fold, cost, number] = _machine(
-            wide[used],
-            products if products is None else products[np.ix_(used, used)],
-            target[number, used],
-            costs[cost, number] * share[fold, 0, number, used],
-            tolerance,
-        )
+        rows, sign = wide[used], target[number, used]
+        each = costs[cost, number] * share[fold, 0, number, used]
+        begun = theta[fold, cost, number]
+        lowest, left = _objective(begun, sign * (rows @ begun), rows, sign, each)
+        if left <= GOOD * lowest:
+            continue
+        if products is None and len(x) < wide.shape[1]:
+            products = wide @ wide.T
+        own = products if products is None else products[np.ix_(used, used)]
+        theta[fold, cost, number] = _machine(rows, own, sign, each, tolerance)
     return theta[..., :-1], theta[..., -1]
+
+
+def _objective(weight, margin, x, target, cost) -> tuple[float, float]:
+    """The objective, and a bound on what is left to gain: half the gradient's squared length."""
+    slack = cost * np.maximum(0, 1 - margin)
+    gradient = weight - 2 * (slack * target) @ x
+    value = weight @ weight / 2 + slack @ np.maximum(0, 1 - margin)
+    return float(value), float(gradient @ gradient / 2)
 
 
 def _machine(
@@ -161,7 +179,7 @@ def _machine(
 
     Rows within the margin pull as in least squares, others not at all: the best weights for these
     rows are solved for, then the rows are chosen anew. Goes on until a bound on what is left to
-    gain, half the squared length of the gradient, is `tolerance` of the objective.
+    gain is `tolerance` of the objective.
 
     Args:
       products: of the rows with one another; None where that is the larger system.
@@ -180,14 +198,12 @@ def _machine(
         # Whole steps raise the objective now and then, and yet arrive in a tenth of the steps.
         far = 1.0 if count < STEPS // 2 else _lowest(weight, move, margin, turn, cost)
         weight, margin = weight + far * move, margin + far * turn
-        slack = cost * np.maximum(0, 1 - margin)
-        gradient = weight - 2 * (slack * target) @ x
-        objective = weight @ weight / 2 + slack @ np.maximum(0, 1 - margin)
-        if gradient @ gradient / 2 <= tolerance * objective:
+        objective, left = _objective(weight, margin, x, target, cost)
+        if left <= tolerance * objective:
             return weight
     logging.warning(
         "a support vector machine of %d rows has not converged in %d steps: its objective, %g, is "
-        "at most %g above the lowest", len(x), STEPS, objective, gradient @ gradient / 2
+        "at most %g above the lowest", len(x), STEPS, objective, left
     )  # fmt: skip
     return weight
 
