@@ -11,10 +11,10 @@ from ssl_jax.config import ConfigError
 from ssl_jax.data.annotations import fingerprint
 from ssl_jax.data.clusters_file import cluster_of, write_clusters
 from ssl_jax.data.npz import read_npy, read_npz
+from ssl_jax.data.permutations_file import read_permutations
 from ssl_jax.data.record import MediaError, Record
 from ssl_jax.data.sources.idx import IdxSource
 from ssl_jax.evals.finetuned import Scores
-from ssl_jax.objectives.permutations import read_permutations
 from ssl_jax.training.start import trunks_of
 
 

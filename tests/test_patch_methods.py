@@ -14,6 +14,7 @@ from ssl_jax.cluster import cluster
 from ssl_jax.config import ConfigError, call
 from ssl_jax.data.annotations import fingerprint
 from ssl_jax.data.clusters_file import write_clusters
+from ssl_jax.data.permutations_file import read_permutations
 from ssl_jax.data.record import MediaError, Record
 from ssl_jax.data.sampling import OFFSETS, neighbours
 from ssl_jax.data.sources.synthetic import SyntheticSource
@@ -25,7 +26,6 @@ from ssl_jax.models.nin import NIN
 from ssl_jax.objectives.permutations import (
     greedy_permutations,
     permutation_distances,
-    read_permutations,
 )
 from ssl_jax.ops import patches
 from ssl_jax.train import fit

@@ -13,11 +13,11 @@ from ssl_jax.command import arguments_of, parse, parser_of
 from ssl_jax.config import ConfigError
 from ssl_jax.data import decode, paths
 from ssl_jax.data.clusters_file import write_clusters
+from ssl_jax.data.permutations_file import read_permutations
 from ssl_jax.data.sources.files import FilesSource
 from ssl_jax.data.sources.folder import FolderSource
 from ssl_jax.data.sources.idx import IdxSource
 from ssl_jax.data.sources.mix import Mix
-from ssl_jax.objectives.permutations import read_permutations
 from ssl_jax.seeds import over_seeds
 
 

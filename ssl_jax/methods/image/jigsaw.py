@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Int8
 
 from ssl_jax.config import ConfigError
+from ssl_jax.data.permutations_file import read_permutations
 from ssl_jax.data.record import Record
 from ssl_jax.data.squares import random_square
 from ssl_jax.knobs import above, at_least, no_larger, one_of, within
@@ -22,7 +23,6 @@ from ssl_jax.objectives.permutations import (
     RULES,
     greedy_permutations,
     permutation_distances,
-    read_permutations,
 )
 from ssl_jax.ops.augment import random_crop, random_grey
 from ssl_jax.ops.patches import project_colours, random_tiles, replace_tiles, standardise
