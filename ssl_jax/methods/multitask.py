@@ -50,7 +50,7 @@ class Multitask(Method):
     weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
-        given(self, "tasks", "shared")
+        given(self, "tasks")
         for name in self.shared:
             for task, method in self.tasks.items():
                 if name not in method.trunks:

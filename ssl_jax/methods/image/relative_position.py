@@ -13,7 +13,7 @@ from ssl_jax.data.image import resize
 from ssl_jax.data.record import Record
 from ssl_jax.data.sampling import OFFSETS, PAIRS, jittered_corners, neighbouring_cells, random_frame
 from ssl_jax.data.squares import squares_at
-from ssl_jax.knobs import above, ascending, at_least, no_larger, one_of, within
+from ssl_jax.knobs import above, ascending, at_least, one_of, within
 from ssl_jax.method import Batch, Example, Method, State, scaled
 from ssl_jax.models.siamese import Siamese
 from ssl_jax.objectives.classification import classification
@@ -90,8 +90,6 @@ class RelativePosition(Method):
         ascending(self, "area")
         above(self, 0, "rms")
         within(self, 0, 1, "pixelation", "dropout")
-        if self.pixelation:
-            no_larger(self, "coarsest", "patch")
         if self.gap < 2 * self.jitter:
             raise ConfigError(
                 f"relative_position: jitter={self.jitter} closes the gap={self.gap} between "
