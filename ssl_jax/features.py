@@ -11,8 +11,9 @@ import numpy as np
 from jaxtyping import Float32, Int64, Shaped
 
 from ssl_jax.config import ConfigError
-from ssl_jax.data.labels import label_names, no_common_class, renumbered, tell
+from ssl_jax.data.labels import label_names, no_common_class, renumbered
 from ssl_jax.data.record import Source
+from ssl_jax.data.warn_once import warn_once
 
 # Rows that are copied at once.
 BLOCK = 1024
@@ -69,7 +70,9 @@ def labelled(features: Features, role: str = "test") -> Features:
             f"{role}: all {len(there)} records have no label, first {name}; this evaluator needs a "
             "labelled source"
         )
-    tell(f"{role}: {len(lacking)} of {len(there)} records have no label and are left out: {name}")
+    warn_once(
+        f"{role}: {len(lacking)} of {len(there)} records have no label and are left out: {name}"
+    )
     return features.rows(np.flatnonzero(there))
 
 
@@ -90,7 +93,7 @@ def comparable(train: Features, test: Features) -> tuple[Features, Features]:
         raise ConfigError(no_common_class(own, known))
     if len(unknown):
         label = int(test.labels[unknown[0]])
-        tell(
+        warn_once(
             f"test: {len(unknown)} of {len(numbers)} records are of classes that train lacks and "
             f"count as misses, first class {own[label] if own else label}"
         )

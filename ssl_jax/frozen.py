@@ -14,12 +14,13 @@ from jaxtyping import Float, Int, Shaped
 from ssl_jax import config as configs
 from ssl_jax.config import ConfigError
 from ssl_jax.data.annotations import group_of
-from ssl_jax.data.labels import label_names, tell
+from ssl_jax.data.labels import label_names
 from ssl_jax.data.paths import home
 from ssl_jax.data.pipeline import Loading, first_example, to_try
 from ssl_jax.data.record import MediaError, Record, Source
 from ssl_jax.data.record_batches import record_batches
 from ssl_jax.data.sources.files import FilesSource
+from ssl_jax.data.warn_once import warn_once
 from ssl_jax.devices.sharding import Sharding, by_rows, put_batch, put_same, replicated, run_once
 from ssl_jax.experiment import Experiment
 from ssl_jax.features import Features, Gathered, local_rows, of_all_hosts
@@ -512,5 +513,5 @@ def _names_of(recorded: configs.ConfigDict, path: str) -> tuple[str, ...]:
     try:
         return label_names(configs.build(recorded.source, path))
     except (ConfigError, OSError) as error:  # say, on a machine without the training data
-        tell(f"the names of the classes trained on are not known ({error}): numbers decide")
+        warn_once(f"the names of the classes trained on are not known ({error}): numbers decide")
         return ()

@@ -103,7 +103,7 @@ def _jobs(
 
 
 def _refuse_to_replace(jobs: list[shards.Job], output: str) -> None:
-    """ConfigError if other flags made the shards that lie there. Changed files are made anew."""
+    """ConfigError if other flags made the shards that lie there. Changed files are made again."""
     for job in jobs:
         report = shards.report_of(job)
         if report is None or report["plan"] == shards.plan_of(job):
@@ -117,7 +117,7 @@ def _refuse_to_replace(jobs: list[shards.Job], output: str) -> None:
             wanted = ", ".join(f"{name}={now[name]}" for name in before)
             raise ConfigError(
                 f"{output}: holds shards made with {was}, now {wanted}: give an empty folder, or "
-                "delete this one to make them anew"
+                "delete this one to make them again"
             )
 
 

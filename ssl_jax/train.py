@@ -97,7 +97,7 @@ def fit(config: ConfigDict | str, workdir: str | os.PathLike) -> TrainState:
         check_evaluators(freeze(state), experiment.evaluators)
         if jax.process_index() == 0:  # only now is it sure that the config fits the workdir
             if resumed:
-                resumed.tell(experiment, state)
+                resumed.report(experiment, state)
                 resumed.keep_config(workdir, int(state.step))
             configs.save(config, os.path.join(workdir, "config.json"))
         first = int(state.step)
@@ -134,7 +134,7 @@ def fit(config: ConfigDict | str, workdir: str | os.PathLike) -> TrainState:
                 with jax.transfer_guard("disallow"):
                     state, metrics = step_function(state, batch.placed)
                 profile.after(step, metrics)
-                log.tell(compilations.news(step))
+                log.report(compilations.news(step))
                 numbers.add(metrics)
                 log.advance(step, numbers.running())
 

@@ -149,5 +149,5 @@ def test_windows_of_a_span():
     assert sampling.even_times(6.0, 1.0, 3, begin=2.0) == [2.0, 3.5, 5.0]
     assert sampling.even_times(6.0, 1.0, 1, begin=2.0) == [3.5]
     for wrong in (sampling.even_times, sampling.audio_window):
-        with pytest.raises(ValueError, match=r"a film of 0\.5 s"):
+        with pytest.raises(ValueError, match=r"a video of 0\.5 s"):
             wrong(3.0, 1.0, *([1] if wrong is sampling.even_times else [rng]), begin=2.5)

@@ -119,7 +119,7 @@ def test_compiling_again_is_counted_and_told():
         jax.jit(lambda x: x * 3)(jnp.ones(3))
         assert compilations.news(2) == ""
         step(jnp.ones(4))
-        assert compilations.news(3).startswith("step 3 was compiled anew ")
+        assert compilations.news(3).startswith("step 3 was compiled again ")
         assert compilations.count == 2
     step(jnp.ones(5))
     assert compilations.count == 2

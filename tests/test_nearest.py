@@ -70,10 +70,10 @@ def test_a_query_is_not_its_own_neighbour(monkeypatch):
     films = SyntheticSource(size=5, frames=1, height=12, width=12)
     network = Network({0: [0, 0.1, 0.3, 0.8, 1.5]})
     rows, results = shown(monkeypatch, Nearest(films, queries=5, neighbours=3), network)
-    assert [one_line(row[0][0]) for row in rows] == [f"synthetic film {i}" for i in range(5)]
+    assert [one_line(row[0][0]) for row in rows] == [f"synthetic video {i}" for i in range(5)]
     assert cosines(rows[0]) == [f"{np.cos(x):.3f}" for x in (0.1, 0.3, 0.8)]
     names = [one_line(text.partition("\n")[2]) for text, _ in rows[0][1:]]
-    assert names == [f"synthetic film {i}" for i in (1, 2, 3)]
+    assert names == [f"synthetic video {i}" for i in (1, 2, 3)]
     labels = [films[i].label for i in range(5)]
     frames = ["green" if labels[i] == labels[0] else "red" for i in (1, 2, 3)]
     assert [frame for _, frame in rows[0][1:]] == frames

@@ -374,7 +374,7 @@ def test_what_records_know():
     masks = masks_of(films[1])
     assert masks.shape == (5, 20, 24)
     np.testing.assert_array_equal(masks[3], films[1].extra["mask"](3))
-    with pytest.raises(MediaError, match="synthetic film 1: has no joints"):
+    with pytest.raises(MediaError, match="synthetic video 1: has no joints"):
         joints_of(dataclasses.replace(films[1], extra={}))
     record = dataclasses.replace(films[0], num_frames=2, extra={"joints": "1 2 nan 4;5 6 7 inf"})
     np.testing.assert_array_equal(

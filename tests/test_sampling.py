@@ -215,7 +215,7 @@ def test_audio_windows_reach_every_place():
 
 def test_a_film_too_short_for_the_sound_is_named_so():
     rng = np.random.default_rng(0)
-    with pytest.raises(ValueError, match=r"sound of 2 s does not fit a film of 1.5 s; lower sec"):
+    with pytest.raises(ValueError, match=r"sound of 2 s does not fit a video of 1.5 s; lower sec"):
         sampling.audio_window(1.5, 2.0, rng)
     with pytest.raises(ValueError, match=r"1 s away from another does not fit .* or the distance"):
         sampling.audio_window(2.0, 1.0, rng, 0.04, (0.5, 1.0))
@@ -380,7 +380,7 @@ def test_a_clip_and_its_sound_share_their_middle(length, seconds, spare, rng):
 def test_mmv_sound_begins_with_its_frames():
     times, start = sampling.clip_with_sound(60.0, 32, 10.0, 3.2, np.random.default_rng(0))
     assert start == pytest.approx(times[0])
-    with pytest.raises(ValueError, match="the film has 1 s"):
+    with pytest.raises(ValueError, match="the video has 1 s"):
         sampling.clip_with_sound(1.0, 8, 30.0, 2.0, np.random.default_rng(0))
 
 
@@ -554,7 +554,7 @@ def test_short_captions_are_widened_to_five_seconds():
     starts = draws(lambda rng: sampling.caption_window(said, 60.0, rng, 3.2), 400)
     assert min(starts) == pytest.approx(8.0, abs=0.1)
     assert max(starts) == pytest.approx(13.0 - 3.2, abs=0.1)
-    with pytest.raises(ValueError, match=r"a film of 3 s is shorter than 3\.2 s"):
+    with pytest.raises(ValueError, match=r"a video of 3 s is shorter than 3\.2 s"):
         sampling.caption_window(said, 3.0, np.random.default_rng(0), 3.2)
 
 

@@ -425,7 +425,7 @@ def test_a_film_that_breaks_is_named_and_what_was_trained_is_saved(tmp_path, mon
 
     monkeypatch.setattr(tiny.MeanColour, "views", broken)
     stopping = call(Loading, on_error="raise")
-    with pytest.raises(MediaError, match=f"synthetic film {bad}: too short"):
+    with pytest.raises(MediaError, match=f"synthetic video {bad}: too short"):
         train.fit(tiny.experiment(data=stopping), str(tmp_path))
     assert checkpoints(tmp_path) == ["2"]
 

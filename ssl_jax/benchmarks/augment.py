@@ -145,5 +145,5 @@ def turned(image, turn: float):
     from PIL import Image
 
     hue, saturation, value = image.convert("HSV").split()
-    moved = np.asarray(hue) + np.uint8(round(256 * turn) % 256)  # beyond 255 it begins anew
+    moved = np.asarray(hue) + np.uint8(round(256 * turn) % 256)  # beyond 255 it begins again
     return Image.merge("HSV", (Image.fromarray(moved), saturation, value)).convert("RGB")

@@ -16,7 +16,7 @@ def to_bytes(image) -> UInt8[np.ndarray, "h w"]:
     """Grey levels of a Pillow image that `is_deep`.
 
     16 bits a pixel (12 in some TIFF) are divided by their largest number. Files of floats or 32-bit
-    integers do not say which number is white, so it is told by the largest pixel:
+    integers do not say which number is white, so the largest pixel decides:
       1. floats up to 1: 1 is white;
       2. from 16 to 255: 255 is white;
       3. from 4096 to 65535: 65535 is white.

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 
-from ssl_jax.data.labels import tell
+from ssl_jax.data.warn_once import warn_once
 
 
 def cache_folder() -> str:
@@ -55,7 +55,7 @@ class KeptRows:
             finally:
                 os.close(handle)
         except OSError as error:
-            tell(
+            warn_once(
                 f"{self.file}: cannot be written ({error.strerror}), so the next start looks into "
                 "the files again; XDG_CACHE_HOME says where else"
             )

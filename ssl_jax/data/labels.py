@@ -10,7 +10,6 @@ whoever compares two sets brings the labels of one into the numbering of the oth
 """
 
 import dataclasses
-import logging
 import unicodedata
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
@@ -20,10 +19,10 @@ from jaxtyping import Int
 
 from ssl_jax.config import ConfigError
 from ssl_jax.data.record import MediaError, Record, Source
+from ssl_jax.data.warn_once import warn_once
 
 # Records that are looked at for a label before training.
 LOOKED_AT = 64
-_told: set[str] = set()
 
 
 @runtime_checkable
@@ -97,7 +96,7 @@ def renumbered(
         return labels
     if (_plain(own) and not _numerals(other)) or (_plain(other) and not _numerals(own)):
         named, bare = (other, "test") if _plain(own) else (own, "train")
-        tell(
+        warn_once(
             f"the classes of {bare} have numbers only, those of the other set names "
             f"({_some(named)}): they are compared by their numbers"
         )
@@ -138,13 +137,6 @@ class _Renumbered:
         record = self.source[index]
         label = int(renumbered(np.array([record.label]), self.own, self.names)[0])
         return dataclasses.replace(record, label=label if label < len(self.names) else -1)
-
-
-def tell(line: str) -> None:
-    """Logs a line once: several evaluators compare the same sets."""
-    if line not in _told:
-        _told.add(line)
-        logging.getLogger(__name__).warning("%s", line)
 
 
 def _plain(names: Sequence[str]) -> bool:

@@ -13,8 +13,9 @@ from jaxtyping import Float, Int
 
 from ssl_jax.config import ConfigError
 from ssl_jax.data.annotations import labels_fact, name_fact, names_of, presence
-from ssl_jax.data.labels import check_labelled, label_names, no_common_class, renumbered, tell
+from ssl_jax.data.labels import check_labelled, label_names, no_common_class, renumbered
 from ssl_jax.data.record import Source
+from ssl_jax.data.warn_once import warn_once
 from ssl_jax.evals.keypoints import PoseFacts, check_scale, pose_scores, poses
 from ssl_jax.features import Features, labelled
 from ssl_jax.knobs import above, at_least, given, one_of
@@ -127,7 +128,7 @@ def head_labels(found: Features, classes: int) -> Int[np.ndarray, "n"]:
             raise ConfigError(no_common_class(own, known))
         if len(unknown):
             name = own[found.labels[unknown[0]]]
-            tell(
+            warn_once(
                 f"test: {len(unknown)} of {len(labels)} records are of classes that the head was "
                 f"not trained on and count as misses, first class {name}"
             )

@@ -178,7 +178,7 @@ def _machine(
     """The weights of one problem, the bias among them.
 
     Rows within the margin pull as in least squares, others not at all: the best weights for these
-    rows are solved for, then the rows are chosen anew. Goes on until a bound on what is left to
+    rows are solved for, then the rows are chosen again. Goes on until a bound on what is left to
     gain is `tolerance` of the objective.
 
     Args:

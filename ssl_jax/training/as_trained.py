@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from ssl_jax import config as configs
 from ssl_jax.config import ConfigError
 from ssl_jax.experiment import Experiment
-from ssl_jax.training.changed_knobs import below, changed_knobs, told
+from ssl_jax.training.changed_knobs import below, changed_knobs, listed
 from ssl_jax.training.differing_arrays import first_difference
 
 
@@ -17,18 +17,18 @@ def as_trained(config: ConfigDict, workdir: str) -> ConfigDict:
     """The config with the `steps` and the `seed` of the run in `workdir`.
 
     The schedule of a method goes by the steps, and the baseline is the run's own first weights.
-    Another `dtype` is told on stderr. ConfigError if the method differs in any knob from
+    Another `dtype` is reported on stderr. ConfigError if the method differs in any knob from
     workdir/config.json.
     """
     before, changes = _before(config, workdir)
     refused, other = below(changes, "method"), below(changes, "dtype")
     if refused:
         raise ConfigError(
-            f"{workdir}/config.json has another method than this config: {told(refused)}; evaluate "
+            f"{workdir}/config.json has another method than this config: {listed(refused)}; evaluate "
             "the run with the method that it was trained with"
         )
     if other and jax.process_index() == 0:
-        print(f"ssl_jax: {workdir} is evaluated with {told(other)}", file=sys.stderr, flush=True)
+        print(f"ssl_jax: {workdir} is evaluated with {listed(other)}", file=sys.stderr, flush=True)
     config = config.copy_and_resolve_references()
     for name in ("steps", "seed"):
         if before is not None and name in before:
@@ -43,7 +43,7 @@ def check_arrays(variables: dict, experiment: Experiment, config: ConfigDict, wo
     if unfit:
         _, changes = _before(config, workdir)
         changes = {k: v for k, v in changes.items() if k not in below(changes, "evaluators")}
-        differs = f"; other knobs than in its config.json: {told(changes)}" if changes else ""
+        differs = f"; other knobs than in its config.json: {listed(changes)}" if changes else ""
         raise ConfigError(f"the checkpoint in {workdir} {unfit}{differs}")
 
 

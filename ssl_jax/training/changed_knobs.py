@@ -32,7 +32,7 @@ def below(changes: dict[str, str], *groups: str) -> dict[str, str]:
     }
 
 
-def told(changes: dict[str, str]) -> str:
+def listed(changes: dict[str, str]) -> str:
     """'steps 4 -> 8, optimizer.learning_rate 0.1 -> 5.0'."""
     return ", ".join(f"{place} {change}" for place, change in changes.items())
 

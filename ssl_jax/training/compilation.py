@@ -1,4 +1,4 @@
-"""Compiled programs are kept for later starts, and compiling is counted and told.
+"""Compiled programs are kept for later starts, and compiling is counted and reported.
 
 XLA compiles a training step for seconds to minutes. JAX can keep what it compiled in a folder and
 load it at the next start. `keep_compiled` has it do so in the user's cache folder.
@@ -120,16 +120,19 @@ def _is_whole(path: str) -> bool:
     """Whether a compressed file ends where it should."""
     with open(path, "rb") as file:
         data = file.read()
-    try:
-        if data.startswith(b"\x28\xb5\x2f\xfd"):  # JAX compresses so where zstandard is installed
-            import zstandard
-
-            zstandard.ZstdDecompressor().decompress(data)
-        else:
+    if not data.startswith(b"\x28\xb5\x2f\xfd"):
+        try:
             zlib.decompress(data)
+        except zlib.error:
+            return False
+        return True
+    try:  # JAX compresses so where zstandard is installed
+        import zstandard
     except ImportError:
         return True  # whoever can read it will see
-    except Exception:  # zlib.error, zstandard.ZstdError
+    try:
+        zstandard.ZstdDecompressor().decompress(data)
+    except zstandard.ZstdError:
         return False
     return True
 
@@ -180,7 +183,7 @@ class Compilations:
         if first:
             return f"the step was {took}"
         return (
-            f"step {step} was compiled anew ({took}), {self.count} times by now: a batch or the "
+            f"step {step} was compiled again ({took}), {self.count} times by now: a batch or the "
             "state had another shape, dtype or sharding than before"
         )
 

@@ -16,7 +16,7 @@ from ssl_jax.training.speed import Speed, flops_text
 class Log:
     """Writes one run's numbers and pictures below its workdir. Close it (or use `with`).
 
-    What cannot be written (the disk is full) is told once and lost; the run goes on.
+    What cannot be written (the disk is full) is reported once and lost; the run goes on.
     """
 
     def __init__(self, workdir: str, steps: int, start: int, rows: int):
@@ -80,12 +80,12 @@ class Log:
         self._bar.update(step - self._bar.n)
 
     def costs(self, speed: Speed) -> None:
-        """Says what a step costs; from now on the throughput is told in these terms."""
+        """Says what a step costs; from now on the throughput is reported in these terms."""
         self._speed = speed
         if self._active:
             print(f"a step: {speed}", file=sys.stderr, flush=True)
 
-    def tell(self, line: str) -> None:
+    def report(self, line: str) -> None:
         """One line on stderr; '' for none."""
         if self._active and line:
             from tqdm import tqdm

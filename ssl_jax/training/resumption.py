@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from ssl_jax import config as configs
 from ssl_jax.config import ConfigError
 from ssl_jax.experiment import Experiment
-from ssl_jax.training.changed_knobs import below, changed_knobs, told
+from ssl_jax.training.changed_knobs import below, changed_knobs, listed
 from ssl_jax.training.checkpoint import TrainState, newest_step
 
 # Batch k is a function of the first two, so a change would skip or repeat records; with the third,
@@ -66,7 +66,7 @@ class Resumption:
         if refused:
             raise ConfigError(
                 f"{folder} was trained with other knobs, which a run keeps to its end: "
-                f"{told(refused)}; keep them, or begin a run in a new --workdir "
+                f"{listed(refused)}; keep them, or begin a run in a new --workdir "
                 f"(init_from={folder} takes its trunks)"
             )
         free = below(changes, *FREE, *(("resume",) if folder != workdir else ()))
@@ -75,18 +75,18 @@ class Resumption:
         if step == steps and late:
             raise ConfigError(
                 f"{what} is at step {step}: steps={steps} leaves nothing to train with other "
-                f"knobs: {told(late)}; raise steps, or keep them"
+                f"knobs: {listed(late)}; raise steps, or keep them"
             )
         return Resumption(folder, before, changes)
 
-    def tell(self, experiment: Experiment, state: TrainState) -> None:
+    def report(self, experiment: Experiment, state: TrainState) -> None:
         """Says on stderr what has changed and, if its schedule has, what the rate does."""
         if not self.changes:
             return
         step, rate = int(state.step), self._rates(experiment, state)
         print(
             f"ssl_jax: {self.folder} resumes at step {step} with other knobs: "
-            f"{told(self.changes)}{rate}",
+            f"{listed(self.changes)}{rate}",
             file=sys.stderr,
             flush=True,
         )

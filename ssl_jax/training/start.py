@@ -17,7 +17,7 @@ from ssl_jax.data.paths import home
 from ssl_jax.data.record import MediaError
 from ssl_jax.devices.sharding import put_same, run_once
 from ssl_jax.experiment import Experiment
-from ssl_jax.training.changed_knobs import changed_knobs, told
+from ssl_jax.training.changed_knobs import changed_knobs, listed
 from ssl_jax.training.checkpoint import Saver, TrainState, saved_variables
 from ssl_jax.training.resumption import Resumption
 
@@ -58,7 +58,7 @@ def start(
         if state is None and experiment.resume:
             state = _state_of(experiment.resume, abstract)
     except ConfigError as error:
-        changes = told(resumed.changes) if resumed else ""
+        changes = listed(resumed.changes) if resumed else ""
         raise ConfigError(f"{error}{changes and f'; changed since: {changes}'}") from error
     if state is not None:
         return state, False
@@ -138,7 +138,7 @@ def _changed_trunk(config: ConfigDict | None, name: str, where: str, other: str)
     changes = changed_knobs(
         ConfigDict({name: before.method[other]}), ConfigDict({name: now.method[name]})
     )
-    return f"; {told(changes)}" if changes else ""
+    return f"; {listed(changes)}" if changes else ""
 
 
 def trunks_of(where: str) -> dict[str, dict[str, dict]]:

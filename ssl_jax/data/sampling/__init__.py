@@ -1,6 +1,6 @@
 """Which frames, seconds, captions and patches to use: arithmetic on numbers, before any decoding.
 
-Pure functions of the film's length and a random generator. Frames are counted from 0. The defaults
+Pure functions of the video's length and a random generator. Frames are counted from 0. The defaults
 follow the papers.
 """
 

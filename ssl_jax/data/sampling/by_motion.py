@@ -1,4 +1,4 @@
-"""Which frames of a film, and where in them: chosen by how much moves."""
+"""Which frames of a video, and where in them: chosen by how much moves."""
 
 import itertools
 
@@ -97,14 +97,14 @@ def verified_tuple(
     """Five frames a < b < c < d < e for Shuffle and Learn (Misra et al. 2016).
 
     (b, c, d) is in order, (b, a, d) and (b, e, d) are not: b and d alone tell nothing. b and d are
-    `longest` frames apart, or as far as the film allows; a lies at least `apart` frames before b, e
+    `longest` frames apart, or as far as the video allows; a lies `apart` frames or more before b, e
     as many after d (the paper's best: 60 and 15). c is anywhere between b and d.
 
     Args:
       magnitudes: how much moves at each frame; stretches with much motion are then more likely.
 
     Raises:
-      ValueError: the film is too short for three frames with `apart` on either side.
+      ValueError: the video is too short for three frames with `apart` on either side.
     """
     if longest < 2 or apart < 1:
         raise ValueError(f"longest={longest} must be 2 or more and apart={apart} 1 or more")
@@ -136,7 +136,7 @@ def tracked_frames(
       magnitudes: of the motion from each frame to the next, so one fewer than frames.
 
     Raises:
-      ValueError: the film is too short.
+      ValueError: the video is too short.
     """
     need(len(magnitudes) + 1, length, f"a track of {length} frames", "length")
     return window_by_motion(magnitudes, length - 1, rng) + np.arange(length)

@@ -1,4 +1,4 @@
-"""Which captions go with which seconds of a film. Captions are in order of their starts."""
+"""Which captions go with which seconds of a video. Captions are in order of their starts."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ def nearest_captions(captions: Sequence[Caption], chosen: int, count: int) -> In
 
     The positives of MIL-NCE (Miech et al. 2020, 3 to 5 of them): what is said may belong to what is
     seen a little before or after. One after another the neighbour before or behind is added,
-    whichever makes the span shorter; at a film's end the other side gives all. With fewer captions
+    whichever makes the span shorter; at a video's end the other side gives all. With fewer captions
     than asked for, the last is repeated.
 
     Raises:
@@ -37,16 +37,16 @@ def nearest_captions(captions: Sequence[Caption], chosen: int, count: int) -> In
 def caption_window(
     caption: Caption, duration: float, rng: np.random.Generator, seconds: float, least: float = 5.0
 ) -> float:
-    """Start of `seconds` of film at random from a caption's time, which is widened to `least`.
+    """Start of `seconds` of video at random from a caption's time, which is widened to `least`.
 
     As MIL-NCE and HowTo100M (Miech et al. 2019) do, where captions of less than 5 s are too short.
-    The window lies inside the film, also where the caption does not.
+    The window lies inside the video, also where the caption does not.
 
     Raises:
-      ValueError: the film is shorter than the window.
+      ValueError: the video is shorter than the window.
     """
     if duration < seconds:
-        raise ValueError(f"a film of {duration:g} s is shorter than {seconds:g} s; lower seconds")
+        raise ValueError(f"a video of {duration:g} s is shorter than {seconds:g} s; lower seconds")
     begin, end = min(caption.start, duration), min(caption.end, duration)
     missing = max(0.0, max(least, seconds) - (end - begin))
     begin, end = begin - missing / 2, end + missing / 2
@@ -60,7 +60,7 @@ def captions_at(
 ) -> list[int]:
     """Numbers of the captions that are said at some time between `start` and `end`.
 
-    Texts of several languages of one film (Huang et al. 2021) share its clock, not their numbers:
+    Texts of several languages of one video (Huang et al. 2021) share its clock, not their numbers:
     those of one language for a caption of another are `captions_at(all, c.start, c.end, language)`.
 
     Args:

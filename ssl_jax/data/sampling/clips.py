@@ -1,4 +1,4 @@
-"""Which frames of a film: clips, tuples of clips, clips by time."""
+"""Which frames of a video: clips, tuples of clips, clips by time."""
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -18,7 +18,7 @@ def random_frame(num_frames: int, rng: np.random.Generator) -> int:
 def even_frames(num_frames: int, count: int) -> Indices:
     """`count` frames from the first to the last, evenly spread; the middle one if count is 1.
 
-    Frames repeat where the film has fewer.
+    Frames repeat where the video has fewer.
     """
     need_any(num_frames)
     return _even(num_frames - 1, count)
@@ -28,7 +28,7 @@ def random_clip(num_frames: int, length: int, rng: np.random.Generator, stride: 
     """`length` frames, each `stride` after the last, from a random start.
 
     Raises:
-      ValueError: the film is too short.
+      ValueError: the video is too short.
     """
     span = span_of(length, stride)
     what = f"a clip of {length} frames at stride {stride}"
@@ -37,10 +37,10 @@ def random_clip(num_frames: int, length: int, rng: np.random.Generator, stride: 
 
 
 def even_clips(num_frames: int, count: int, length: int, stride: int = 1) -> Int[np.ndarray, "n t"]:
-    """`count` clips whose starts are evenly spread, the last ending with the film (for testing).
+    """`count` clips whose starts are evenly spread, the last ending with the video (for testing).
 
-    A single clip is the middle one. No film is left out: where one is shorter than a clip, its last
-    frame is repeated. The starts are those of VCOP (Xu et al. 2019) at test time.
+    A single clip is the middle one. No video is left out: where one is shorter than a clip, its
+    last frame is repeated. The starts are those of VCOP (Xu et al. 2019) at test time.
     """
     need_any(num_frames)
     starts = _even(max(0, num_frames - span_of(length, stride)), count)
@@ -61,7 +61,7 @@ def spaced_clips(
     stride, frames of the gaps are counted at that stride too.
 
     Raises:
-      ValueError: the film is too short.
+      ValueError: the video is too short.
     """
     first = (length + gap) * np.arange(count)[:, None] + np.arange(length)
     span = span_of(int(first[-1, -1]) + 1, stride)
@@ -79,7 +79,7 @@ def clips_in_cells(
     the space-time puzzle (Kim et al. 2019), whose 128 frames are cut into four.
 
     Raises:
-      ValueError: the film is too short, or a clip longer than its stretch.
+      ValueError: the video is too short, or a clip longer than its stretch.
     """
     if not 1 <= length <= cell:
         raise ValueError(f"a clip of {length} frames does not fit a cell of {cell} frames")
@@ -97,11 +97,11 @@ def odd_one_out(
     window: int = 9,
     ends_move: bool = False,
 ) -> tuple[Int[np.ndarray, "n t"], int]:
-    """`count` clips of one film, all in true order but one, and which one that is (O3N).
+    """`count` clips of one video, all in true order but one, and which one that is (O3N).
 
     Each clip is `length` different frames of its own random window of frames. `window` = `length`
     gives frames in a row, one and a half times that the paper's best ('constrained'), 0 the whole
-    film ('random'). The frames of the odd clip stand in an order that is neither the true one nor
+    video ('random'). The frames of the odd clip stand in an order that is neither the true one nor
     its reverse. Fernando et al. 2017: six clips of six frames, so a guess is right in 1 of 6.
 
     Args:
@@ -109,7 +109,7 @@ def odd_one_out(
         sum of differences, which is the last frame minus the first, can not see the odd one.
 
     Raises:
-      ValueError: the film is too short, or fewer than 3 frames a clip, which have no odd order.
+      ValueError: the video is too short, or fewer than 3 frames a clip, which have no odd order.
     """
     window = window or num_frames
     if not 3 <= length <= window:
@@ -158,7 +158,7 @@ def sped_up(
       window: frames to choose from; 0 for the paper's three times `length`.
 
     Raises:
-      ValueError: the film is shorter than the window, or rates below 1.
+      ValueError: the video is shorter than the window, or rates below 1.
     """
     window = window or 3 * length
     low, high = rates
@@ -190,7 +190,7 @@ def narrow_and_broad(
     otherwise the short one lies anywhere in the long one.
 
     Raises:
-      ValueError: the film is too short, or the short clip is the longer.
+      ValueError: the video is too short, or the short clip is the longer.
     """
     inside, around = span_of(*narrow), span_of(*broad)
     if inside > around:
@@ -205,12 +205,12 @@ def timed_clip(
 ) -> Float[np.ndarray, "t"]:
     """Seconds of `length` frames at `rate` a second, from a random start.
 
-    `Record.frame_at` gives the frame at a time, whatever the film's own rate, which may vary. Some
+    `Record.frame_at` gives the frame at a time, whatever the video's own rate, which may vary. Some
     papers' rates: tracking by colouring 6 (3 references and a target), MIL-NCE 5 or 10, MMV 10,
     XDC 30.
 
     Raises:
-      ValueError: the film is too short.
+      ValueError: the video is too short.
     """
     return _timed(duration, length, rate, 0.0, rng)
 
@@ -224,7 +224,7 @@ def _timed(
     latest = duration - length / rate - 2 * more
     if latest < -ROUNDING:
         raise ValueError(
-            f"{length} frames at {rate:g} a second take {length / rate + 2 * more:g} s, the film "
+            f"{length} frames at {rate:g} a second take {length / rate + 2 * more:g} s, the video "
             f"has {duration:g} s; lower their number or raise the rate"
         )
     return more + rng.uniform(0.0, max(0.0, latest)) + np.arange(length) / rate
@@ -235,12 +235,12 @@ def clip_with_sound(
 ) -> tuple[Float[np.ndarray, "t"], float]:
     """Seconds of `length` frames at `rate` a second, and the start of sound around their middle.
 
-    The sound of `seconds` and the frames share their middle and lie inside the film. XDC (Alwassel
+    The sound of `seconds` and the frames share their middle and lie inside the video. XDC (Alwassel
     et al. 2020): 8 or 32 frames at 30 a second, 2 s of sound. With seconds = length / rate both
     begin together, as in MMV (32 frames at 10 a second, 3.2 s).
 
     Raises:
-      ValueError: the film is too short.
+      ValueError: the video is too short.
     """
     more = max(0.0, (seconds - length / rate) / 2)
     times = _timed(duration, length, rate, more, rng)
@@ -249,7 +249,7 @@ def clip_with_sound(
 
 
 def span_of(length: int, stride: int) -> int:
-    """How many frames of a film `length` frames at a stride reach over."""
+    """How many frames of a video `length` frames at a stride reach over."""
     if length < 1 or stride < 1:
         raise ValueError(f"a clip needs a length and a stride of 1 or more, not {length}, {stride}")
     return (length - 1) * stride + 1

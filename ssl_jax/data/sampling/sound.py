@@ -22,14 +22,14 @@ def audio_window(
     or not, are drawn from one grid.
 
     Args:
-      duration: of the film; or the second at which its audio ends, see `Record.audible`.
-      seconds: of the window, which ends before the film does.
+      duration: of the video; or the second at which its audio ends, see `Record.audible`.
+      seconds: of the window, which ends before the video does.
       grid: the start is a multiple of so many seconds; None or 0: any time.
       away: (start, distance): only starts at least so far from that start, before or after.
       begin: where audio begins, in seconds; windows may start up to one step of the grid earlier.
 
     Raises:
-      ValueError: the film is too short.
+      ValueError: the video is too short.
     """
     latest = duration - seconds
     start, distance = away if away is not None else (math.inf, 0.0)
@@ -47,7 +47,7 @@ def audio_window(
     if not allowed:
         apart = f" {distance:g} s away from another" if away is not None else ""
         raise ValueError(
-            f"sound of {seconds:g} s{apart} does not fit a film of {duration - begin:g} s; "
+            f"sound of {seconds:g} s{apart} does not fit a video of {duration - begin:g} s; "
             "lower seconds" + (" or the distance" if away is not None else "")
         )
     lengths = np.array([high - low for low, high in allowed])
@@ -65,12 +65,12 @@ def even_times(
     middle one. With a grid, each start is moved down to it.
 
     Raises:
-      ValueError: the film is shorter than a window.
+      ValueError: the video is shorter than a window.
     """
     latest = duration - seconds
     if latest < begin - ROUNDING:
         raise ValueError(
-            f"sound of {seconds:g} s does not fit a film of {duration - begin:g} s; lower seconds"
+            f"sound of {seconds:g} s does not fit a video of {duration - begin:g} s; lower seconds"
         )
     latest = max(begin, latest)
     starts = np.linspace(begin, latest, count) if count > 1 else np.array([(begin + latest) / 2])
@@ -87,13 +87,13 @@ def hard_negative(
     gap: float = 0.5,
     grid: float | None = 0.04,
 ) -> float:
-    """Start of sound of the same film that does not belong to what begins at `start`.
+    """Start of sound of the same video that does not belong to what begins at `start`.
 
     AVTS (Korbar et al. 2018): at least half a second lies between both, they never overlap. An easy
-    negative is the sound of another film. Both starts on one grid, as `audio_window` says.
+    negative is the sound of another video. Both starts on one grid, as `audio_window` says.
 
     Raises:
-      ValueError: the film is too short.
+      ValueError: the video is too short.
     """
     return audio_window(duration, seconds, rng, grid, away=(start, seconds + gap))
 
@@ -105,14 +105,14 @@ def misaligned_starts(
     shared: int = 60,
     farthest: int = 176,
 ) -> tuple[int, int]:
-    """First frames of two stretches of a film: of the pictures, and of sound that does not fit.
+    """First frames of two stretches of a video: of the pictures, and of sound that does not fit.
 
     They are at most `farthest` frames apart and share at most `shared` of their `length` frames;
     all such pairs are equally likely. Owens and Efros 2018: 125 of 302 frames at 29.97 a second, so
     sound is 65 to 176 frames (2.2 to 5.9 s) early or late; sound that fits begins with the first.
 
     Raises:
-      ValueError: the film is too short.
+      ValueError: the video is too short.
     """
     if not 0 <= shared < length or farthest < length - shared:
         raise ValueError(
@@ -140,11 +140,11 @@ def shifted_start(
 ) -> int:
     """First frame of `length` frames that begin `nearest` to `farthest` frames from `start`.
 
-    Earlier or later, all that lie inside the film equally likely. The negatives of SyncNet (Chung,
+    Earlier or later, all that lie inside the video equally likely. The negatives of SyncNet (Chung,
     Zisserman 2016): sound of the same track up to two seconds off, here of 25 frames a second.
 
     Raises:
-      ValueError: no such stretch lies inside the film.
+      ValueError: no such stretch lies inside the video.
     """
     if not 1 <= nearest <= farthest:
         raise ValueError(f"nearest={nearest} and farthest={farthest} must be 1 or more, in order")
@@ -154,7 +154,7 @@ def shifted_start(
     if len(starts) == 0:
         raise ValueError(
             f"no stretch of {length} frames lies {nearest} to {farthest} frames from frame {start} "
-            f"in a film of {num_frames}; lower nearest"
+            f"in a video of {num_frames}; lower nearest"
         )
     return int(rng.choice(starts))
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from ssl_jax.config import ConfigError
 from ssl_jax.data import decode
-from ssl_jax.data.labels import tell
 from ssl_jax.data.record import Caption
 from ssl_jax.data.tables import MISSING, columns_named, read_table
+from ssl_jax.data.warn_once import warn_once
 
 ENDINGS = {
     "image": decode.IMAGE_ENDINGS,
@@ -94,7 +94,7 @@ def _check_several(file: str, fields: Sequence[str]) -> None:
             f"{file}: the column 'labels' takes numbers of several classes, not {wrong[0]!r}; call "
             "it 'label' if it holds one class a row"
         )
-    tell(
+    warn_once(
         f"{file}: the column 'labels' is taken for the numbers of several classes; call it 'label' "
         "if it holds one class a row"
     )
@@ -107,7 +107,7 @@ def _number_labels(file: str, labels: Sequence[str]) -> tuple[dict[str, int], tu
     written = sorted(none - {""})
     if written:
         count = sum(label in written for label in labels)
-        tell(f"{file}: {count} labels {written[0]!r} are taken for no label")
+        warn_once(f"{file}: {count} labels {written[0]!r} are taken for no label")
     found = {label: NUMBER.fullmatch(label) for label in given}
     if not all(found.values()):
         fractions = [label for label in given if not found[label] and _is_number(label)]

@@ -7,9 +7,10 @@ import math
 import numpy as np
 
 from ssl_jax.config import ConfigError
-from ssl_jax.data.labels import has_labels, label_names, tell
+from ssl_jax.data.labels import has_labels, label_names
 from ssl_jax.data.record import Record
 from ssl_jax.data.sources.choices import check_several
+from ssl_jax.data.warn_once import warn_once
 
 # Weights are kept to one part in so many.
 PARTS = 1000
@@ -72,7 +73,7 @@ class Mix:
             if not self._names[place] and has_labels(source)
         ]
         if bare and self._numbers:
-            tell(
+            warn_once(
                 f"mix: the classes of source {bare[0]} have numbers only, those of others names "
                 f"({', '.join([*self._numbers][:3])}, ...): its numbers stay as they are"
             )

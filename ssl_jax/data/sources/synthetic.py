@@ -1,4 +1,4 @@
-"""Synthetic films: moving shapes with sounds that fit what is seen. For tests and notebooks."""
+"""Synthetic videos: moving shapes with sounds that fit what is seen. For tests and notebooks."""
 
 import dataclasses
 import zlib
@@ -15,7 +15,7 @@ COLOURS = {"red": (220, 60, 50), "green": (70, 190, 80), "blue": (70, 110, 230)}
 
 @dataclasses.dataclass(frozen=True)
 class SyntheticSource:
-    """Films of one shape on a textured background that falls, bounces and sounds.
+    """Videos of one shape on a textured background that falls, bounces and sounds.
 
     Record i is a pure function of (seed, i). The label is the shape. The shape accelerates
     downwards and bounces, so that time has a direction; a tone whose pitch is the shape's and
@@ -25,7 +25,7 @@ class SyntheticSource:
 
     Attributes:
       size: number of records.
-      frames: per film; 1 makes pictures.
+      frames: per video; 1 makes pictures.
       height, width: pixels.
       fps: frames per second.
       sample_rate: of the sound, Hz.
@@ -53,7 +53,7 @@ class SyntheticSource:
             raise IndexError(index)
         scene = _Scene.draw(self, index)
         return Record(
-            name=f"synthetic film {index}",
+            name=f"synthetic video {index}",
             index=int(index),
             num_frames=self.frames,
             fps=self.fps,
@@ -133,10 +133,10 @@ class _Scene:
         rng = np.random.default_rng(self.seed)
         coarse = rng.uniform(60, 160, (5, 5, 3))
         ground = _enlarge(coarse, h, w) + rng.normal(0, 4, (h, w, 3))
-        film = np.repeat(ground[None], len(numbers), axis=0)
-        for picture, number in zip(film, numbers, strict=True):
+        video = np.repeat(ground[None], len(numbers), axis=0)
+        for picture, number in zip(video, numbers, strict=True):
             picture[self.mask(int(number))] = COLOURS[self.colour]
-        return film.clip(0, 255).astype(np.uint8)
+        return video.clip(0, 255).astype(np.uint8)
 
     def sound(self, start: float, stop: float) -> np.ndarray:
         """float32 (s,): a tone of the shape's pitch, louder the lower the shape is."""
