@@ -19,8 +19,15 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from ssl_jax.data.paths import home
-from ssl_jax.did_you_mean import did_you_mean, did_you_mean_knob
-from ssl_jax.knobs import ConfigError, fits, hints_of, in_words, shown
+from ssl_jax.knobs import (
+    ConfigError,
+    did_you_mean,
+    did_you_mean_knob,
+    fits,
+    hints_of,
+    in_words,
+    shown,
+)
 
 # Fields of every Linen module beside its own, which are no knobs.
 LINEN = ("parent", "name")

@@ -1,4 +1,4 @@
-"""What a knob takes: types by its annotation, and ranges for the `__post_init__` of a dataclass.
+"""What a knob takes and is called: types, names, and ranges for the `__post_init__` of a dataclass.
 
     def __post_init__(self):
         at_least(self, 1, "steps", "batch_size")
@@ -8,10 +8,11 @@
 """
 
 import collections.abc
+import difflib
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -20,6 +21,9 @@ from ml_collections import ConfigDict
 class ConfigError(ValueError):
     """A mistake in a config or a command line. The message is one line for the user."""
 
+
+# Names that are proposed in place of one that does not exist, at most.
+MOST = 3
 
 # What a value should be, in words. Everything else goes by its name.
 WORDS = {
@@ -151,3 +155,36 @@ def no_larger(owner: object, name: str, room: str) -> None:
     value, most = getattr(owner, name), getattr(owner, room)
     if value > most:
         raise ConfigError(f"{name}={value} must be at most {room}={most}")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """'; did you mean 'every_steps'?': names that begin like it, else the one that looks like it.
+
+    With none of either, all that there are.
+    """
+    names = [k for k in known if k != "call"]
+    near = [k for k in names if k.startswith(name.lower())] if name else []
+    near = near or difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    if near:
+        return _question(near)
+    return f"; it has {', '.join(names)}" if names else ""
+
+
+def did_you_mean_knob(name: str, group: Any, place: str) -> str:
+    """The same for a knob of a config's group at `place`, which may lie further inside."""
+    known = group if isinstance(group, ConfigDict) else {}
+    inside = [f"{place}.{path}" for path in _paths(known, name)]
+    return _question(inside) if inside else did_you_mean(name, known)
+
+
+def _paths(group: Mapping | ConfigDict, name: str) -> Iterator[str]:
+    """Where inside of a group there is a knob of this name: 'optimizer.learning_rate'."""
+    for key, value in group.items():
+        if isinstance(value, ConfigDict):
+            if name in value:
+                yield f"{key}.{name}"
+            yield from (f"{key}.{path}" for path in _paths(value, name))
+
+
+def _question(names: list[str]) -> str:
+    return f"; did you mean {' or '.join(repr(name) for name in names[:MOST])}?"

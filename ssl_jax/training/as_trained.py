@@ -24,8 +24,8 @@ def as_trained(config: ConfigDict, workdir: str) -> ConfigDict:
     refused, other = below(changes, "method"), below(changes, "dtype")
     if refused:
         raise ConfigError(
-            f"{workdir}/config.json has another method than this config: {listed(refused)}; evaluate "
-            "the run with the method that it was trained with"
+            f"{workdir}/config.json has another method than this config: {listed(refused)}; "
+            "evaluate the run with the method that it was trained with"
         )
     if other and jax.process_index() == 0:
         print(f"ssl_jax: {workdir} is evaluated with {listed(other)}", file=sys.stderr, flush=True)
