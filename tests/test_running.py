@@ -11,12 +11,14 @@ from ssl_jax import train
 from ssl_jax.config import ConfigError, call
 from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.evals.clip_retrieval import ClassRetrieval
+from ssl_jax.evals.cross_modal_retrieval import CrossModalRetrieval, GradedRetrieval
 from ssl_jax.evals.geometry import Geometry
 from ssl_jax.evals.knn import Knn
 from ssl_jax.evals.pretext import Pretext
 from ssl_jax.evals.ridge import Ridge
 from ssl_jax.evals.running import EvaluatorsFailed
 from ssl_jax.evals.table import Table
+from ssl_jax.evals.text_video_retrieval import TextVideoRetrieval
 from ssl_jax.evaluate import evaluate
 from ssl_jax.evaluator import Read
 
@@ -109,6 +111,11 @@ def test_a_number_of_no_layer_has_no_raw_input_beside_it(tmp_path):
             "no stream 'audio'",
         ),
         ((Geometry, {"source": images(), "layers": ("pol",)}), "no layer 'pol'"),
+        ((Geometry, {"source": images(), "other": "audio"}), "no stream 'audio'"),
+        ((CrossModalRetrieval, {"test": images()}), "no layer 'embedding'"),
+        ((CrossModalRetrieval, {"test": images(), "layer": "pool"}), "no stream 'audio'"),
+        ((GradedRetrieval, {"test": images(), "layer": "pool"}), "no stream 'audio'"),
+        ((TextVideoRetrieval, {"test": images()}), "no stream 'text'"),
         ((Geometry, {"source": images(0)}), "is empty"),
         ((Works, {"source": images(), "every": -1}), "every=-1 must be at least 0"),
     ],

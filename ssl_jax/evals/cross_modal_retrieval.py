@@ -83,6 +83,12 @@ class CrossModalRetrieval:
         if self.map == "ridge" and self.train is None:
             raise ConfigError("map='ridge' is fitted to other pairs than it is tested on: train=")
 
+    def check(self, frozen) -> None:
+        """ConfigError for unknown streams or layers."""
+        asked = (self.layer,) if self.map == "none" else self.layers
+        frozen.check_layers(self.query, asked, self.test)
+        frozen.check_layers(self.gallery, (self.layer,), self.test)
+
     def run(self, frozen) -> Iterator[tuple[str, float]]:
         """FloatingPointError on NaN features."""
         pairs = self._joint(frozen) if self.map == "none" else self._mapped(frozen)
@@ -179,8 +185,9 @@ class GradedRetrieval:
         one_of(self, "pool", POOLS)
 
     def check(self, frozen) -> None:
-        """ConfigError for sources without labels."""
-        del frozen
+        """ConfigError for unknown streams or layers, or sources without labels."""
+        for stream in (self.query, self.gallery):
+            frozen.check_layers(stream, (self.layer,), self.test)
         check_labelled(self.test)
 
     def run(self, frozen) -> Iterator[tuple[str, float]]:

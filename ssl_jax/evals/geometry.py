@@ -131,6 +131,11 @@ class Geometry:
         within(self, 0, 1, "area")
         ascending(self, "area")
 
+    def check(self, frozen) -> None:
+        """ConfigError for an unknown other stream."""
+        if self.other:
+            frozen.check_layers(self.other, (), None)
+
     def run(self, frozen) -> Iterator[tuple[str, float]]:
         """ConfigError for unknown pairs, or of fewer than two records."""
         clips = 2 if self.pairs == "clips" else 1

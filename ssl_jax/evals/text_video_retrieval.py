@@ -118,6 +118,11 @@ class TextVideoRetrieval:
         one_of(self, "similarity", ("dot", "cosine"))
         one_of(self, "ties", TIES)
 
+    def check(self, frozen) -> None:
+        """ConfigError for unknown streams, or an unknown layer of the video."""
+        frozen.check_layers(self.text, (), None)
+        frozen.check_layers(self.video, (self.layer,), self.test)
+
     def run(self, frozen) -> Iterator[tuple[str, float]]:
         """ConfigError without captions."""
         sentences = CaptionSource(self.test, self.captions)
