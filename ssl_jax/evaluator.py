@@ -44,8 +44,8 @@ class Checked(Protocol):
     def check(self, frozen) -> None:
         """Raises ConfigError if `run` could not work.
 
-        Quick: numbers of records, labels, names of layers (`frozen.check_layers`); the weights are
-        those before training. What every evaluator with a `read` needs was checked already.
+        Quick: numbers of records, labels, names of layers (`frozen.check_layers`); of the variables
+        only the shapes may be known. What every evaluator with a `read` needs was checked already.
         """
         ...
 

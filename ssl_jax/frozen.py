@@ -93,6 +93,17 @@ class Frozen:
             lambda: label_names(experiment.source),
         )
 
+    @staticmethod
+    def of_shapes(experiment: Experiment, mesh: Mesh) -> "Frozen":
+        """An experiment's method with the shapes of its variables alone, for `check_layers`.
+
+        Nothing lies on the devices, where a whole copy might not fit beside a sharded state.
+        """
+        shapes = jax.eval_shape(experiment.initialiser())
+        variables = {**shapes, **run_collection(0, experiment.steps)}
+        method = experiment.method.with_dtype(experiment.dtype)
+        return Frozen(method, variables, mesh, experiment.eval_batch_size, experiment.data)
+
     def with_variables(self, variables: dict) -> "Frozen":
         """The same method with other weights; what is compiled serves both."""
         placed = put_same(variables, replicated(self.mesh))

@@ -92,9 +92,9 @@ def fit(config: ConfigDict | str, workdir: str | os.PathLike) -> TrainState:
         frozen = (frozen or Frozen.of(experiment, mesh, variables)).with_variables(variables)
         return frozen
 
+    check_evaluators(Frozen.of_shapes(experiment, mesh), experiment.evaluators)
     with Saver(workdir, experiment.checkpoints) as saver:
         state, fresh = start(experiment, saver, start_state, shardings, config, resumed)
-        check_evaluators(freeze(state), experiment.evaluators)
         if jax.process_index() == 0:  # only now is it sure that the config fits the workdir
             if resumed:
                 resumed.report(experiment, state)
