@@ -181,10 +181,10 @@ class Correspondence(Method):
 
     def words(self, batch: Batch) -> dict[str, list[str]]:
         """Which audio a frame matches, and with which it is compared."""
-        other = "second audio" if self.within else "the next row's"
-        others = other if self.criterion == "pairs" else "all other audio"
+        own, other = ("first", "second") if self.within else ("this row's", "the next row's")
+        others = other if self.criterion == "pairs" else "all others"
         count = len(batch["vision"])
-        return {"match:": ["first audio"] * count, "no match:": [others] * count}
+        return {"match:": [f"{own} audio"] * count, "no match:": [others] * count}
 
     def times(self, record: Record, stream: str, count: int) -> Sequence[float]:
         begin, end = record.audible
