@@ -252,15 +252,15 @@ def save(config: ConfigDict, path: str | os.PathLike) -> None:
     """Writes the config as json, which `read` takes back."""
     part = f"{os.fspath(path)}.part"  # a kill in between leaves the old file whole
     with open(part, "w") as file:
-        json.dump(_plain(config), file, indent=2)
+        json.dump(plain(config), file, indent=2)
     os.replace(part, path)
 
 
-def _plain(value: Any) -> Any:
-    """The same of dicts, lists and values alone; ConfigDict itself does not look into tuples."""
+def plain(value: Any) -> Any:
+    """The same of dicts, lists and values alone, for json; ConfigDict does not look into tuples."""
     if isinstance(value, ConfigDict):
-        return {name: _plain(entry) for name, entry in value.items()}
-    return [_plain(entry) for entry in value] if isinstance(value, tuple | list) else value
+        return {name: plain(entry) for name, entry in value.items()}
+    return [plain(entry) for entry in value] if isinstance(value, tuple | list) else value
 
 
 def read(path: str | os.PathLike) -> ConfigDict:
@@ -277,7 +277,12 @@ def read(path: str | os.PathLike) -> ConfigDict:
 
 def as_saved(config: ConfigDict) -> ConfigDict:
     """The config as `read` gives it back: what can be compared with one that was saved."""
-    return _recorded(json.loads(json.dumps(_plain(config))))
+    return _recorded(json.loads(json.dumps(plain(config))))
+
+
+def from_plain(value: dict) -> ConfigDict:
+    """The config of which `plain` made dicts and lists, as `read` gives it back."""
+    return _recorded(value)
 
 
 def _recorded(value: Any) -> Any:

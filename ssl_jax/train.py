@@ -31,6 +31,7 @@ from ssl_jax.training.compilation import Compilations, keep_compiled
 from ssl_jax.training.feed import Feed
 from ssl_jax.training.logs import Log
 from ssl_jax.training.micro_batches import loss_and_gradients
+from ssl_jax.training.recorder import Recorder
 from ssl_jax.training.refresh import refreshed
 from ssl_jax.training.resumption import Resumption
 from ssl_jax.training.speed import Profile, Speed, without_remat
@@ -45,7 +46,8 @@ def fit(config: ConfigDict | str, workdir: str | os.PathLike) -> TrainState:
     The config may be given by name, such as "image/simclr_cifar10.py:tiny" (see `load_config`).
 
     Below `workdir` it writes config.json, checkpoints/, metrics.jsonl, tensorboard/, pictures/ and
-    the final table. Called again, it resumes where it stopped, bit for bit.
+    results.json: the final table, and what the run was and cost. Called again, it resumes where it
+    stopped, bit for bit.
 
     Several processes each call it with the same arguments; `workdir` is a folder that all share.
 
@@ -101,6 +103,7 @@ def fit(config: ConfigDict | str, workdir: str | os.PathLike) -> TrainState:
                 resumed.keep_config(workdir, int(state.step))
             configs.save(config, os.path.join(workdir, "config.json"))
         first = int(state.step)
+        recorder = Recorder(workdir, config, experiment, state)
         if fresh:
             state = refreshed(method, optimizer, source, state, freeze(state))
         numbers = StepNumbers(
@@ -109,7 +112,8 @@ def fit(config: ConfigDict | str, workdir: str | os.PathLike) -> TrainState:
         feed = Feed(train_batches(dataset, experiment.data, first), mesh)
         log = Log(workdir, steps, first, rows)
         compilations = Compilations(train_step.__name__)
-        with log, profile, Stop() as stop, contextlib.closing(feed), compilations:
+        recording = recorder.training(log, feed)
+        with log, profile, Stop() as stop, contextlib.closing(feed), compilations, recording:
             for step in range(first + 1, steps + 1):
                 try:
                     batch = feed.next(numbers.is_done)
@@ -154,17 +158,20 @@ def fit(config: ConfigDict | str, workdir: str | os.PathLike) -> TrainState:
                     again = f"the same command with --workdir={workdir} resumes from here"
                     raise Interrupted(f"stopped and saved at step {step}; {again}", stop.signal)
                 results = {}
-                for name, value in run_evaluators(freeze(state), due, failures) if due else ():
-                    log.result(step, name, value)
-                    results[name] = value
+                with recorder.evaluating():
+                    for name, value in run_evaluators(freeze(state), due, failures) if due else ():
+                        log.result(step, name, value)
+                        results[name] = value
                 saver.score(step, results)
         if several():  # an evaluator that fails on one host would end it in mid-save
             saver.finish()
         if experiment.evaluators:
             failures.forget()  # what failed midway may work now
-            table = Table.of(freeze(state), experiment.evaluators, failures)
+            with recorder.evaluating():
+                table = Table.of(freeze(state), experiment.evaluators, failures)
             saver.score(steps, table.trained)
             table.publish(workdir)
+        recorder.finish()
     failures.raise_if_any(
         "the checkpoint and all other results are saved: for these alone, run python -m "
         f"ssl_jax.evaluate --config=... --workdir={workdir} --only={','.join(failures.reasons)}"

@@ -13,7 +13,7 @@ from ssl_jax.evals.running import Failures, run_evaluators
 from ssl_jax.evaluator import Evaluator, Read
 from ssl_jax.frozen import Frozen
 
-# What results.json holds of a table. Earlier versions wrote the first four.
+# What results.json holds of a table; beside them it has `run` (`ssl_jax.training.run_record`).
 PARTS = ("trained", "random_init", "settings", "seconds", "failed", "layers")
 
 
@@ -31,9 +31,9 @@ class Table:
       pictures: name -> uint8 (h, w, 3); they are not in results.json.
     """
 
-    trained: dict[str, float]
-    random_init: dict[str, float]
-    settings: dict[str, str]
+    trained: dict[str, float] = dataclasses.field(default_factory=dict)
+    random_init: dict[str, float] = dataclasses.field(default_factory=dict)
+    settings: dict[str, str] = dataclasses.field(default_factory=dict)
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
     failed: dict[str, str] = dataclasses.field(default_factory=dict)
     layers: dict[str, list[str]] = dataclasses.field(default_factory=dict)
@@ -91,7 +91,7 @@ class Table:
         print(f"\n{self}\n", flush=True)
         table = self._with_others(os.path.join(workdir, "results.json"))
         parts = {name: getattr(table, name) for name in PARTS}
-        _write(os.path.join(workdir, "results.json"), json.dumps(parts, indent=2))
+        write_parts(os.path.join(workdir, "results.json"), parts)
         _write(os.path.join(workdir, "results.txt"), f"{table}\n")
         os.makedirs(os.path.join(workdir, "pictures"), exist_ok=True)
         for name, pixels in self.pictures.items():
@@ -100,7 +100,7 @@ class Table:
 
     @staticmethod
     def read(path: str | os.PathLike) -> "Table":
-        """The table of a results.json, without its pictures."""
+        """The table of a results.json, without its pictures; empty before the first evaluation."""
         with open(path) as file:
             parts = json.load(file)
         return Table(**{name: parts[name] for name in PARTS if name in parts})
@@ -153,6 +153,15 @@ class Table:
         ]
         notes += [f"{name} failed: {reason}" for name, reason in self.failed.items()]
         return "\n".join([*lines, "", *notes])
+
+
+def write_parts(path: str, parts: Mapping[str, object]) -> None:
+    """Writes parts of a results.json; others that it has stay."""
+    before = {}
+    if os.path.isfile(path):
+        with open(path) as file:
+            before = json.load(file)
+    _write(path, json.dumps({**before, **parts}, indent=2))
 
 
 def _settings(knobs: object, group: str = "") -> Iterator[str]:

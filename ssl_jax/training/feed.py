@@ -33,6 +33,9 @@ class Feed:
 
     A thread of its own does so; an error of the loader is raised in place of the batch it belongs
     to. Close the feed when done, which closes the loader too. `clock` gives seconds.
+
+    Attributes:
+      waited: seconds that the devices sat idle waiting for data so far.
     """
 
     def __init__(
@@ -41,7 +44,8 @@ class Feed:
         self._batches, self._mesh, self._clock = batches, mesh, clock
         self._queue: queue.Queue[Fed | BaseException] = queue.Queue(AHEAD)
         self._closed = threading.Event()
-        self._waited, self._since, self._failed = 0.0, clock(), 0
+        self.waited, self._waited_before = 0.0, 0.0
+        self._since, self._failed = clock(), 0
         self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
         self._thread.start()
 
@@ -58,7 +62,7 @@ class Feed:
             except queue.Empty:
                 fed = None
             if idle:
-                self._waited += self._clock() - begin
+                self.waited += self._clock() - begin
             if isinstance(fed, BaseException):
                 raise fed
             if fed is not None:
@@ -69,8 +73,8 @@ class Feed:
         """`wait`: fraction of the time since the last call that the devices sat idle waiting for
         data; `failed`: how many files could not be read so far."""
         now = self._clock()
-        share = self._waited / max(now - self._since, 1e-9)
-        self._waited, self._since = 0.0, now
+        share = (self.waited - self._waited_before) / max(now - self._since, 1e-9)
+        self._waited_before, self._since = self.waited, now
         return {"wait": min(share, 1.0), "failed": float(self._failed)}
 
     def close(self) -> None:

@@ -17,12 +17,18 @@ class Log:
     """Writes one run's numbers and pictures below its workdir. Close it (or use `with`).
 
     What cannot be written (the disk is full) is reported once and lost; the run goes on.
+
+    Attributes:
+      speed: what a step costs, as far as it is known.
+      reached: the last step whose numbers were written.
+      timed: steps after the first, and the seconds that they took (with evaluators among them).
     """
 
     def __init__(self, workdir: str, steps: int, start: int, rows: int):
         """`rows` is the batch size."""
         self.workdir = workdir
-        self._speed = Speed(rows)
+        self.speed = Speed(rows)
+        self.reached, self.timed = start, (0, 0.0)
         self._active = jax.process_index() == 0
         if not self._active:
             return
@@ -81,7 +87,7 @@ class Log:
 
     def costs(self, speed: Speed) -> None:
         """Says what a step costs; from now on the throughput is reported in these terms."""
-        self._speed = speed
+        self.speed = speed
         if self._active:
             print(f"a step: {speed}", file=sys.stderr, flush=True)
 
@@ -102,9 +108,10 @@ class Log:
             return
         now = time.monotonic()
         seconds, steps = now - self._last[0], step - self._last[1]
-        self._last = (now, step)
+        self._last, self.reached = (now, step), step
+        self.timed = (self.timed[0] + steps, self.timed[1] + seconds) if steps else self.timed
         # The first step's time is that of compiling.
-        speed = self._speed.numbers(steps / seconds) if steps else {}
+        speed = self.speed.numbers(steps / seconds) if steps else {}
         training = {f"train/{k}": v for k, v in {**metrics, **speed}.items()}
         self.numbers(step, {**training, **{f"input/{k}": v for k, v in inputs.items()}})
         failed = f", {inputs['failed']:.0f} files skipped" if inputs["failed"] else ""
