@@ -40,8 +40,8 @@ class Optimizer:
     Attributes:
       name: 'sgd', 'adam', 'adamw' or 'lars'.
       learning_rate: the highest; not scaled by the batch size.
-      schedule: Constant, Cosine, Linear, Step, InverseSqrt, TriStage or Plateau, or a function of
-        your own with the arguments of `Schedule`.
+      schedule: Constant, Cosine, Linear, Step, InverseSqrt, TriStage, HoldThenDecay or Plateau, or
+        a function of your own with the arguments of `Schedule`.
       momentum, nesterov: of sgd and lars.
       beta1, beta2, eps: of adam and adamw.
       weight_decay: see above.

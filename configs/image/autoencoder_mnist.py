@@ -30,6 +30,7 @@ from ssl_jax.data.sources.tfds import TfdsSource
 from ssl_jax.evals.linear import Linear
 from ssl_jax.evals.low_shot import LowShot
 from ssl_jax.evals.pretext import Pretext
+from ssl_jax.evals.reconstructions import Reconstructions
 from ssl_jax.experiment import Experiment
 from ssl_jax.methods.image.autoencoder import Autoencoder
 from ssl_jax.models.encoders import DenseEncoder
@@ -61,6 +62,7 @@ def mnist():
         batch_size=100,
         evaluators={
             "pretext": call(Pretext, source=test, batch_size=100, every=5000),
+            "drawn": call(Reconstructions, source=test, every=5000),
             "few": call(LowShot, train=train, test=test, shots=(10,), draws=10),
             "linear": call(Linear, train=train, test=test),
         },
@@ -104,6 +106,7 @@ def fashion():
         batch_size=100,
         evaluators={
             "pretext": call(Pretext, source=test, batch_size=100),
+            "drawn": call(Reconstructions, source=test),
             "few": call(Linear, train=probe, test=test, labels_per_class=10, draws=10),
         },
     )
@@ -121,4 +124,5 @@ def tiny():
     )
     train, test = presets.synthetic(16)
     few = call(LowShot, train=train, test=test, shots=(2,), draws=2, folds=2)
-    return presets.tiny(method, (train, test), more={"few": few})
+    drawn = call(Reconstructions, source=test)
+    return presets.tiny(method, (train, test), more={"few": few, "drawn": drawn})

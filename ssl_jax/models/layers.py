@@ -25,8 +25,9 @@ def check_trunk(trunk: nn.Module) -> None:
 class GroupedConv(nn.Module):
     """Square 2-D convolution whose groups of output channels each see one group of inputs.
 
-    Parameters: `kernel` (h w c/groups o) and `bias` (o). Computed as one convolution a group,
-    because grouped ones are many times slower on CPU and no faster elsewhere for two groups.
+    Parameters: `kernel` (h w c/groups o) and, with `use_bias`, `bias` (o). Computed as one
+    convolution a group, because grouped ones are many times slower on CPU and no faster elsewhere
+    for two groups.
     """
 
     features: int
@@ -34,6 +35,7 @@ class GroupedConv(nn.Module):
     stride: int = 1
     padding: int = 0
     groups: int = 1
+    use_bias: bool = True
     kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
     bias_init: nn.initializers.Initializer = nn.initializers.zeros
     dtype: str = "float32"
@@ -47,7 +49,6 @@ class GroupedConv(nn.Module):
             )
         shape = (self.size, self.size, x.shape[-1] // self.groups, self.features)
         kernel = self.param("kernel", self.kernel_init, shape).astype(self.dtype)
-        bias = self.param("bias", self.bias_init, (self.features,)).astype(self.dtype)
         inputs = jnp.split(x.astype(self.dtype), self.groups, axis=-1)
         kernels = jnp.split(kernel, self.groups, axis=-1)
         outputs = [
@@ -60,7 +61,10 @@ class GroupedConv(nn.Module):
             )
             for part, weights in zip(inputs, kernels, strict=True)
         ]
-        return jnp.concatenate(outputs, axis=-1) + bias
+        out = jnp.concatenate(outputs, axis=-1)
+        if self.use_bias:
+            out = out + self.param("bias", self.bias_init, (self.features,)).astype(self.dtype)
+        return out
 
 
 class Conv3D(nn.Module):

@@ -130,6 +130,24 @@ class TriStage:
 
 
 @dataclasses.dataclass(frozen=True)
+class HoldThenDecay:
+    """`base` for a fraction `hold` of the run, then an exponential decay to `final * base`."""
+
+    hold: float = 0.5
+    final: float = 0.01
+    warmup: int = 0
+
+    def __post_init__(self):
+        at_least(self, 0, "hold", "warmup")
+        below(self, 1, "hold")
+        above(self, 0, "final")  # nothing decays to 0 exponentially
+
+    def __call__(self, step, steps: int, base: float) -> Float[Array, ""]:
+        done = _done(self, step, self.hold * steps, steps)
+        return _warm(base * jnp.float32(self.final) ** done, step, self.warmup)
+
+
+@dataclasses.dataclass(frozen=True)
 class Plateau:
     """Multiplies the rate by `decay` whenever the training loss stops falling.
 

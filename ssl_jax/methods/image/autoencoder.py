@@ -3,6 +3,7 @@ Networks", Science 2006) and denoising (Vincent, Larochelle, Bengio and Manzagol
 Composing Robust Features with Denoising Autoencoders", ICML 2008): what was the clean image?"""
 
 import dataclasses
+from collections.abc import Mapping
 
 import flax.linen as nn
 import jax
@@ -35,6 +36,12 @@ class AutoencoderNet(nn.Module):
         code = last(self.vision(batch["vision"], train))
         decode = DenseDecoder(self.decoder, self.pixels, self.sparse, name="decoder")
         return decode(code.reshape(len(code), -1))
+
+    def reconstruction(self, batch: Batch, train: bool) -> dict[str, jax.Array]:
+        """Images and what is given back of them, in 0..1 (b h w 1)."""
+        images = batch["vision"]
+        back = jax.nn.sigmoid(self(batch, train)).reshape(images.shape)
+        return {"target": images, "image": back}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,6 +121,11 @@ class Autoencoder(Method):
         entropy = binary_cross_entropy(outputs, target)
         metrics = {"squared_error": squares, "cross_entropy": entropy}
         return entropy if self.criterion == "cross_entropy" else squares, metrics
+
+    @property
+    def streams(self) -> Mapping[str, tuple[str, ...]]:
+        """The trunk, and what the decoder gives back."""
+        return {**super().streams, "reconstruction": ("vision",)}
 
 
 def grey(images: jax.Array) -> jax.Array:
