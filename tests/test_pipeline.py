@@ -181,6 +181,22 @@ def test_a_row_does_not_depend_on_what_the_rows_before_it_drew():
     assert all(np.array_equal(a["number"], b["number"]) for a, b in zip(plain, order, strict=True))
 
 
+def test_rows_draw_the_same_by_every_method_and_also_after_rows_that_draw_nothing():
+    def some(record, rng):
+        assert isinstance(rng, np.random.Generator)
+        drawn = record.index % 3 == 0
+        state = rng.bit_generator.state["state"]["state"] if drawn else np.zeros(4, np.uint64)
+        return {"number": np.int64(record.index), "state": state.copy()}
+
+    plain = train_dataset(Numbers(10), views, 5, seed=0)[1]
+    states = train_dataset(Numbers(10), some, 5, seed=0)[1]["state"]
+    assert states.any()
+    for draw, state, number in zip(plain["draw"], states, plain["number"], strict=True):
+        bits = np.random.SFC64(0)
+        bits.state = bits.state | {"state": {"state": state}, "has_uint32": 0, "uinteger": 0}
+        assert number % 3 or np.random.Generator(bits).random() == draw
+
+
 def test_a_batch_is_the_same_in_every_version():
     batch = train_dataset(Numbers(10), views, 4, seed=3)[2]
     assert batch["number"].tolist() == [3, 8, 3, 8]

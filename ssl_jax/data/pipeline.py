@@ -21,6 +21,7 @@ from ssl_jax.config import ConfigError
 from ssl_jax.data.failures import Failures
 from ssl_jax.data.read_ahead import read_ahead
 from ssl_jax.data.record import MediaError, Record, Source
+from ssl_jax.data.row_generator import RowGenerator
 from ssl_jax.knobs import at_least, one_of, within
 
 # How many records in a row may be broken before a batch is given up.
@@ -99,15 +100,10 @@ class TrainDataset:
         own = slice(self.process * count, (self.process + 1) * count)
         order = shuffled(np.arange(begin, begin + self.batch_size), size, self.seed)[own].tolist()
         words = np.random.PCG64([self.seed, 1, number]).random_raw(4 * self.batch_size)
-        # One generator, reset for each row: making one takes longer than copying a small image.
-        bits = np.random.SFC64(0)
-        rng = np.random.Generator(bits)
-        row = {"state": None}
-        fresh = {"bit_generator": "SFC64", "state": row, "has_uint32": 0, "uinteger": 0}
+        rng = RowGenerator()
         source, views = self.source, self.views
         examples, failed = [], []
-        for index, row["state"] in zip(order, words.reshape(-1, 4)[own], strict=True):
-            bits.state = fresh
+        for index, rng.words in zip(order, words.reshape(-1, 4)[own], strict=True):
             record = None
             try:  # as `made` does; one more call per row would be felt
                 record = source[index]

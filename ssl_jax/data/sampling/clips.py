@@ -10,9 +10,9 @@ ROUNDING = 1e-6
 
 
 def random_frame(num_frames: int, rng: np.random.Generator) -> int:
-    """Any frame, all equally likely."""
+    """Any frame, all equally likely; nothing is drawn for an image."""
     need_any(num_frames)
-    return int(rng.integers(num_frames))
+    return int(rng.integers(num_frames)) if num_frames > 1 else 0
 
 
 def even_frames(num_frames: int, count: int) -> Indices:
