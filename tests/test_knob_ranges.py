@@ -35,9 +35,11 @@ from ssl_jax.models.heads import Classifier, ConvHead, MLPHead, PairwiseOrderHea
 from ssl_jax.models.resnet_v2 import ResNetV2
 from ssl_jax.models.siamese import Siamese
 from ssl_jax.models.vgg import DilatedVGG
-from ssl_jax.training.schedules import InverseSqrt, Linear, Plateau, Step, TriStage
+from ssl_jax.training.schedules import HoldThenDecay, InverseSqrt, Linear, Plateau, Step, TriStage
 
 CONFIGS = (
+    "image/adversarial_features_imagenet.py:tiny",
+    "image/adversarial_features_mnist.py:tiny",
     "image/autoencoder_mnist.py:tiny",
     "image/bootstrap_cifar10.py:tiny",
     "image/colorization_imagenet.py:tiny",
@@ -63,7 +65,7 @@ NAMES |= {"manifest", "lists", "split", "data_dir", "resolution"}
 # What only the whole experiment can judge; tried below.
 OF_THE_WHOLE = {"every", "keep_best"}
 # Of pixels, which may be of either sign.
-PIXELS = {"mean", "fill"}
+PIXELS = {"mean", "fill", "black"}
 
 
 def groups(node: ConfigDict, path: str = "") -> Iterator[tuple[str, ConfigDict]]:
@@ -108,6 +110,7 @@ def others(folder: Path) -> Iterator[ConfigDict]:
     yield from (call(Counting, vision=call(C3D)), call(Exemplar, vision=call(C3D), exemplars=9))
     yield from (call(OneLabel, classes=3), call(Joints, joints=3))
     yield from (call(Linear), call(InverseSqrt, warmup=3), call(TriStage), call(Plateau))
+    yield call(HoldThenDecay)
     yield call(Step, boundaries=(3,))
 
 

@@ -15,6 +15,7 @@ from ssl_jax.optim import RULES, Optimizer
 from ssl_jax.training.schedules import (
     Constant,
     Cosine,
+    HoldThenDecay,
     InverseSqrt,
     Linear,
     Plateau,
@@ -135,6 +136,10 @@ SCHEDULES = {
     "step": (Step(boundaries=(30, 60), decay=0.2), {0: 2, 29: 2, 30: 0.4, 59: 0.4, 60: 0.08}),
     "step, warmed up": (Step(boundaries=(4,), decay=0.5, warmup=8), {2: 0.5, 4: 0.5, 8: 1, 99: 1}),
     "inverse square root": (InverseSqrt(warmup=4), {0: 0, 2: 1, 4: 2, 16: 1, 64: 0.5, 100: 0.4}),
+    "held, then down to a hundredth": (
+        HoldThenDecay(),
+        {0: 2, 50: 2, 75: 0.2, 100: 0.02, 120: 0.02},
+    ),
     "tri-stage": (TriStage(), {0: 0, 5: 1, 10: 2, 30: 2, 50: 2, 75: 1, 100: 0}),
     "tri-stage to a twentieth": (
         TriStage(warmup=0.03, hold=0.9, final=0.05),
