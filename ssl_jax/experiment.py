@@ -16,6 +16,7 @@ from ssl_jax.knobs import at_least, below, one_of
 from ssl_jax.method import Method
 from ssl_jax.methods.control import Control
 from ssl_jax.optim import Optimizer
+from ssl_jax.training.init_steps import init_steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +78,10 @@ class Experiment:
       init_from: where trunks come from if the run starts afresh: another run's workdir (of which
         all trunks of the same names are taken), or for each trunk, and each teacher, where it comes
         from: {'vision': 'runs/a', 'audio': 'runs/b:sound'} takes the trunk 'sound' of runs/b as
-        'audio'. In place of a workdir, a weights file (.npz) that `Frozen.save_trunk` wrote.
+        'audio'. In place of a workdir, a weights file (.npz) that `Frozen.save_trunk` wrote; or
+        'data:kmeans' (pca, zca, random, gaussian), weights made of what the trunk sees. After any
+        of these '+data:rescale' balances the layers. See `solvers/data_dependent_init.py`.
+      init_images: records, spread evenly over the source, that such steps look at.
     """
 
     source: Source
@@ -103,6 +107,7 @@ class Experiment:
     checkpoints: Checkpoints = Checkpoints()
     resume: str = ""
     init_from: str | Mapping[str, str] = ""
+    init_images: int = 160
 
     def __post_init__(self):
         one_of(self, "dtype", ("float32", "bfloat16"))
@@ -110,6 +115,7 @@ class Experiment:
         at_least(self, 0, "steps", "seed", "refresh_every", "eval_memory")
         at_least(self, 0, "nonfinite_limit", "peak_tflops")
         at_least(self, 1, "batch_size", "micro_batches", "eval_batch_size", "log_every")
+        at_least(self, 1, "init_images")
         below(self, 2**63, "seed")  # beyond, JAX takes no seed
         if self.profile and (len(self.profile) != 2 or not 1 <= self.profile[0] <= self.profile[1]):
             raise ConfigError(
@@ -123,6 +129,9 @@ class Experiment:
                 f"batch_size={self.batch_size} must be a multiple of "
                 f"micro_batches={self.micro_batches}"
             )
+        asked = self.init_from
+        for where in (asked,) if isinstance(asked, str) else asked.values():
+            init_steps(where)  # are they spelt right?
         best = self.checkpoints.keep_best.removeprefix("-")
         if best and not self.best_evaluator:
             raise ConfigError(

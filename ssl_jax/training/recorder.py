@@ -25,6 +25,7 @@ from ssl_jax.training.checkout import commit_and_dirty
 from ssl_jax.training.checkpoint import TrainState, newest_step
 from ssl_jax.training.checksums import NAME
 from ssl_jax.training.feed import Feed
+from ssl_jax.training.init_steps import init_steps
 from ssl_jax.training.logs import Log
 from ssl_jax.training.run_record import (
     SCHEMA,
@@ -185,6 +186,11 @@ def origins(experiment: Experiment) -> dict[str, str]:
 
 
 def _origin(where: str) -> str:
+    where, steps = init_steps(where)
+    return "+".join([*([_run(where)] if where else []), *(f"data:{step}" for step in steps)])
+
+
+def _run(where: str) -> str:
     run = where if where.endswith(".npz") else where.partition(":")[0]
     path, step = run, ""
     if os.path.isdir(run):

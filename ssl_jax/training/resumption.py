@@ -22,7 +22,7 @@ FREE = ("evaluators", "eval_batch_size", "eval_memory")
 # Nor do these, or not after step 1; all others of a finished run would be said to have trained it.
 HARMLESS = (
     *("data", "sharding", "checkpoints", "log_every", "profile", "peak_tflops", "steps"),
-    *("resume", "init_from"),
+    *("resume", "init_from", "init_images"),
 )
 
 

@@ -19,6 +19,7 @@ from ssl_jax.devices.sharding import put_same, run_once
 from ssl_jax.experiment import Experiment
 from ssl_jax.training.changed_knobs import changed_knobs, listed
 from ssl_jax.training.checkpoint import Saver, TrainState, saved_variables
+from ssl_jax.training.init_steps import init_steps
 from ssl_jax.training.resumption import Resumption
 
 
@@ -63,7 +64,8 @@ def start(
     if state is not None:
         return state, False
     state = run_once(start_state, shardings)
-    # 3. config.init_from: trunks of other runs, by their names.
+    # 3. config.init_from: trunks of other runs, by their names. (Steps that look at data follow
+    # outside, once there is a network to look with: `data_init`.)
     if experiment.init_from:
         state = put_same(with_trunks(state, experiment, config), shardings)
     # 4. Scratch.
@@ -90,17 +92,21 @@ def with_trunks(
     """
     method, asked = experiment.method, experiment.init_from
     known = (*method.trunks, *method.teachers)
+    chosen = {}
     if isinstance(asked, str):
-        found = trunks_of(asked)
+        asked, _ = init_steps(asked)
+        found = trunks_of(asked) if asked else {}
         chosen = {name: (asked, name, found[name]) for name in known if name in found}
-        if not chosen:
+        if asked and not chosen:
             there = ", ".join(found)
             raise ConfigError(f"init_from={asked}: no common trunk; it has {there}")
     else:
-        chosen = {}
         for name, where in asked.items():
             if name not in known:
                 raise ConfigError(f"init_from.{name}: the method has {', '.join(known)}")
+            where, _ = init_steps(where)
+            if not where:
+                continue
             run, _, other = where.partition(":")
             found, other = trunks_of(run), other or name
             if other not in found:
