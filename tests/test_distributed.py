@@ -184,19 +184,62 @@ def test_another_runs_state_is_gone_on_with(together, tmp_path):
     assert tiny.distance(final(tmp_path / "new"), final(together[0])) == 0.0
 
 
-def test_trunks_of_another_run_and_refreshing_are_what_they_are_alone(
-    together, tmp_path, monkeypatch
-):
-    knobs = {"init_from": together[0], "refresh_every": 2, "steps": 3}
-    given = [f"--config.{name}={value}" for name, value in knobs.items()]
-    environments = ({"REFRESH": "1"}, {"REFRESH": "1"})
-    ends = Pair(tmp_path / "two", *given, environments=environments).wait()
+def refreshing(together):
+    """Knobs of a run that begins with trunks of another one and refreshes before steps 1 and 4."""
+    return {"init_from": together[0], "refresh_every": 3, "steps": 5}
+
+
+def refreshing_pair(together, workdir, reads, **environment):
+    """Two processes that train so, and note in the folder `reads` what they decode for it."""
+    os.makedirs(reads, exist_ok=True)
+    given = [f"--config.{name}={value}" for name, value in refreshing(together).items()]
+    return Pair(workdir, *given, environments=({"REFRESH": str(reads), **environment},) * 2)
+
+
+@pytest.fixture(scope="module")
+def refreshed(together, tmp_path_factory):
+    """Two processes, not interrupted: (workdir, the folder of what each decoded)."""
+    workdir, reads = tmp_path_factory.mktemp("refreshed"), tmp_path_factory.mktemp("reads")
+    ends = refreshing_pair(together, workdir, reads).wait()
     assert [code for code, _, _ in ends] == [0, 0], ends
+    return workdir, reads
+
+
+def test_trunks_of_another_run_and_refreshing_are_what_they_are_alone(
+    together, refreshed, tmp_path, monkeypatch
+):
     monkeypatch.setattr(tiny.MeanColour, "refresh", tiny.shifted)
-    train.fit(tiny.experiment(log_every=1, **knobs), str(tmp_path / "one"))
-    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
+    train.fit(tiny.experiment(log_every=1, **refreshing(together)), str(tmp_path))
+    one, two = losses(tmp_path), losses(refreshed[0])
     np.testing.assert_allclose(list(two.values()), list(one.values()), rtol=1e-5)
-    assert tiny.distance(final(tmp_path / "one", 3), final(tmp_path / "two", 3)) < 2e-5
+    assert tiny.distance(final(tmp_path, 5), final(refreshed[0], 5)) < 2e-5
+
+
+def test_each_of_two_hosts_decodes_half_of_the_records_for_a_refresh(refreshed):
+    first, second = (
+        [json.loads(line) for line in (refreshed[1] / process).read_text().splitlines()]
+        for process in ("0", "1")
+    )
+    assert len(first) == len(second) == 2  # refreshes
+    for ours, theirs in zip(first, second, strict=True):
+        assert len(ours) == len(theirs) == 12
+        assert sorted(ours + theirs) == list(range(24))
+
+
+def test_both_are_killed_between_a_refresh_and_the_next_save_and_go_on_identically(
+    together, refreshed, tmp_path
+):
+    pair = refreshing_pair(together, tmp_path / "run", tmp_path / "reads", DIE_AFTER="3")
+    codes = [code for code, _, _ in pair.wait()]
+    assert all(codes), codes
+    assert -signal.SIGKILL in codes  # the other may have learned of it a moment earlier
+    saved = {name for name in os.listdir(tmp_path / "run" / "checkpoints") if name.isdigit()}
+    assert saved == {"2"}
+    assert len((tmp_path / "reads" / "0").read_text().splitlines()) == 2  # refreshed after step 3
+    ends = refreshing_pair(together, tmp_path / "run", tmp_path / "reads").wait()
+    assert [code for code, _, _ in ends] == [0, 0], ends
+    assert list(losses(tmp_path / "run")) == [1, 2, 3, 4, 5]
+    assert tiny.distance(final(tmp_path / "run", 5), final(refreshed[0], 5)) == 0.0
 
 
 def test_sigterm_to_one_stops_both_at_the_same_step_also_under_fsdp(tmp_path, monkeypatch):

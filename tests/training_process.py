@@ -2,15 +2,20 @@
 with EVALUATE=1 `python -m ssl_jax.evaluate`.
 
 Environment: PAUSE=SECONDS a step; DIE_AT=STEP, SIGKILL to itself once this step is dispatched;
+DIE_AFTER=STEP, SIGKILL once the next one is, and a checkpoint is there;
 FULL_AT=STEP,STEP,... no file can grow beyond 4 KiB while these steps are saved; BLIND_TO=STEP, its
-checkpoint cannot be read; REFRESH=1, `tiny.shifted` is what the method does between steps.
+checkpoint cannot be read; REFRESH=FOLDER, `tiny.shifted` is what the method does between steps, and
+the numbers of the records that process P decodes for it become lines of FOLDER/P.
 """
 
+import dataclasses
+import json
 import os
 import resource
 import signal
 import time
 
+import jax
 import tiny
 
 from ssl_jax import command, evaluate, train
@@ -44,6 +49,33 @@ def verify(saver, step, original=train.Saver._verify):
     original(saver, step)
 
 
+class Watched:
+    """A source that notes the records whose frames are decoded."""
+
+    def __init__(self, source):
+        self.source, self.decoded = source, []
+
+    def __len__(self):
+        return len(self.source)
+
+    def __getitem__(self, index):
+        record = self.source[index]
+
+        def frames(numbers):
+            self.decoded.append(index)
+            return record.frames(numbers)
+
+        return dataclasses.replace(record, frames=frames)
+
+
+def refresh(method, frozen, source, key):
+    watched = Watched(source)
+    refreshed = tiny.shifted(method, frozen, watched, key)
+    with open(os.path.join(os.environ["REFRESH"], str(jax.process_index())), "a") as file:
+        print(json.dumps(watched.decoded), file=file)
+    return refreshed
+
+
 def die_after(step):
     """SIGKILL once this step and what follows it (a refresh) are done, and the next one begun.
 
@@ -63,8 +95,10 @@ def die_after(step):
 
 if __name__ == "__main__":
     train.Log.advance, train.Saver.save, train.Saver._verify = advance, save, verify
+    if "DIE_AFTER" in os.environ:
+        die_after(int(os.environ["DIE_AFTER"]))
     if "REFRESH" in os.environ:
-        tiny.MeanColour.refresh = tiny.shifted
+        tiny.MeanColour.refresh = refresh
     if "EVALUATE" in os.environ:
         command.run(evaluate.main, "evaluate")
     else:
