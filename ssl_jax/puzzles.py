@@ -20,7 +20,8 @@ from ssl_jax.data.pipeline import train_dataset
 from ssl_jax.drawing.layout import Tile, below, montage, page, written
 from ssl_jax.drawing.pixels import as_bytes, spectrogram, three_channels, upright
 from ssl_jax.experiment import Experiment
-from ssl_jax.method import Method, State, run_collection
+from ssl_jax.method import Method, Params, State, run_collection
+from ssl_jax.training.guesses import guesses
 
 TILES = 9  # of one column at most: views, tiles of a jigsaw, frames of a clip; so many: 3 x 3
 FRAMES = 4  # of one clip at most, where an example has several
@@ -72,6 +73,7 @@ def puzzle_picture(
     rows: int = 8,
     seed: int = 0,
     tile: int = 96,
+    params: Params | None = None,
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Augments a host batch and draws it as `show` does.
 
@@ -87,33 +89,37 @@ def puzzle_picture(
       state: the method's, with 'run'.
       rows: how many at most.
       tile: height of a row in pixels.
+      params: the network's weights, to write its guess below each target; see `guesses`.
     """
     # An even number: some methods make an item of two neighbouring rows.
     few = {k: jnp.asarray(v[: rows + rows % 2]) for k, v in batch.items()}
 
-    def both(few, state, key):
+    def made(few, state, params, key):
         augmented = method.augment(few, state, key)
-        return augmented, method.inputs(augmented)
+        prepared = method.inputs(augmented)
+        guessed = {} if params is None else guesses(method, params, state, prepared, key)
+        return augmented, prepared, guessed
 
     # It runs once, so it had better be compiled quickly than run quickly.
-    quickly = jax.jit(both, compiler_options={"xla_backend_optimization_level": 0})
-    augmented, prepared = quickly(few, state, jax.random.key(seed))
+    quickly = jax.jit(made, compiler_options={"xla_backend_optimization_level": 0})
+    augmented, prepared, guessed = quickly(few, state, params, jax.random.key(seed))
     words = method.words(augmented)
+    guess_words = method.words({**augmented, **guessed}) if guessed else {}
     shown = method.pictures(augmented)
     if shown is not None:
         augmented = prepared = shown
-    augmented, prepared = jax.device_get((augmented, prepared))
+    augmented, prepared, guessed = jax.device_get((augmented, prepared, guessed))
     count = len(next(iter(few.values())))
     # Not tables, such as weights of classes, which have no rows.
     augmented = {name: x for name, x in augmented.items() if x.ndim and len(x) % count == 0}
     pages = []
     for task in dict.fromkeys(name.rpartition("/")[0] for name in augmented):
-        own = {name: x for name, x in augmented.items() if name.rpartition("/")[0] == task}
+        own = _of_task(augmented, task)
         # What lies three by three needs more room.
         height = (
             tile * 3 // 2 if any(x.ndim == 5 and x.shape[1] == 9 for x in own.values()) else tile
         )
-        said = {name: x for name, x in words.items() if name.rpartition("/")[0] == task}
+        said = _of_task(words, task)
         columns, numbers = [], {}
         for name in _in_order(own, _entries(method)):
             short = name.rpartition("/")[2]
@@ -128,11 +134,18 @@ def puzzle_picture(
         headings = [heading for heading, _ in columns]
         tiles = [[Tile(montage(row, height)) for row in values] for _, values in columns]
         texts = _words(said, rows) if said else _numbers(numbers)
+        if _of_task(guessed, task):
+            answers = _of_task(guess_words if said else guessed, task)
+            texts = [*map("\n".join, zip(texts, _guessed(answers, rows), strict=True))]
         if texts:
             headings.insert(0, "")
             tiles.insert(0, [Tile(written(text, height)) for text in texts])
         pages.append(page([*itertools.zip_longest(*tiles)], height, headings, task))
     return below(pages)
+
+
+def _of_task(entries: Mapping, task: str) -> dict:
+    return {name: x for name, x in entries.items() if name.rpartition("/")[0] == task}
 
 
 def _entries(method: Method) -> tuple[str, ...]:
@@ -203,6 +216,11 @@ def _words(entries: Mapping[str, Sequence[str]], rows: int) -> list[str]:
         [f"{name.rpartition('/')[2]} {x}".strip() for x in own] for name, own in entries.items()
     ]
     return ["\n".join(row) for row in list(zip(*lines, strict=True))[:rows]]
+
+
+def _guessed(entries: Mapping[str, Sequence], rows: int) -> list[str]:
+    lines = [[f"guess {x}" for x in own[:rows]] for own in entries.values()]
+    return ["\n".join(row) for row in zip(*lines, strict=True)]
 
 
 def _numbers(entries: Mapping[str, np.ndarray]) -> list[str]:

@@ -26,8 +26,11 @@ from ssl_jax.experiment import Experiment
 from ssl_jax.frozen import Frozen
 from ssl_jax.method import Method, run_collection
 from ssl_jax.puzzles import puzzle_picture
+from ssl_jax.report import leave_report
 from ssl_jax.training.checkpoint import Saver, TrainState
 from ssl_jax.training.compilation import Compilations, keep_compiled
+from ssl_jax.training.data_init import data_initialised, data_steps
+from ssl_jax.training.draw_guesses import draw_guesses
 from ssl_jax.training.feed import Feed
 from ssl_jax.training.logs import Log
 from ssl_jax.training.micro_batches import loss_and_gradients
@@ -105,6 +108,8 @@ def fit(config: ConfigDict | str, workdir: str | os.PathLike) -> TrainState:
         first = int(state.step)
         recorder = Recorder(workdir, config, experiment, state)
         if fresh:
+            if data_steps(experiment):
+                state = data_initialised(experiment, state, freeze(state))
             state = refreshed(method, optimizer, source, state, freeze(state))
         numbers = StepNumbers(
             experiment.nonfinite == "skip", experiment.nonfinite_limit, saver.newest
@@ -232,8 +237,10 @@ def main(arguments: command.Arguments) -> None:
     where = f"{jax.device_count()} {jax.devices()[0].device_kind} devices"
     if talks:
         print(f"training on {where}{f' of {hosts} processes' if several() else ''}", flush=True)
-    fit(arguments.config, arguments.workdir)
+    state = fit(arguments.config, arguments.workdir)
     if talks:
+        draw_guesses(arguments.config, state, arguments.workdir)
+        leave_report(arguments.workdir)
         print(f"checkpoints, metrics.jsonl, tensorboard/ and pictures/ are in {arguments.workdir}")
 
 

@@ -106,6 +106,7 @@ def read_claim(path: str | os.PathLike) -> Claim:
     _check(Claim, found, path, {"name"}, {"since"})
     _check(Paper, found["paper"], f"{path}: paper", set(), {"numbers"})
     paper = {"numbers": {}, **found["paper"]}
+    paper["numbers"] = {arm: float(number) for arm, number in paper["numbers"].items()}
     order = tuple(tuple(g) if isinstance(g, list) else (g,) for g in found["order"])
     arms, metric = found["arms"], found["metric"]
     fields = {
