@@ -4,13 +4,14 @@ import dataclasses
 import math
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
-from jaxtyping import Float32, Int64, Shaped
+from jaxtyping import Float32, Int, Int64, Shaped
 
 from ssl_jax.config import ConfigError
+from ssl_jax.data.annotations import presence
 from ssl_jax.data.labels import label_names, no_common_class, renumbered
 from ssl_jax.data.record import Source
 from ssl_jax.data.warn_once import warn_once
@@ -98,6 +99,40 @@ def comparable(train: Features, test: Features) -> tuple[Features, Features]:
             f"count as misses, first class {own[label] if own else label}"
         )
     return train, dataclasses.replace(test, labels=numbers)
+
+
+def presence_as(
+    features: Features, names: Sequence[str], classes: int = 0
+) -> Int[np.ndarray, "n k"]:
+    """`annotations.presence`, the classes numbered as those that another set calls `names`.
+
+    Names of classes decide, see `data.labels`. Classes that are not among `names` are left out; how
+    many records show one is logged once. ConfigError if none of the others occurs.
+
+    Args:
+      features: with the facts of `labels_fact`.
+      classes: how many there are; 0 for those up to the largest number that occurs.
+    """
+    own, facts = label_names(features.source), features.facts
+    if not own or not names or own == tuple(names):
+        return presence(facts, classes)
+    facts = {
+        kind: renumbered(facts[kind].ravel(), own, names).reshape(facts[kind].shape)
+        for kind in ("shown", "difficult")
+    }
+    unknown = facts["shown"] >= len(names)
+    if unknown.any():
+        facts = {
+            kind: np.where(numbers < len(names), numbers, -1) for kind, numbers in facts.items()
+        }
+        if (facts["shown"] < 0).all():
+            raise ConfigError(no_common_class(own, names))
+        first = int(features.facts["shown"][unknown][0])
+        warn_once(
+            f"test: {unknown.any(axis=1).sum()} of {len(unknown)} records show classes that were "
+            f"not learned; these are left out, first class {own[first]}"
+        )
+    return presence(facts, classes)
 
 
 def _rows(values: np.ndarray, chosen: Int64[np.ndarray, "m"]) -> np.ndarray:

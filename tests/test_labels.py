@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from computed import Computed, features
+from computed import Computed, facts_of, features
 from PIL import Image
 
 from ssl_jax.config import ConfigError
@@ -14,12 +14,12 @@ from ssl_jax.data.sources.folder import FolderSource
 from ssl_jax.data.sources.mix import Mix
 from ssl_jax.devices.sharding import Sharding
 from ssl_jax.evals.clip_retrieval import ClassRetrieval
-from ssl_jax.evals.finetuned import Classification
+from ssl_jax.evals.finetuned import Classification, SeveralClasses
 from ssl_jax.evals.knn import Knn
 from ssl_jax.evals.linear import Linear
-from ssl_jax.evals.low_shot import LowShot
+from ssl_jax.evals.low_shot import LowShot, VocLowShot
 from ssl_jax.evals.ridge import Ridge
-from ssl_jax.evals.svm import Svm
+from ssl_jax.evals.svm import Svm, VocSvm
 from ssl_jax.evaluator import Read
 from ssl_jax.features import comparable, labelled
 
@@ -58,6 +58,8 @@ class Net:
 
     def features(self, source, stream, layers=(), clips=1, pool="max", average=True, facts=None):
         found = read(source)
+        if facts:
+            found = dataclasses.replace(found, facts=facts_of(source, found.indices, facts))
         if average:
             return found
         windows = {name: rows[:, None] for name, rows in found.layers.items()}
@@ -90,6 +92,38 @@ def test_names_decide_where_numbers_differ(tmp_path, mesh, evaluator):
         results = dict(made.run(Net(mesh)))
         hits = next(value for key, value in results.items() if key.startswith("pool"))
         assert hits == pytest.approx(right), names
+
+
+@pytest.mark.parametrize(
+    "evaluator",
+    [
+        lambda train, test: VocSvm(train, test, costs=(1.0,)),
+        lambda train, test: VocLowShot(train, test, shots=(1,), samples=2, costs=(1.0,)),
+    ],
+)
+def test_names_decide_also_where_records_may_show_several_classes(tmp_path, mesh, evaluator):
+    train = folder(tmp_path / "train", ("bear", "cat"))
+    made = evaluator(train, folder(tmp_path / "test", ("ape", "bear", "cat")))
+    made.check(Net(mesh))
+    results = dict(made.run(Net(mesh)))
+    # An ape is neither, and lies farther from both.
+    assert next(value for key, value in results.items() if key.startswith("pool")) == 1
+    assert results["chance"] == pytest.approx(1 / 3)
+    others = folder(tmp_path / "others", ("dog",))
+    with pytest.raises(ConfigError, match=r"none of its classes \(dog\) is one of train"):
+        evaluator(train, others).check(Net(mesh))
+
+
+def test_a_head_for_several_classes_is_judged_by_their_names(tmp_path, caplog):
+    source = folder(tmp_path, ("ape", "bear", "cat"), each=2)
+    heads = np.concatenate([np.zeros((2, 2)), np.eye(2)[[1, 1, 0, 0]]])[:, None] * 9.0
+    found = features([0, 0, 1, 1, 2, 2], head=heads)
+    for names, right in ((("cat", "bear"), True), (("bear", "cat"), False)):
+        known = dataclasses.replace(found, source=source, trained_names=lambda names=names: names)
+        results = dict(SeveralClasses(source).run(Computed(((source, known),))))
+        assert (results["sigmoid"] == 1) == right
+    assert "2 of 6 records show classes that were not learned" in caplog.text
+    assert "first class ape" in caplog.text
 
 
 def test_a_csv_a_folder_and_a_mix_are_compared_by_name(tmp_path):

@@ -70,6 +70,11 @@ def check_labelled(test: Source, train: Source | None = None, role: str = "test"
                 f"{name}: no record of {source} has a label, and this evaluator needs them: sort "
                 "the files into folders of classes, or give a manifest with the column 'label'"
             )
+    check_common_class(test, train)
+
+
+def check_common_class(test: Source, train: Source | None) -> None:
+    """ConfigError if both sources name their classes and no class of `test` is one of `train`."""
     own, known = label_names(test), label_names(train)
     if own and known:
         numbers = renumbered(np.arange(len(own)), own, known)

@@ -12,12 +12,12 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ssl_jax.config import ConfigError
-from ssl_jax.data.annotations import labels_fact, name_fact, names_of, presence
+from ssl_jax.data.annotations import labels_fact, name_fact, names_of
 from ssl_jax.data.labels import check_labelled, label_names, no_common_class, renumbered
 from ssl_jax.data.record import Source
 from ssl_jax.data.warn_once import warn_once
 from ssl_jax.evals.keypoints import PoseFacts, check_scale, pose_scores, poses
-from ssl_jax.features import Features, labelled
+from ssl_jax.features import Features, labelled, presence_as
 from ssl_jax.knobs import above, at_least, given, one_of
 from ssl_jax.scores.average_precision import KINDS, TIES, mean_average_precision
 from ssl_jax.solvers.probe import top_hits
@@ -164,7 +164,8 @@ class SeveralClasses:
     ... for the others; 'chance' is the share of positives, mean over classes.
 
     Attributes:
-      test: a source; a 'difficult' class of a record does not count.
+      test: a source; a 'difficult' class of a record does not count. Where it and the source that
+        the head was trained on name their classes, names decide which is which.
       stream: the trunk's name.
       clips: of a record, crops included.
       kinds, ties: as of `average_precision`.
@@ -186,7 +187,7 @@ class SeveralClasses:
     def run(self, frozen) -> Iterator[tuple[str, float]]:
         """ConfigError for a class without a positive."""
         logits, found = answers(frozen, self.test, self.stream, self.clips, labels_fact)
-        shown = presence(found.facts, logits.shape[-1])
+        shown = presence_as(found, found.trained_names(), logits.shape[-1])
         for name, values in (("sigmoid", sigmoid(logits)), ("logits", logits)):
             for place, kind in enumerate(self.kinds):
                 precision = mean_average_precision(shown, values.mean(axis=1), kind, self.ties)

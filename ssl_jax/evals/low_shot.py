@@ -9,11 +9,12 @@ from jaxtyping import Float, Int
 
 from ssl_jax.config import ConfigError
 from ssl_jax.data.annotations import labels_fact, presence
-from ssl_jax.data.labels import check_labelled
+from ssl_jax.data.labels import check_common_class, check_labelled, label_names
 from ssl_jax.data.record import Source
 from ssl_jax.evals.knn import nearest_by_distance
 from ssl_jax.evals.svm import NORMALISATIONS, choose_costs, normalised
 from ssl_jax.evaluator import Read
+from ssl_jax.features import presence_as
 from ssl_jax.knobs import above, at_least, given, one_of
 from ssl_jax.scores.average_precision import KINDS, TIES, mean_average_precision
 from ssl_jax.solvers import logistic, ridge, squared_hinge
@@ -186,6 +187,11 @@ class VocLowShot:
         one_of(self, "kind", KINDS)
         one_of(self, "ties", TIES)
 
+    def check(self, frozen) -> None:
+        """ConfigError for sources without a class in common."""
+        del frozen
+        check_common_class(self.test, self.train)
+
     def run(self, frozen) -> Iterator[tuple[str, float]]:
         """ConfigError for too few records."""
         train, test = (
@@ -193,7 +199,7 @@ class VocLowShot:
             for source in (self.train, self.test)
         )
         shown = presence(train.facts, self.classes)
-        truth = presence(test.facts, shown.shape[1])
+        truth = presence_as(test, label_names(self.train), shown.shape[1])
         for layer in train.layers:
             x, new = rows_of(train, test, layer)
             x, new = normalised(self.normalise, x, new)

@@ -9,9 +9,10 @@ from jaxtyping import Bool, Float, Int
 
 from ssl_jax.config import ConfigError
 from ssl_jax.data.annotations import FoldFact, labels_fact, presence
-from ssl_jax.data.labels import check_labelled
+from ssl_jax.data.labels import check_common_class, check_labelled, label_names
 from ssl_jax.data.record import Source
 from ssl_jax.evaluator import Read
+from ssl_jax.features import presence_as
 from ssl_jax.knobs import above, at_least, given, one_of
 from ssl_jax.scores.average_precision import KINDS, TIES, average_precision, mean_average_precision
 from ssl_jax.solvers import squared_hinge
@@ -95,7 +96,8 @@ class VocSvm:
     'conv3/eleven', 'conv3/step' for others; 'chance' is the share of positives, mean over classes.
 
     Attributes:
-      train, test: sources; a 'difficult' class of a test record does not count.
+      train, test: sources; a 'difficult' class of a test record does not count. Where both name
+        their classes, names decide which is which.
       read: what is read of every record.
       classes: how many; 0 for those that occur in train.
       costs: C's to choose from, by average precision without an envelope.
@@ -131,6 +133,11 @@ class VocSvm:
         one_of(self, "kinds", KINDS)
         one_of(self, "ties", TIES)
 
+    def check(self, frozen) -> None:
+        """ConfigError for sources without a class in common."""
+        del frozen
+        check_common_class(self.test, self.train)
+
     def run(self, frozen) -> Iterator[tuple[str, float]]:
         """ConfigError for a class without records to learn or test."""
         train, test = (
@@ -138,7 +145,7 @@ class VocSvm:
             for source in (self.train, self.test)
         )
         shown = presence(train.facts, self.classes)
-        truth = presence(test.facts, shown.shape[1])
+        truth = presence_as(test, label_names(self.train), shown.shape[1])
         if self.difficult == "negative":
             shown = np.where(shown == 0, -1, shown)
         fit = functools.partial(
