@@ -218,7 +218,7 @@ def _words(entries: Mapping[str, Sequence[str]], rows: int) -> list[str]:
     return ["\n".join(row) for row in list(zip(*lines, strict=True))[:rows]]
 
 
-def _guessed(entries: Mapping[str, Sequence], rows: int) -> list[str]:
+def _guessed(entries: Mapping[str, Sequence | np.ndarray], rows: int) -> list[str]:
     lines = [[f"guess {x}" for x in own[:rows]] for own in entries.values()]
     return ["\n".join(row) for row in zip(*lines, strict=True)]
 

@@ -38,8 +38,8 @@ LEFT_OUT = (
 
 
 def thinned(
-    steps: Sequence[float], values: Sequence[float], points: int = POINTS
-) -> tuple[list[float], list[float]]:
+    steps: Sequence[int], values: Sequence[float | int], points: int = POINTS
+) -> tuple[list[int], list[float | int]]:
     """At most so many points: the smallest and largest value of each bin, so that spikes stay.
 
     Values that are not finite are left out.
@@ -58,6 +58,7 @@ def panels(run: Run) -> dict[str, dict[str, str]]:
     names = list(dict.fromkeys(name for line in run.metrics for name in line if name != "step"))
     names.sort(key="train/loss".__ne__)  # first
     found: dict[str, dict[str, str]] = {}
+    puzzles = run.evaluators_of("Pretext")
     for name in names:
         group, _, rest = name.partition("/")
         if group == "train" and rest not in LEFT_OUT:
@@ -68,6 +69,8 @@ def panels(run: Run) -> dict[str, dict[str, str]]:
         group, _, rest = name.partition("/")
         if group not in ("train", "input") and not rest.endswith(("/std", "/l2", "chance")):
             layer, _, metric = rest.partition("/")
+            if not metric and group in puzzles:  # its metrics have scales of their own
+                metric = layer
             found.setdefault(f"{group} {metric}".strip(), {})[layer] = name
     return dict(list(found.items())[:PANELS])
 

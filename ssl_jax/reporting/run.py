@@ -28,7 +28,7 @@ class Run:
     config: Mapping[str, Any]
     record: RunRecord | None
     table: Table
-    metrics: Sequence[Mapping[str, float]]
+    metrics: Sequence[Mapping[str, float | int]]
     pictures: Mapping[str, str]
 
     @property
@@ -36,7 +36,7 @@ class Run:
         """The last that numbers were written of."""
         return max((int(line["step"]) for line in self.metrics), default=0)
 
-    def series(self, name: str) -> tuple[list[int], list[float]]:
+    def series(self, name: str) -> tuple[list[int], list[float | int]]:
         """Steps and values of a number in metrics.jsonl."""
         lines = [line for line in self.metrics if name in line]
         return [int(line["step"]) for line in lines], [line[name] for line in lines]
@@ -67,7 +67,7 @@ def read_run(workdir: str) -> Run:
     )
 
 
-def _lines(path: str) -> list[dict[str, float]]:
+def _lines(path: str) -> list[dict[str, float | int]]:
     """Those that are whole: a kill may have cut the last one."""
     if not os.path.isfile(path):
         return []

@@ -60,7 +60,7 @@ def _puzzle(run: Run) -> tuple[str, str]:
 
 
 def _probe(run: Run) -> tuple[str, str]:
-    probes = run.evaluators_of(*PROBES)
+    probes = [name for one in PROBES for name in run.evaluators_of(one)]
     for evaluator in probes:
         layers = run.table.layers[evaluator] if evaluator in run.table.layers else []
         values = {
