@@ -1,6 +1,10 @@
 """Weights from data: golden numbers, unit variance in every layer, balance, and who is refused."""
 
 import functools
+import os
+import socket
+import subprocess
+import sys
 
 import flax.linen as nn
 import jax
@@ -28,6 +32,7 @@ from ssl_jax.solvers.data_dependent_init import (
     unit_outputs,
 )
 from ssl_jax.training import start
+from ssl_jax.training.checkpoint import Saver
 from ssl_jax.training.init_steps import init_steps
 
 X = np.array([[1.0, 0.0], [0.0, 1.0], [2.0, 1.0], [1.0, 3.0]])
@@ -317,3 +322,37 @@ def test_a_trunk_with_batch_norm_is_refused_by_one_line(tmp_path):
     message = r"^init_from, vision: TinyTrunk is no chain .* BatchNorm_0"
     with pytest.raises(ConfigError, match=message):
         train.fit(tiny.experiment(init_from="data:kmeans", steps=0), tmp_path)
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_weights_of_one(tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    config, knobs = "image/data_dependent_imagenet.py:tiny", {"steps": 1, "init_images": 24}
+    command = [sys.executable, "-m", "ssl_jax.train", f"--config={config}", "--distributed"]
+    command += [f"--config.{name}={value}" for name, value in knobs.items()]
+    command += [f"--coordinator=127.0.0.1:{port}", "--num_processes=2"]
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    processes = [
+        subprocess.Popen(
+            [*command, f"--workdir={tmp_path / 'two'}", f"--process_id={number}"],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for number in range(2)
+    ]
+    said = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    assert "init_from: vision by data:kmeans of 24 records" in said[0]
+    assert "init_from" not in said[1]
+    alone = configs.load(config)
+    for name, value in knobs.items():
+        alone[name] = value
+    alone.sharding.devices = 4
+    state = jax.device_get(train.fit(alone, tmp_path / "one").params["vision"])
+    with Saver(tmp_path / "two") as saver:
+        other = saver.restore_variables(1)["params"]["vision"]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), state, other)

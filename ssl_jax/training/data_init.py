@@ -1,7 +1,9 @@
 """The steps of `init_from` that look at data: 'data:kmeans', 'data:rescale', ..."""
 
-import functools
-from collections.abc import Callable
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -98,14 +100,15 @@ class _Trunk:
         batches = [next(iter(x.values())) if len(x) == 1 else x for x in ready]
         return _Trunk(getattr(method.net, name), batches)
 
-    def at_layer(self, number: int, look: Callable[[Seen], jax.Array], variables: dict) -> list:
+    def at_layer(self, number: int, look: Callable[[Seen], Any], variables: dict) -> Iterator:
         """What `look` sees at a layer, of each batch; nothing above the layer is computed."""
 
         @jax.jit
         def seen(variables, x):
             return look(layers_called(self.module, variables, x)[number])
 
-        return [jax.device_get(seen(variables, x)) for x in self.batches]
+        for x in self.batches:  # one after the other: patches of all would fill the host
+            yield jax.device_get(seen(variables, x))
 
 
 def filled(
@@ -123,8 +126,8 @@ def filled(
             kernel = _made(trunk, variables, number, kernel, kind, seed, mesh)
         layer = {k: np.zeros_like(v) if k == "bias" else kernel for k, v in layer.items()}
         variables = {**variables, "params": _put(variables["params"], path, layer)}
-        moments = trunk.at_layer(number, _moments, variables)
-        kernel, bias = unit_outputs(kernel, *_pooled(moments))
+        moments = _pooled(list(trunk.at_layer(number, _moments, variables)))
+        kernel, bias = unit_outputs(kernel, *moments)
         layer = {k: bias if k == "bias" else kernel for k in layer}
         variables = {**variables, "params": _put(variables["params"], path, layer)}
     return variables
@@ -133,11 +136,17 @@ def filled(
 def _made(trunk, variables, number: int, kernel: np.ndarray, kind: str, seed: int, mesh):
     """A kernel of filters made of what the layer sees, of each group by itself."""
     rng = np.random.default_rng([seed, number])
-    look = functools.partial(patches, kernel=jnp.asarray(kernel))
-    found = []
+    most, found = -(-ROWS // len(trunk.batches)), []
+
+    def look(layer: Seen) -> jax.Array:
+        # Of no more inputs than have four times the places wanted: finding patches takes long.
+        inputs = -(-4 * most // math.prod(layer.outputs.shape[1:-1]))
+        few = dataclasses.replace(layer, inputs=layer.inputs[:inputs])
+        return patches(few, jnp.asarray(kernel))
+
     for rows in trunk.at_layer(number, look, variables):
-        most = min(rows.shape[1], -(-ROWS // len(trunk.batches)))
-        found.append(rows[:, np.sort(rng.choice(rows.shape[1], most, replace=False))])
+        count = rows.shape[1]
+        found.append(rows[:, np.sort(rng.choice(count, min(count, most), replace=False))])
     groups = np.concatenate(found, axis=1)
     each = kernel.shape[-1] // len(groups)
     seeds = rng.integers(2**31, size=len(groups)).tolist()
