@@ -1,7 +1,7 @@
 """Configuration of the documentation site: sphinx-build -W --keep-going docs docs/_build/html.
 
 Pages that repeat what stands elsewhere are written to docs/_generated first: the docstrings of the
-configs, the API reference, and the notebooks, which are not executed.
+configs, the claims of papers, the API reference, and the notebooks, which are not executed.
 """
 
 import ast
@@ -13,6 +13,8 @@ import sys
 ROOT = pathlib.Path(__file__).parent.parent
 GENERATED = ROOT / "docs/_generated"
 sys.path.insert(0, str(ROOT))
+
+from ssl_jax.results import claims_page  # noqa: E402
 
 project = "ssl_jax"
 author = "the ssl_jax authors"
@@ -53,6 +55,11 @@ def _write_experiments() -> None:
             name = file.relative_to(ROOT / "configs").as_posix()
             parts += [f"## {name}\n", _docstring(file), ""]
     (GENERATED / "experiments.md").write_text("\n".join(parts))
+
+
+def _write_claims() -> None:
+    """The page of claims, judged by the results that are kept beside them."""
+    (GENERATED / "claims.md").write_text(claims_page(ROOT / "docs" / "claims"))
 
 
 def _write_api() -> None:
@@ -163,6 +170,7 @@ def setup(app) -> None:
     shutil.rmtree(GENERATED, ignore_errors=True)
     GENERATED.mkdir()
     _write_experiments()
+    _write_claims()
     _write_api()
     _copy_notebooks()
     app.connect("autodoc-process-docstring", _process_docstring, priority=100)

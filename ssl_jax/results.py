@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from ssl_jax.claims.claim import read_claim, read_claims
 from ssl_jax.claims.judged import Judged, judged
-from ssl_jax.claims.kept import kept_runs, path_of, write_kept
+from ssl_jax.claims.kept import has_results, kept_runs, path_of, write_kept
 from ssl_jax.claims.page import page, verdict_text
 from ssl_jax.claims.trying import as_kept, results_of, train_all
 from ssl_jax.command import arguments_of, enter, parser_of
@@ -21,8 +21,14 @@ from ssl_jax.config import ConfigError
 
 
 def claims_page(folder: str | os.PathLike) -> str:
-    """The page of a folder of claims, in Markdown. ConfigError if a result is missing."""
-    return page([judged(claim, kept_runs(folder, claim)) for claim in read_claims(folder)])
+    """The page of a folder of claims, in Markdown.
+
+    Claims without any result are named at its end; ConfigError if a part of a claim's is missing.
+    """
+    claims = read_claims(folder)
+    tried = [claim for claim in claims if has_results(folder, claim)]
+    rows = [judged(claim, kept_runs(folder, claim)) for claim in tried]
+    return page(rows, [claim for claim in claims if claim not in tried])
 
 
 def try_claim(folder: str | os.PathLike, name: str, workdir: str, keep: bool = False) -> Judged:

@@ -95,6 +95,11 @@ def path_of(folder: str | os.PathLike, claim: Claim, arm: str, seed: int) -> str
     return os.path.join(folder, "results", claim.name, f"{claim.runs[arm]}_{seed}.json")
 
 
+def has_results(folder: str | os.PathLike, claim: Claim) -> bool:
+    """Whether anything is kept for a claim."""
+    return os.path.isdir(os.path.join(folder, "results", claim.name))
+
+
 def kept_runs(folder: str | os.PathLike, claim: Claim) -> dict[tuple[str, int], Kept]:
     """(arm, seed) -> what is kept of it; arms that are the same run have the same."""
     return {

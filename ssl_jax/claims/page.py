@@ -28,8 +28,8 @@ ssl_jax.results` makes this page.
 """
 
 
-def page(rows: Sequence[Judged]) -> str:
-    """The whole page."""
+def page(rows: Sequence[Judged], untried: Sequence[Claim] = ()) -> str:
+    """The whole page; of claims that were not tried only what they say."""
     places = [SORTED.index(row.verdict) + len(SORTED) * bool(row.stale) for row in rows]
     rows = [row for _, row in sorted(zip(places, rows, strict=True), key=lambda pair: pair[0])]
     counts = ", ".join(
@@ -40,10 +40,13 @@ def page(rows: Sequence[Judged]) -> str:
         "| claim | verdict | the paper | ours, mean ± sd | random init | τ | n | device-hours "
         "| commit | date |"
     )
-    lines = [INTRO, f"{counts}{f', {old} stale' if old else ''}.", "", head, "|---" * 10 + "|"]
-    lines += [_row(row) for row in rows]
+    lines = [INTRO, f"{counts}{f', {old} stale' if old else ''}."]
+    if rows:
+        lines += ["", head, "|---" * 10 + "|", *(_row(row) for row in rows)]
     for row in rows:
         lines += ["", *_section(row)]
+    if untried:
+        lines += ["", "## Not tried yet", "", *(f"- {one.name}: {one.says}" for one in untried)]
     return "\n".join([*lines, ""])
 
 
