@@ -223,12 +223,15 @@ def test_audits_stand_with_their_intervals(run, tmp_path):
         ends = {"excess_low": excess - 0.05, "excess_high": excess + 0.05}
         numbers |= {"excess": excess, "reliance": float("nan"), "chance": 0.25, **ends}
         results["trained"] |= {f"shortcuts/{cue}/{k}": v for k, v in numbers.items()}
+    results["trained"] |= {"shortcuts/one/excess": -0.5, "shortcuts/small_network/accuracy": 0.77}
     (run / "results.json").write_text(json.dumps(results))
     Image.new("RGB", (4, 4)).save(run / "pictures" / "shortcuts_bars.png")
     text = written([run], tmp_path / "a.html")
     read(tmp_path / "a.html")
     assert text.index("<td>bars</td>") < text.index("<td>grid</td>")  # the largest first
-    assert "<td>0.310</td><td>0.260 to 0.360</td><td>0.950</td><td>0.250</td>" in text
+    assert "<td>0.310</td><td>0.260 to 0.360</td><td>–</td><td>0.950</td>" in text
+    assert "<td>one</td><td>-0.500</td><td>– to –</td>" in text  # of a single batch
+    assert "A network of two convolutions reaches 0.770" in text
     assert "<td>-0.030 to 0.070</td>" in text
     assert "<h3>shortcuts" not in text
     assert 'alt="shortcuts bars"' in text

@@ -14,7 +14,7 @@ from ssl_jax.evals.table import Table
 from ssl_jax.reporting.curves import curve, intervals, panels
 from ssl_jax.reporting.images import data_uri, share
 from ssl_jax.reporting.run import Run
-from ssl_jax.reporting.tables import cues, result_tables
+from ssl_jax.reporting.tables import cues, result_tables, small_network
 from ssl_jax.reporting.verdicts import verdicts
 from ssl_jax.seeds import over_seeds
 
@@ -52,7 +52,11 @@ def page(runs: Sequence[Run]) -> str:
         if any(name.startswith(f"{audit}_") for audit in audits):
             place = strips
         place.append(Picture(data_uri(path, largest), alt))
-    bars = [(c.name, c.excess, c.excess_low, c.excess_high) for c in found]
+    bars = [
+        (cue.name, cue.excess, cue.excess_low, cue.excess_high)
+        for cue in found
+        if cue.excess_low is not None and cue.excess_high is not None
+    ]
     environment = Environment(
         loader=FileSystemLoader(os.path.dirname(os.path.abspath(__file__))),
         autoescape=True,
@@ -73,6 +77,7 @@ def page(runs: Sequence[Run]) -> str:
         no_tables=_no_tables(first, spread),
         failed=first.table.failed,
         cues=found,
+        small_network=small_network(first.table),
         cue_bars=Markup(intervals(bars, "excess")) if bars else "",
         no_cues=_no_cues(first),
         strips=strips,

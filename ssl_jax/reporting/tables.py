@@ -22,18 +22,20 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Cue:
-    """What an audit says of one cue; None for what it has no number of."""
+    """What an audit says of one cue; None for what it has no number of. See `evals.shortcuts`."""
 
     name: str
+    excess: float
+    excess_low: float | None
+    excess_high: float | None
+    p: float | None
+    cue_only: float | None
+    cue_only_chance: float | None
     as_is: float | None
     removed: float | None
     control: float | None
     drop: float | None
-    excess: float
-    excess_low: float
-    excess_high: float
     reliance: float | None
-    cue_only: float | None
     chance: float | None
 
 
@@ -74,11 +76,16 @@ def cues(table: Table) -> list[Cue]:
     found = []
     for name in table.trained:
         cue, _, last = name.rpartition("/")
-        ends = (f"{cue}/excess_low", f"{cue}/excess_high")
-        if last == "excess" and all(end in table.trained for end in ends):
+        if last == "excess" and _known(table.trained, name) is not None:
             numbers = {f: _known(table.trained, f"{cue}/{f}") for f in fields}
             found.append(Cue(cue.partition("/")[2], **numbers))
     return sorted(found, key=lambda cue: -cue.excess)
+
+
+def small_network(table: Table) -> float | None:
+    """What a tiny network reaches on the same puzzle, where an audit trained one."""
+    ends = [name for name in table.trained if name.endswith("/small_network/accuracy")]
+    return table.trained[ends[0]] if ends else None
 
 
 def _known(numbers: Mapping[str, float], name: str) -> float | None:
