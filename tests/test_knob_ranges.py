@@ -45,6 +45,7 @@ CONFIGS = (
     "image/colorization_imagenet.py:tiny",
     "image/inpainting_imagenet.py:tiny",
     "image/jigsaw_imagenet.py:tiny",
+    "image/mutual_information_cifar10.py:tiny",
     "image/relative_position_imagenet.py:tiny",
     "image/rotation_cifar10.py:tiny",
     "image/simclr_cifar10.py:tiny",

@@ -242,7 +242,8 @@ def test_stl_crops_and_mirrors_and_grey_is_one_channel():
 
 def test_micro_batches_have_the_losses_of_the_whole_batch():
     """Every image stands twice, once in either part: then BatchNorm sees the same in both."""
-    method = small(scorer="concat")
+    trunk = InfomaxEncoder((4, 6), fc=(), embedding=5)
+    method = dataclasses.replace(small(scorer="concat"), vision=trunk)
     batch = {"vision": jnp.repeat(images(3)["vision"], 2, axis=0)}
     variables = jax.jit(method.init, static_argnums=2)(jax.random.key(1), batch, 6)
     state = {"batch_stats": variables["batch_stats"]}

@@ -98,7 +98,7 @@ def fashion():
         method=call(
             Finetune,
             task=call(OneLabel, classes=10),
-            vision=call(ConvNet, channels=(32, 64, 64), fc=64, window=7),
+            vision=call(ConvNet, channels=(32, 64, 32), fc=32, window=7),
             height=28,
             width=28,
             crop=28,
@@ -110,9 +110,7 @@ def fashion():
         eval_batch_size=100,
         init_images=2000,
         evaluators={
-            "ridge": call(
-                Ridge, train=probe, test=test, read=call(Read, layers=("pool1", "pool2", "conv3"))
-            )
+            "ridge": call(Ridge, train=probe, test=test, read=call(Read, layers=("pool2",)))
         },
         **UNTRAINED,
     )
