@@ -83,7 +83,7 @@ def test_objective_in_single_precision_at_extreme_costs_and_in_parts(monkeypatch
             found = objective(x, shown[:, k], np.float64(weight[0, i, :, k]), bias[0, i, k], cost)
             assert found == pytest.approx(lowest, rel=1e-6)
     monkeypatch.setattr(squared_hinge, "SCORES", 1)  # a class at a time,
-    monkeypatch.setattr(squared_hinge, "EXACT", 79)  # as more than 1,000 rows are
+    monkeypatch.setattr(squared_hinge, "NUMBERS", 80 * 12 - 1)  # as larger features are
     again, again_bias = squared_hinge.fit(x, shown, everything, costs)
     np.testing.assert_allclose(again, weight, rtol=1e-3, atol=1e-3)
     for i, row in enumerate(costs):
@@ -98,8 +98,35 @@ def test_objective_in_single_precision_at_extreme_costs_and_in_parts(monkeypatch
 def test_a_fit_that_has_not_converged_is_told(caplog, monkeypatch):
     x, shown = problem(60, 50, 1, seed=6)
     monkeypatch.setattr(squared_hinge, "STEPS", 1)
-    squared_hinge.fit(x, shown, np.ones((1, 60), bool), np.full((1, 1), 100.0))
+    monkeypatch.setattr(squared_hinge, "GOOD", 0)
+    use, costs = np.ones((1, 60), bool), np.full((1, 1), 100.0)
+    squared_hinge.fit(x, shown, use, costs, tolerance=0.0)
     assert "60 rows has not converged in 1 steps" in caplog.text
+
+
+def test_machines_that_are_too_large_to_be_finished_are_told(caplog, monkeypatch):
+    x, shown = problem(60, 50, 1, seed=6)
+    monkeypatch.setattr(squared_hinge, "PRODUCTS", 1)
+    monkeypatch.setattr(squared_hinge, "GOOD", 0)
+    squared_hinge.fit(x, shown, np.ones((1, 60), bool), np.full((1, 1), 100.0))
+    assert "1 of 1 support vector machines are too large to be finished" in caplog.text
+
+
+@pytest.mark.slow
+def test_more_than_a_thousand_separable_rows_at_a_large_cost():
+    rng = np.random.default_rng(0)
+    n, d, cost = 1050, 700, 1000.0
+    x = np.float32(rng.normal(size=(n, d)))
+    y = np.where(rng.normal(size=n) > 0.5, 1, -1)
+    use, costs = np.ones((1, n), bool), np.full((1, 1), cost)
+    weight, bias = squared_hinge.fit(np.float64(x), y[:, None], use, costs)
+    weight, bias = weight[0, 0, :, 0], bias[0, 0, 0]
+    found = objective(x, y, np.float64(np.float32(weight)), np.float64(np.float32(bias)), cost)
+    # Every a >= 0 bounds the objective from below: the pulls at nearly the best weights do closely.
+    pull = 2 * cost * np.maximum(0, 1 - y * (x @ weight + bias))
+    along = (pull * y) @ np.column_stack([x, np.ones(n)])
+    lowest = pull.sum() - along @ along / 2 - pull @ pull / (4 * cost)
+    assert found == pytest.approx(lowest, rel=1e-6)
 
 
 def lowest_by_duality(x, y, cost):

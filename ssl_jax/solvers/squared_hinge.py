@@ -7,9 +7,9 @@ whose bias is penalised like a weight. Smooth enough for Newton's method (Keerth
 
 All classes, folds and costs are fitted at once in JAX's precision. That is within 1e-6 of the
 lowest objective for small C; where rows are separable (as they are where features are not much
-fewer than rows) and C is 100 or more, it can be a few thousandths. Hence, with up to 1,000 rows,
-each machine is looked at in float64, and one that is not within 1e-6 is fitted again, exactly. With
-more rows, a fit that has not converged is logged.
+fewer than rows) and C is 100 or more, it can be a few thousandths: there the objective is a small
+difference of large sums. Hence each machine is looked at in float64, and one that is not within
+1e-6 is finished on the host, exactly. Of what is too large for that, it is logged how many.
 """
 
 import dataclasses
@@ -25,9 +25,9 @@ from jaxtyping import Array, Bool, Float, Int
 from ssl_jax.config import ConfigError
 from ssl_jax.solvers import newton
 
-# Up to so many rows are finished by `_finished`, whose work grows with their cube, to seconds a
-# machine. It takes about five steps, at most so many.
-EXACT, STEPS = 1000, 200
+# Features of up to so many numbers are looked at in float64, and machines of which a step takes up
+# to so many products (a second) are finished. That takes about five steps, at most STEPS.
+NUMBERS, PRODUCTS, STEPS = 2**26, 10**10, 200
 # What may be left to gain, as a part of the objective, for a machine to be left as it is.
 GOOD = 5e-7
 # Problems at once: with rows, so many scores (a quarter of a gigabyte), several times.
@@ -80,7 +80,7 @@ def fit(
     """
     if not costs.size or not (np.isfinite(costs) & (costs > 0)).all():
         raise ConfigError(f"costs={tuple(costs[:, 0].tolist())}: at least one, finite and above 0")
-    n, k = presence.shape
+    k = presence.shape[1]
     use = use[..., None] if use.ndim == 2 else use
     taught = np.where(use, presence, 0)
     for sign, name in ((1, "shows"), (-1, "lacks")):
@@ -95,7 +95,7 @@ def fit(
     share = np.moveaxis(share, 2, 1)[:, None]  # (f, 1, k, n)
     costs = np.broadcast_to(costs, (len(costs), k))
     weight, bias = _together(x, presence.T, share, costs, mesh, tolerance)
-    if n <= EXACT:
+    if x.size <= NUMBERS:
         weight, bias = _finished(x, presence.T, share, costs, weight, bias, tolerance)
     return np.moveaxis(weight, 2, 3).astype(x.dtype), bias.astype(x.dtype)
 
@@ -122,7 +122,7 @@ def _together(x, target, share, costs, mesh, tolerance):
             bias=1.0,
             first_l2=far,
             tolerance=tolerance,
-            report=n > EXACT,  # others are finished
+            report=x.size > NUMBERS,  # others are finished
         )
         weight[:, :, part] = found[..., 0].reshape(*shape[:3], d)
         bias[:, :, part] = offset[..., 0].reshape(shape[:3])
@@ -138,37 +138,48 @@ def _finished(
     bias: Float[np.ndarray, "f g k"],
     tolerance: float,
 ) -> tuple[Float[np.ndarray, "f g k d"], Float[np.ndarray, "f g k"]]:
-    """Weights and biases, of which those that are not good are fitted again.
+    """Weights and biases, of which those that are not good are finished.
 
     Each row's loss counts `share` times its class's cost.
     """
     wide = np.column_stack([x, np.ones(len(x))]).astype(np.float64)
     theta = np.concatenate([weight, bias[..., None]], axis=-1).astype(np.float64)
-    products = None
-    for fold, cost, number in np.ndindex(bias.shape):
-        used = np.flatnonzero(share[fold, 0, number])
-        rows, sign = wide[used], target[number, used]
-        each = costs[cost, number] * share[fold, 0, number, used]
-        begun = theta[fold, cost, number]
-        lowest, left = _objective(begun, sign * (rows @ begun), rows, sign, each)
-        if left <= GOOD * lowest:
-            continue
-        if products is None and len(x) < wide.shape[1]:
-            products = wide @ wide.T
-        own = products if products is None else products[np.ix_(used, used)]
-        theta[fold, cost, number] = _machine(rows, own, sign, each, tolerance)
+    products, gaps = None, []
+    for fold, cost in np.ndindex(bias.shape[:2]):
+        begun, each = theta[fold, cost], costs[cost][:, None] * share[fold, 0]  # (k d), (k n)
+        margin = target * (begun @ wide.T)
+        lowest, left = _objective(begun, margin, wide, target, each)
+        for k in np.flatnonzero(left > GOOD * lowest):
+            few, many = sorted((np.count_nonzero((margin[k] < 1) & (each[k] > 0)), wide.shape[1]))
+            if few**2 * many > PRODUCTS:
+                gaps.append(left[k] / lowest[k])
+                continue
+            if products is None and len(x) < wide.shape[1]:
+                products = wide @ wide.T
+            used = np.flatnonzero(each[k])
+            own = products if products is None else products[np.ix_(used, used)]
+            parts = wide[used], own, target[k, used], each[k, used]
+            begun[k] = _machine(begun[k], margin[k, used], *parts, tolerance)
+    if gaps:
+        logging.warning(
+            "%d of %d support vector machines are too large to be finished in float64: their "
+            "objectives are at most %.1g of themselves above the lowest",
+            *(len(gaps), bias.size, max(gaps)),
+        )
     return theta[..., :-1], theta[..., -1]
 
 
-def _objective(weight, margin, x, target, cost) -> tuple[float, float]:
+def _objective(weight, margin, x, target, cost):
     """The objective, and a bound on what is left to gain: half the gradient's squared length."""
-    slack = cost * np.maximum(0, 1 - margin)
-    gradient = weight - 2 * (slack * target) @ x
-    value = weight @ weight / 2 + slack @ np.maximum(0, 1 - margin)
-    return float(value), float(gradient @ gradient / 2)
+    short = np.maximum(0, 1 - margin)
+    gradient = weight - 2 * (cost * short * target) @ x
+    value = np.square(weight).sum(-1) / 2 + (cost * np.square(short)).sum(-1)
+    return value, np.square(gradient).sum(-1) / 2
 
 
 def _machine(
+    weight: Float[np.ndarray, "d"],
+    margin: Float[np.ndarray, "n"],
     x: Float[np.ndarray, "n d"],
     products: Float[np.ndarray, "n n"] | None,
     target: Int[np.ndarray, "n"],
@@ -182,17 +193,18 @@ def _machine(
     gain is `tolerance` of the objective.
 
     Args:
-      products: of the rows with one another; None where that is the larger system.
+      weight, margin: to begin with, and what the rows' margins are with it.
+      products: of the rows with one another, where these were all needed.
     """
-    weight, margin = np.zeros(x.shape[1]), np.zeros(len(x))
     for count in range(STEPS):
         inside = np.flatnonzero(margin < 1)
         rows, sign, twice = x[inside], target[inside], 2 * cost[inside]
-        if products is None:
+        if len(inside) >= len(weight):
             system = (rows.T * twice) @ rows + np.eye(len(weight))
             best = scipy.linalg.solve(system, rows.T @ (twice * sign), assume_a="pos")
         else:
-            system = products[np.ix_(inside, inside)] + np.diag(1 / twice)
+            inner = rows @ rows.T if products is None else products[np.ix_(inside, inside)]
+            system = inner + np.diag(1 / twice)
             best = rows.T @ scipy.linalg.solve(system, sign.astype(float), assume_a="pos")
         move, turn = best - weight, target * (x @ best) - margin
         # Whole steps raise the objective now and then, and yet arrive in a tenth of the steps.
