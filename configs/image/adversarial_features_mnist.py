@@ -4,14 +4,27 @@
 
 Data: TFDS `mnist`, prepared as array_record.
 Cost: 400 epochs, half an hour on the authors' Titan X; ours not measured.
-Paper, nearest neighbour on the encoder's code: 97.39 %, of the latent regressor 97.44 %, of the
-joint one 97.13 %. An untrained encoder's hidden layer has 96.84 %, so that says little.
+Paper, nearest neighbour on the encoder's features: 97.39 %, of the latent regressor 97.44 %, of the
+joint one 97.13 %. An untrained encoder has 96.84 %, so that says little.
 
 Variants: `:regressor` and `:joint_regressor`, the paper's ablations; `:fashion`, layers of 256 on
-Fashion-MNIST, minutes on a CPU, from the idx files in data/fashion_mnist; `:tiny` is four steps on
-synthetic data.
+Fashion-MNIST with a larger learning rate, minutes on a CPU, from the idx files in
+data/fashion_mnist; `:tiny` is four steps on synthetic data.
 
-Ours: not measured.
+    :fashion       reconstruction of held-out images       linear probe, 10 labels per class
+                   ratio           squared error           dense1          dense2
+    ours           0.684 ± 0.017   0.082 ± 0.004           0.699 ± 0.006   0.697 ± 0.009
+    random init    1.000 ± 0.000   0.169 ± 0.000           0.695 ± 0.007   0.677 ± 0.006
+    raw pixels     –               –                       0.710
+    autoencoder    0.372           0.021                   –
+    3 seeds, 6 to 15 minutes each on 1 core of a busy CPU; MNIST and the regressors: not measured
+
+The ratio (see `Reconstructions`) of generated images is 0.591 ± 0.040, and 1.000 before training.
+The autoencoder is `autoencoder_mnist.py:fashion` with a code of 50, too, and no noise; 1 seed. It
+is trained for the error, BiGAN never sees it: the mean image has 0.086. What BiGAN draws is mostly
+of the right kind, often not of the right shape, and speckled. The second layer gains two points
+over its own random weights, the first nothing, and none beats raw pixels. There is no control:
+nothing in the batch is a target that could be shuffled.
 """
 
 from ssl_jax import presets
@@ -51,11 +64,11 @@ def networks(hidden: tuple[int, ...], size: int = 28, **knobs):
     )
 
 
-def optimizer():
+def optimizer(rate: float = 2e-4):
     return call(
         Optimizer,
         name="adam",
-        learning_rate=2e-4,
+        learning_rate=rate,
         schedule=call(HoldThenDecay, hold=0.5, final=0.01),
         beta1=0.5,
         weight_decay=2.5e-5,
@@ -96,11 +109,11 @@ def fashion():
         Experiment,
         source=train,
         method=networks((256, 256)),
-        optimizer=optimizer(),
-        steps=8000,
-        batch_size=128,
+        optimizer=optimizer(1e-3),
+        steps=6000,
+        batch_size=64,
         evaluators={
-            "pretext": call(Pretext, source=test, batch_size=128),
+            "pretext": call(Pretext, source=test, batch_size=64),
             "drawn": call(Reconstructions, source=test, streams=STREAMS),
             "linear": call(Linear, train=probe, test=test, labels_per_class=10, draws=10),
         },
