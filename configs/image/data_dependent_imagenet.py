@@ -15,7 +15,15 @@ Variants: `:voc2007`, filters of VOC's images, balanced, then fine-tuned on its 
 probes a small network on Fashion-MNIST, from the idx files in data/fashion_mnist; `:tiny` is four
 steps on synthetic data.
 
-Ours: not measured.
+    :fashion, 2,000 images   ridge probe of pool2, 2,000 labels
+    ours, k-means            0.865 ± 0.007
+    gaussian, scaled         0.866 ± 0.002
+    pca                      0.862 (2 seeds)
+    random init              0.852 ± 0.004
+    3 seeds, 2 minutes each of 1 busy CPU core; paper's setting: not measured
+
+Random init is N(0, 2 / inputs), which looks at no data: k-means is ahead of it in every seed. That
+is due to the scale, not to the filters: gaussian ones with outputs of variance 1 do as well.
 """
 
 from ssl_jax import presets
