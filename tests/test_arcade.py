@@ -164,6 +164,38 @@ def test_action_and_reward_labels():
     assert set(labels) == {0, 1}
 
 
+def test_scores_stand_where_they_are_said_to(fresh_cache):
+    knobs = {"games": ("galaxian",), "clips_per_game": 4, "seconds": 6.0, "frame_skip": 1}
+    plain, hidden = (
+        ArcadeSource(height=210, width=160, hide_counters=hide, **knobs) for hide in (False, True)
+    )
+    with_score, others = [], []
+    for index in range(4):
+        boxes = plain[index].extra["overlays"]
+        rows = np.zeros(210, bool)
+        for top, _, bottom, _ in boxes:
+            rows[round(top * 210) : round(bottom * 210)] = True
+        frames = plain[index].frames(range(360))
+        changed = (np.diff(frames[:, rows].astype(int), axis=0) != 0).any((1, 2, 3))
+        scored = plain[index].extra["rewards"]()[1:] > 0
+        # The game writes its score a frame or two after the emulator tells of it.
+        soon = scored | np.roll(scored, 1) | np.roll(scored, 2)
+        with_score += changed[soon].tolist()
+        others += changed[~soon].tolist()
+        without = hidden[index].frames(range(360))
+        assert not without[:, rows].any()
+        np.testing.assert_array_equal(without[:, ~rows], frames[:, ~rows])
+        assert hidden[index].extra["overlays"] == ()
+    assert np.sum(with_score) >= 2
+    assert np.mean(with_score) > 0.25
+    assert np.mean(others) < 0.02
+
+
+def test_of_other_games_no_counters_are_known():
+    record = ArcadeSource(games=("pong",), clips_per_game=1)[0]
+    assert "overlays" not in record.extra
+
+
 def test_an_action_is_held():
     source = dataclasses.replace(SMALL, seconds=4.0, clips_per_play=1, hold_min=9, hold_max=12)
     actions = source[0].extra["actions"]()

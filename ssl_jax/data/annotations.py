@@ -8,6 +8,8 @@ NaN where a joint is not annotated. Text, as in a csv: 'x y x y ...', frames sep
 'scale': a number of pixels that distances of joints are measured in. 'head': the box (x1, y1, x2,
 y2) around a person's head, numbers or text.
 'labels': the numbers of all classes that a record shows, an array or text such as '3 17'.
+'overlays': boxes (top, left, bottom, right), as shares of height and width, of what is written over
+all frames, such as a score: an array (k 4), or text, boxes separated by ';'.
 'group': a number that records of one kind share. 'fold': that of an official cross-validation.
 
 Functions named `..._fact` are for `Frozen.features(facts=...)`: arrays of the same shape for every
@@ -135,6 +137,28 @@ def scale_of(record: Record) -> float:
 def head_of(record: Record) -> Float[np.ndarray, "4"]:
     """extra['head'], the box (x1, y1, x2, y2) in pixels. MediaError if there is none."""
     return _floats(record, "head", 4)
+
+
+def overlays_of(record: Record) -> tuple[tuple[float, float, float, float], ...] | None:
+    """extra['overlays']: boxes (top, left, bottom, right) in 0..1; None if the source knows none.
+
+    MediaError for anything else.
+    """
+    found = record.extra["overlays"] if "overlays" in record.extra else None
+    if found is None:
+        return None
+    try:
+        if isinstance(found, str):
+            found = [[float(x) for x in _parts(box)] for box in found.split(";") if box.strip()]
+        boxes = np.asarray(found, np.float64).reshape(-1, 4)
+    except (TypeError, ValueError) as error:
+        raise MediaError(f"{record.name}: extra['overlays'] holds no boxes of 4 numbers") from error
+    if not ((boxes >= 0) & (boxes <= 1)).all() or (boxes[:, :2] >= boxes[:, 2:]).any():
+        raise MediaError(
+            f"{record.name}: extra['overlays'] holds boxes that are not (top, left, bottom, right) "
+            "in 0..1"
+        )
+    return tuple((a, b, c, d) for a, b, c, d in boxes.tolist())
 
 
 def group_of(record: Record) -> int:

@@ -19,6 +19,7 @@ import numpy as np
 
 from ssl_jax.config import ConfigError
 from ssl_jax.data.record import MediaError, Record
+from ssl_jax.data.sources.arcade_counters import counters
 from ssl_jax.knobs import above, at_least, one_of, within
 
 FPS = 60  # emulator frames a second
@@ -46,7 +47,8 @@ class ArcadeSource:
     same time. The audio (30,720 Hz, 8 bits) is given without its mean over the clip, which is up
     to half of full scale and inaudible. `extra` holds `game`, `group` (its place in `games`),
     `play` (a number), and, emulating when called, `actions()` (each emulator frame's action, 0 to
-    17) and `rewards()` (what each added to the score).
+    17) and `rewards()` (what each added to the score); of thirteen games `overlays`, where scores,
+    lives and clocks stand. These tell time: a network that is to learn from time reads them.
 
     Attributes:
       games: names as in `ale_py.roms`, for example "seaquest".
@@ -62,6 +64,7 @@ class ArcadeSource:
         The latter two have to play the clip first.
       min_loudness: skip clips whose audio, at its own mean, has a lower root mean square
         (0 to 1; 0 keeps all; 0.02 drops silence). A game that stays silent raises MediaError.
+      hide_counters: make those places black. Of games where they are not known nothing is hidden.
       clips_per_play: clips cut from one play, up to a second of play between them.
       hold_min: an action is held for at least so many emulator frames,
       hold_max: and at most so many.
@@ -77,6 +80,7 @@ class ArcadeSource:
     seed: int = 0
     label: str = "game"
     min_loudness: float = 0.0
+    hide_counters: bool = False
     clips_per_play: int = 16
     hold_min: int = 6
     hold_max: int = 30
@@ -119,7 +123,7 @@ class ArcadeSource:
         else:
             label = place
 
-        name = f"arcade/{game}/{self.split}/{number}/{clip}"
+        name, boxes = f"arcade/{game}/{self.split}/{number}/{clip}", counters(game)
 
         def frames(indices: Sequence[int] | np.ndarray) -> np.ndarray:
             return play().frames[np.asarray(indices, int)]
@@ -152,6 +156,7 @@ class ArcadeSource:
                 "play": number,
                 "actions": lambda: play().actions,
                 "rewards": lambda: play().rewards,
+                **({} if boxes is None else {"overlays": () if self.hide_counters else boxes}),
             },
         )
 
@@ -191,6 +196,7 @@ class ArcadeSource:
         for _ in range(rng.integers(2 * FPS, 6 * FPS)):
             step()
 
+        boxes = counters(game) if self.hide_counters else None
         clips = []
         quiet = 0
         while len(clips) < self.clips_per_play:
@@ -205,6 +211,8 @@ class ArcadeSource:
                 if i % self.frame_skip == 0:
                     size = (self.width, self.height)
                     screen = emulator.getScreenRGB()
+                    for top, _, bottom, _ in boxes or ():
+                        screen[round(top * len(screen)) : round(bottom * len(screen))] = 0
                     frames.append(cv2.resize(screen, size, interpolation=cv2.INTER_AREA))
             wave = np.concatenate(samples)
             if wave.std() / 128 < self.min_loudness:

@@ -1,0 +1,45 @@
+"""The identity of a video: whom a batch compares with whom."""
+
+import dataclasses
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Int
+
+from ssl_jax.cues.cue import Arrays
+from ssl_jax.data.annotations import group_of
+from ssl_jax.data.record import Record, Source
+from ssl_jax.method import Method
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoIdentity:
+    """Rows of other videos are told apart by their looks or their sound alone.
+
+    As is: batches of random records. Removed: the rows of a batch are all of one record, at times
+    of their own. Control: they are of records of one class, or of one group where records have no
+    classes; the same as as is where they have neither.
+    """
+
+    name: ClassVar[str] = "identity"
+    level: ClassVar[str] = "order"
+    sense: ClassVar[str] = "vision"
+
+    def applies(self, method: Method, record: Record, batch: Arrays) -> bool:
+        return record.num_frames > 1 or (record.audio is not None and record.num_frames == 0)
+
+    def rows(
+        self, source: Source, batch_size: int, rng: np.random.Generator
+    ) -> dict[str, Int[np.ndarray, "n"]]:
+        batches = max(1, len(source) // batch_size)
+        order = rng.permutation(len(source))
+        count = batches * batch_size
+        as_is = np.resize(order, count)
+        records = [source[int(k)] for k in order]
+        kinds = np.array([r.label if r.label >= 0 else -1 - group_of(r) for r in records])
+        control = []
+        for first in rng.choice(len(order), batches, replace=len(order) < batches):
+            alike = order[kinds == kinds[first]]
+            control.append(np.resize(rng.permutation(alike), batch_size))
+        one_each = np.repeat(np.resize(order, batches), batch_size)
+        return {"as_is": as_is, "removed": one_each, "control": np.concatenate(control)}
