@@ -14,6 +14,7 @@ from ssl_jax import results, train
 from ssl_jax.claims.claim import read_claim, read_claims
 from ssl_jax.claims.judged import check_calls, judged
 from ssl_jax.claims.kept import LARGEST, has_results, kept_runs, read_kept
+from ssl_jax.claims.trying import command_line
 from ssl_jax.claims.verdict import kendall, paired, verdict_of
 from ssl_jax.config import ConfigError
 
@@ -190,6 +191,22 @@ def test_what_is_not_finished_is_trained_by_its_command(finished, claims, tmp_pa
     workdir = f"--workdir={tmp_path}/runs/size/small_1"
     changes = ["--config.method.noise=0.2", "--config.seed=1", workdir]
     assert started[0] == [sys.executable, "-m", "ssl_jax.train", f"--config={TINY}", *changes]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--config=a.py:b", "--config.layers=('x', 'y')", "--workdir=a b"],
+        ["--config.path=it's", '--config.x="$HOME"', "--config.y=`a`\\!"],
+    ],
+)
+def test_a_shell_reads_the_command_of_the_page_as_it_was_meant(arguments):
+    line = command_line(arguments)
+    echo = f"{sys.executable} -c 'import sys; print(sys.argv[1:])' "
+    done = subprocess.run(
+        ["bash", "-c", line.replace("python -m ssl_jax.train ", echo)], capture_output=True
+    )
+    assert done.stdout.decode().strip() == str(arguments)
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,12 @@
 """The page of claims, in Markdown: contradicted ones first."""
 
 import math
-import shlex
 import statistics
 from collections.abc import Sequence
 
-from ssl_jax.claims.claim import COMMAND, MARKS, Claim
+from ssl_jax.claims.claim import MARKS, Claim
 from ssl_jax.claims.judged import Judged
-from ssl_jax.claims.trying import runs_of
+from ssl_jax.claims.trying import command_line, runs_of
 from ssl_jax.claims.verdict import CONTRADICTED, REPRODUCED, UNDECIDED
 
 # As they stand on the page. Who hides what was contradicted is not trusted.
@@ -101,7 +100,7 @@ def _section(row: Judged) -> list[str]:
     claim, paper = row.claim, row.claim.paper
     metrics = ", ".join(dict.fromkeys(claim.metric.values()))
     commands = [
-        shlex.join([*COMMAND, *arguments])
+        command_line(arguments)
         for _, seed, _, arguments in runs_of(claim, "runs/claims")
         if seed == claim.seeds[0]
     ]

@@ -21,13 +21,25 @@ def runs_of(claim: Claim, folder: str) -> Iterator[tuple[str, int, str, list[str
             yield arm, seed, workdir, [*claim.arguments(arm), *own]
 
 
+def command_line(arguments: list[str]) -> str:
+    """The command that trains with these arguments, quoted so that a person can read it."""
+    return " ".join([*COMMAND, *map(_quoted, arguments)])
+
+
+def _quoted(argument: str) -> str:
+    if shlex.quote(argument) == argument or any(sign in argument for sign in '"$`\\!'):
+        return shlex.quote(argument)
+    name, equals, value = argument.partition("=")
+    return f'{name}{equals}"{value}"'
+
+
 def train_all(claim: Claim, folder: str) -> None:
     """Trains what is not finished below `folder`. ConfigError if a run fails."""
     for _, _, workdir, arguments in runs_of(claim, folder):
         record = read_record(os.path.join(workdir, "results.json"))
         if record and record.finished:
             continue
-        print(shlex.join([*COMMAND, *arguments]), flush=True)
+        print(command_line(arguments), flush=True)
         done = subprocess.run([sys.executable, "-m", "ssl_jax.train", *arguments])
         if done.returncode:
             raise ConfigError(f"{claim.name}: the run in {workdir} failed, see above")
