@@ -9,11 +9,17 @@ runs of one config with different seeds. Needs the extra `report`: pip install '
 
 import importlib.util
 import os
+import sys
+import traceback
 from collections.abc import Sequence
+
+from ml_collections import ConfigDict
 
 from ssl_jax.command import arguments_of, enter, parser_of
 from ssl_jax.config import ConfigError
 from ssl_jax.data.paths import home
+from ssl_jax.training.checkpoint import TrainState
+from ssl_jax.training.draw_guesses import draw_guesses
 
 EXTRA = ("jinja2", "matplotlib")
 INSTALL = "a page on a run needs pip install 'ssl_jax[report]'"
@@ -37,12 +43,21 @@ def report(workdirs: Sequence[str | os.PathLike], output: str | os.PathLike) -> 
     os.replace(part, output)
 
 
-def leave_report(workdir: str) -> None:
-    """Writes WORKDIR/report.html where the extra is installed, else says how to have one."""
-    if not installed():
-        print(f"no report.html: {INSTALL}")
-        return
-    report([workdir], os.path.join(workdir, "report.html"))
+def leave_report(config: ConfigDict, state: TrainState, workdir: str) -> None:
+    """Draws a finished run's guesses, and writes WORKDIR/report.html where the extra is installed.
+
+    Otherwise it says how to have one. An error is reported and costs the page alone: the run is
+    whole.
+    """
+    try:
+        draw_guesses(config, state, workdir)
+        if installed():
+            report([workdir], os.path.join(workdir, "report.html"))
+        else:
+            print(f"no report.html: {INSTALL}")
+    except Exception as error:
+        traceback.print_exception(error)
+        print(f"ssl_jax: no report.html; the run is whole in {workdir}", file=sys.stderr)
 
 
 def installed() -> bool:

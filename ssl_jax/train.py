@@ -30,7 +30,6 @@ from ssl_jax.report import leave_report
 from ssl_jax.training.checkpoint import Saver, TrainState
 from ssl_jax.training.compilation import Compilations, keep_compiled
 from ssl_jax.training.data_init import data_initialised, data_steps
-from ssl_jax.training.draw_guesses import draw_guesses
 from ssl_jax.training.feed import Feed
 from ssl_jax.training.logs import Log
 from ssl_jax.training.micro_batches import loss_and_gradients
@@ -239,8 +238,7 @@ def main(arguments: command.Arguments) -> None:
         print(f"training on {where}{f' of {hosts} processes' if several() else ''}", flush=True)
     state = fit(arguments.config, arguments.workdir)
     if talks:
-        draw_guesses(arguments.config, state, arguments.workdir)
-        leave_report(arguments.workdir)
+        leave_report(arguments.config, state, arguments.workdir)
         print(f"checkpoints, metrics.jsonl, tensorboard/ and pictures/ are in {arguments.workdir}")
 
 

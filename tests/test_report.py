@@ -307,10 +307,18 @@ def test_the_command_leaves_guesses_and_a_page(tmp_path, capsys, monkeypatch):
     assert "each puzzle's target, and its guess" in text
     monkeypatch.setattr(report, "EXTRA", ("jinja2", "a_package_that_is_not_there"))
     capsys.readouterr()
-    report.leave_report(str(tmp_path))
-    assert capsys.readouterr().out.count("\n") == 1
+    train.main(Arguments(config, str(tmp_path)))
+    assert "no report.html: a page on a run needs pip install" in capsys.readouterr().out
     with pytest.raises(ConfigError, match=r"pip install 'ssl_jax\[report\]'"):
         report.main([str(tmp_path)])
+
+
+def test_a_page_that_cannot_be_made_costs_the_page_alone(tmp_path, capsys):
+    (tmp_path / "report.html").mkdir()
+    train.main(Arguments(tiny.experiment(steps=1), str(tmp_path)))
+    lines = capsys.readouterr().err.splitlines()
+    assert f"ssl_jax: no report.html; the run is whole in {tmp_path}" in lines
+    assert any(line.startswith("IsADirectoryError") for line in lines)
 
 
 def test_methods_without_classes_leave_no_guesses(tmp_path):
