@@ -17,6 +17,7 @@ from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.data.sources.tfds import TfdsSource
 from ssl_jax.evals.pretext import Pretext
 from ssl_jax.evals.ridge import Ridge
+from ssl_jax.evals.shortcuts import Shortcuts
 from ssl_jax.evaluator import Read
 from ssl_jax.experiment import Experiment
 from ssl_jax.optim import Optimizer
@@ -82,6 +83,18 @@ def arcade(games: tuple[str, ...], train: int, test: int, **knobs) -> tuple[Conf
         call(ArcadeSource, games=games, clips_per_game=train, **knobs),
         call(ArcadeSource, games=games, clips_per_game=test, split="test", **knobs),
     )
+
+
+def audited(config: ConfigDict, **knobs) -> ConfigDict:
+    """The same experiment, and the audit for shortcuts on the records of its 'pretext'.
+
+    A run of the plain variant can be audited afterwards, by `python -m ssl_jax.evaluate` with this
+    one and --only=shortcuts. `knobs`: of `Shortcuts`.
+    """
+    source = config.evaluators["pretext"].source
+    knobs = {"source": source, "train": config.source, **knobs}
+    config.evaluators["shortcuts"] = call(Shortcuts, **knobs)
+    return config
 
 
 def synthetic(height: int, width: int = 0, frames: int = 1) -> tuple[ConfigDict, ConfigDict]:

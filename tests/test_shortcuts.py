@@ -119,9 +119,15 @@ def test_a_network_that_learnt_from_bars_is_told_from_one_that_did_not(trained_o
     state = fit(config, str(tmp_path))
     variables = {"params": state.params, **state.state}
     frozen = Frozen.of(build(config), Sharding().mesh(), jax.device_get(variables))
-    audit = Shortcuts(Textures(size=128, barred=barred, seed=1), (Bars(),))
+    # Four kinds of input: what a shuffled network guesses for each is right by luck, so there the
+    # loss counts, as it does where a method has no metric of the name.
+    metric = "likelihood" if trained_on == "shuffled" else "accuracy"
+    audit = Shortcuts(Textures(size=128, barred=barred, seed=1), (Bars(),), metric=metric)
     found = dict(audit.run(frozen))
-    if trained_on == "bars":
+    if trained_on == "shuffled":
+        assert abs(found["bars/excess"]) < 0.1
+        assert found["bars/as_is"] < -np.log(4) + 0.05
+    elif trained_on == "bars":
         assert found["bars/as_is"] > 0.9
         assert found["bars/excess"] >= 0.3
         assert found["bars/excess_low"] > 0
@@ -129,7 +135,6 @@ def test_a_network_that_learnt_from_bars_is_told_from_one_that_did_not(trained_o
         assert found["bars/p"] < 0.01
     else:
         assert found["bars/excess_low"] <= 0 <= found["bars/excess_high"]
-    if trained_on == "nothing":
         assert found["bars/found"] == 0
         assert abs(found["bars/cue_only"] - 0.25) < 3 * np.sqrt(0.25 * 0.75 / 128)
 

@@ -46,6 +46,7 @@ def uses(path: pathlib.Path, *packages: str) -> set[str]:
                 "ssl_jax.evals",
             ),
         ),
+        ("cues", ("ssl_jax.train", "ssl_jax.evals", "ssl_jax.frozen")),
         ("evals", ("ssl_jax.train", "ssl_jax.methods", "flax")),
     ],
 )

@@ -39,7 +39,7 @@ from ssl_jax.training.schedules import Cosine, Step
 
 def get_config(variant: str = ""):
     """The paper's run, or a variant's."""
-    return choose(variant, audioset, arcade, tiny)
+    return choose(variant, audioset, arcade, audited, tiny)
 
 
 def audioset():
@@ -104,6 +104,10 @@ def arcade():
             ),
         },
     )
+
+
+def audited():
+    return presets.audited(arcade())
 
 
 def tiny():

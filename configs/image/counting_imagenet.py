@@ -39,7 +39,7 @@ from ssl_jax.training.schedules import Cosine, Step
 
 def get_config(variant: str = ""):
     """The paper's run, or a variant's."""
-    return choose(variant, imagenet, fashion, tiny)
+    return choose(variant, imagenet, fashion, audited, tiny)
 
 
 def imagenet():
@@ -91,6 +91,10 @@ def fashion():
             "linear": call(Linear, train=probe, test=test, labels_per_class=10),
         },
     )
+
+
+def audited():
+    return presets.audited(fashion())
 
 
 def tiny():

@@ -38,7 +38,7 @@ from ssl_jax.training.schedules import Cosine, Step
 
 def get_config(variant: str = ""):
     """The paper's run, or a variant's."""
-    return choose(variant, cifar10, fashion, tiny)
+    return choose(variant, cifar10, fashion, audited, tiny)
 
 
 def cifar10():
@@ -86,6 +86,10 @@ def fashion():
             "conv": call(Nonlinear, train=probe, test=test, features=48, labels_per_class=10),
         },
     )
+
+
+def audited():
+    return presets.audited(fashion())
 
 
 def tiny():

@@ -44,7 +44,7 @@ from ssl_jax.training.schedules import Cosine
 
 def get_config(variant: str = ""):
     """The authors' run, or a variant's."""
-    return choose(variant, cifar10, fashion, tiny)
+    return choose(variant, cifar10, fashion, audited, tiny)
 
 
 def cifar10():
@@ -113,6 +113,10 @@ def fashion():
             "linear": call(Linear, train=probe, test=test, labels_per_class=10),
         },
     )
+
+
+def audited():
+    return presets.audited(fashion())
 
 
 def tiny():

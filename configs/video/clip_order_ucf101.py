@@ -37,7 +37,7 @@ ONE_BLOCK = (1, 1, 1, 1)
 
 def get_config(variant: str = ""):
     """The paper's run, or a variant's."""
-    return choose(variant, r2plus1d, c3d, r3d, arcade, tiny)
+    return choose(variant, r2plus1d, c3d, r3d, arcade, audited, tiny)
 
 
 def r2plus1d():
@@ -104,6 +104,10 @@ def arcade():
         batch_size=16,
         evaluators={"pretext": call(Pretext, source=test, batch_size=16)},
     )
+
+
+def audited():
+    return presets.audited(arcade())
 
 
 def tiny():

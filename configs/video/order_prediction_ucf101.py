@@ -37,7 +37,7 @@ from ssl_jax.training.schedules import Cosine, Step
 
 def get_config(variant: str = ""):
     """The paper's run, or a variant's."""
-    return choose(variant, ucf101, arcade, tiny)
+    return choose(variant, ucf101, arcade, audited, tiny)
 
 
 def trunk(**changes):
@@ -111,6 +111,10 @@ def arcade():
             "linear": call(Linear, train=train, test=test, labels_per_class=2),
         },
     )
+
+
+def audited():
+    return presets.audited(arcade())
 
 
 def tiny():

@@ -35,6 +35,20 @@ class Turn:
     records: Mapping[str, Record]
 
 
+@dataclasses.dataclass(frozen=True)
+class Few:
+    """Some records of a source, in an order of their own."""
+
+    source: Source
+    numbers: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, place: int) -> Record:
+        return self.source[self.numbers[place]]
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Puzzles:
     """A frozen method's puzzles of a source, in batches.
@@ -108,7 +122,7 @@ class Puzzles:
 
         A record that cannot be read in one way is left out in all.
         """
-        order = np.random.default_rng(self.seed).permutation(len(self.source))
+        order = np.arange(len(self.source))
         orders = dict.fromkeys(WAYS, order)
         if isinstance(cue, OrderCue):
             rng = np.random.default_rng([self.seed, 1])

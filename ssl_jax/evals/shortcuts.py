@@ -10,7 +10,7 @@ from ssl_jax.config import ConfigError
 from ssl_jax.cues.alone import partners_found, probe_accuracy
 from ssl_jax.cues.altered import shuffled
 from ssl_jax.cues.cue import Cue, Measured
-from ssl_jax.cues.puzzles import WAYS, Puzzles, target_of
+from ssl_jax.cues.puzzles import WAYS, Few, Puzzles, target_of
 from ssl_jax.cues.small_network import small_network_accuracy
 from ssl_jax.cues.strips import strips
 from ssl_jax.data.labels import numbered_as
@@ -52,6 +52,7 @@ class Shortcuts:
     Attributes:
       source: held-out records.
       cues: which; () is all in `ssl_jax.cues`.
+      records: so many of the source at most, drawn at random; 0: all.
       batch_size: rows at once. Contrastive scores depend on it; the smaller, the more batches there
         are to tell truth from chance by.
       metric: a score of which more is better; where a method has none of this name, its negative
@@ -62,6 +63,7 @@ class Shortcuts:
 
     source: Source
     cues: tuple[Cue, ...] = ()
+    records: int = 512
     batch_size: int = 16
     metric: str = "accuracy"
     train: Source | None = None
@@ -72,21 +74,22 @@ class Shortcuts:
     def __post_init__(self):
         at_least(self, 2, "batch_size")
         at_least(self, 1, "small_steps")
-        at_least(self, 0, "seed")
+        at_least(self, 0, "records", "seed")
 
     def check(self, frozen) -> None:
         """ConfigError if the records do not fill two batches."""
         del frozen
-        if len(self.source) < 2 * self.batch_size:
+        count = min(len(self.source), self.records or len(self.source))
+        if count < 2 * self.batch_size:
             raise ConfigError(
-                f"an interval needs two batches of {self.batch_size}, {len(self.source)} records "
+                f"an interval needs two batches of {self.batch_size}, {count} records "
                 "do not fill them; lower the evaluator's batch_size"
             )
 
     def run(self, frozen) -> Iterator[tuple[str, float | np.ndarray]]:
         """ConfigError if the readable records do not fill a batch, or no cue can be met."""
         source = numbered_as(self.source, frozen.trained_names())
-        puzzles = Puzzles(frozen, source, self.batch_size, self.seed)
+        puzzles = Puzzles(frozen, self._few(source), self.batch_size, self.seed)
         met = [cue for cue in self.cues or catalogue.ALL if _can_meet(puzzles, cue)]
         if not met:
             raise ConfigError("the method can meet none of the cues")
@@ -102,6 +105,10 @@ class Shortcuts:
             yield f"{name}/p", value
         if self.train is not None and target_of(puzzles.sample) is not None:
             yield "small_network/accuracy", self._small_network(puzzles)
+
+    def _few(self, source: Source) -> Source:
+        order = np.random.default_rng(self.seed).permutation(len(source))
+        return Few(source, tuple(order[: self.records or None].tolist()))
 
     def _audit(
         self, puzzles: Puzzles, cue: Cue, chance: float | None
@@ -152,7 +159,7 @@ class Shortcuts:
         return float(np.mean(scores)) if scores else None
 
     def _small_network(self, puzzles: Puzzles) -> float:
-        others = Puzzles(puzzles.frozen, self.train, self.batch_size, self.seed)
+        others = Puzzles(puzzles.frozen, self._few(self.train), self.batch_size, self.seed)
         sides = []
         for one in (others, puzzles):
             made = [one.augmented(one.method, rows["as_is"], key) for key, rows in one.batches()]
