@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -19,7 +19,7 @@ class Evaluator(Protocol):
     Attributes:
       every: steps between runs during training; 0: only at the end.
 
-    See also `Checked`.
+    See also `Checked` and `TrainedOnly`.
     """
 
     every: int
@@ -48,6 +48,13 @@ class Checked(Protocol):
         only the shapes may be known. What every evaluator with a `read` needs was checked already.
         """
         ...
+
+
+@runtime_checkable
+class TrainedOnly(Protocol):
+    """An evaluator with nothing to say of a network before training: it does not run on one."""
+
+    trained_only: ClassVar[bool]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -575,3 +575,21 @@ def test_a_cue_of_ones_own_is_audited_like_the_others():
     results = audited(method, Noise(Mirror()), Mirror())
     assert results["excess"] == 0.5
     assert results["reliance"] == pytest.approx(0.5 / (1 - results["chance"]))
+
+
+def test_small_things_on_black_have_no_bars_and_small_images_no_errors():
+    dark = np.zeros((1, 28, 28, 3), np.uint8)
+    dark[:, 13:15, 12:16] = 200
+    record = dataclasses.replace(
+        Noise(cues.Bars(), frames=1, share=0)[0], frames=lambda numbers: dark
+    )
+    tiny = dataclasses.replace(record, frames=lambda numbers: dark[:, 10:18, 10:18])
+    np.testing.assert_array_equal(
+        cues.Bars().remove(record, np.random.default_rng(0)).frames([0]), dark
+    )
+    for cue in cues.ALL:
+        if cue.level == "record" and cue.sense == "vision":
+            for one in (record, tiny):
+                for change in (cue.remove, cue.control):
+                    before = one.frames([0]).shape
+                    assert change(one, np.random.default_rng(0)).frames([0]).shape == before

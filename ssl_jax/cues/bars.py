@@ -40,8 +40,16 @@ class Bars:
 
     applies = staticmethod(sees_images)
 
+    def _bars(self, record: Record) -> tuple[int, int, int, int]:
+        """Zeros where less than a quarter of height or width would be left: no bars, but night."""
+        seen = looks_at(record)
+        top, bottom, left, right = borders(seen, self.darkest)
+        h, w = seen.shape[1:3]
+        whole = 4 * (h - top - bottom) >= h and 4 * (w - left - right) >= w
+        return (top, bottom, left, right) if whole else (0, 0, 0, 0)
+
     def remove(self, record: Record, rng: np.random.Generator) -> Record:
-        top, bottom, left, right = borders(looks_at(record), self.darkest)
+        top, bottom, left, right = self._bars(record)
         if not top + bottom + left + right:
             return record
 
@@ -52,7 +60,7 @@ class Bars:
         return with_frames(record, change)
 
     def control(self, record: Record, rng: np.random.Generator) -> Record:
-        top, bottom, left, right = borders(looks_at(record), self.darkest)
+        top, bottom, left, right = self._bars(record)
         if not top + bottom + left + right:
             return record
 
@@ -60,7 +68,8 @@ class Bars:
             h, w = frames.shape[1:3]
             content = frames[:, top : h - bottom, left : w - right]
             high, wide = content.shape[1:3]
-            y, x = (high - high * high // h) // 2, (wide - wide * wide // w) // 2
+            y = (high - max(1, high * high // h)) // 2
+            x = (wide - max(1, wide * wide // w)) // 2
             middle = content[:, y : high - y, x : wide - x]
             frames = frames.copy()
             frames[:, top : h - bottom, left : w - right] = resize(middle, (high, wide))

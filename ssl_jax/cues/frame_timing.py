@@ -149,7 +149,9 @@ class KeyFrames:
 def _share_of_duplicates(record: Record) -> float:
     """Of pairs of neighbouring frames from all over a record, those that are the same."""
     count = min(16, record.num_frames - 1)
-    numbers = np.linspace(1, record.num_frames - 1, max(count, 1)).round().astype(int)
+    if not count:
+        return 0.0
+    numbers = np.linspace(1, record.num_frames - 1, count).round().astype(int)
     pairs = record.need_frames()([*itertools.chain(*((k - 1, k) for k in numbers.tolist()))])
     return float((pairs[::2] == pairs[1::2]).all((1, 2, 3)).mean())
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
+from typing import ClassVar
 
 import numpy as np
 
@@ -70,6 +71,7 @@ class Shortcuts:
     small_steps: int = 200
     seed: int = 0
     every: int = 0
+    trained_only: ClassVar[bool] = True
 
     def __post_init__(self):
         at_least(self, 2, "batch_size")

@@ -10,11 +10,18 @@ import jax
 import numpy as np
 
 from ssl_jax.evals.running import Failures, run_evaluators
-from ssl_jax.evaluator import Evaluator, Read
+from ssl_jax.evaluator import Evaluator, Read, TrainedOnly
 from ssl_jax.frozen import Frozen
 
 # What results.json holds of a table; beside them it has `run` (`ssl_jax.training.run_record`).
 PARTS = ("trained", "random_init", "settings", "seconds", "failed", "layers")
+
+# Metrics that are in results.json alone: chosen strengths, deviations, which follow after ±, and
+# what leads to the excess of a cue, whose interval follows it.
+NOT_SHOWN = (
+    *("l2", "std", "removed", "control", "drop", "excess_low", "excess_high", "p", "chance"),
+    *("cue_only_chance", "found", "change", "control_change"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +62,11 @@ class Table:
             now = time.monotonic()
             seconds[name.split("/")[0]] += now - begin
             begin = now
-        good = {name: one for name, one in evaluators.items() if name not in failures.reasons}
+        good = {
+            name: one
+            for name, one in evaluators.items()
+            if name not in failures.reasons and not isinstance(one, TrainedOnly)
+        }
         fresh = dict(run_evaluators(frozen.random_init(), good, failures))
         settings = {name: ", ".join(_settings(one)) for name, one in evaluators.items()}
         pictures = {k: v for k, v in trained.items() if isinstance(v, np.ndarray)}
@@ -123,8 +134,7 @@ class Table:
         blocks: dict[str, list[tuple[str, ...]]] = {}
         for name in self.trained:
             evaluator, layer, *metric = name.split("/")
-            # Chosen strengths and deviations are in results.json; deviations also follow after ±.
-            if layer == "input" or metric[-1:] in (["l2"], ["std"]):
+            if layer == "input" or (metric and metric[-1] in NOT_SHOWN):
                 continue
             of_layer = evaluator in self.layers and layer in self.layers[evaluator]
             raw = "/".join([evaluator, "input", *metric]) if of_layer else ""
@@ -181,9 +191,12 @@ def _write(path: str, text: str) -> None:
 
 
 def _cell(numbers: Mapping[str, float], name: str) -> str:
-    """A number as the table shows it, with its deviation where there is one."""
+    """A number as the table shows it, with its deviation or interval where there is one."""
     if name not in numbers:
         return ""
+    if f"{name}_low" in numbers:
+        low, high = numbers[f"{name}_low"], numbers[f"{name}_high"]
+        return f"{numbers[name]:.3f} [{low:.3f}, {high:.3f}]"
     deviation = numbers.get(f"{name}/std")
     return f"{numbers[name]:.3f}" + ("" if deviation is None else f" ± {deviation:.3f}")
 
