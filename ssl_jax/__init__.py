@@ -17,7 +17,7 @@ _HOMES = {
     "call": "ssl_jax.config:call",
     "evaluate_run": "ssl_jax.evaluate:evaluate",  # `evaluate` is the module of the command
     "fit": "ssl_jax.train:fit",
-    "load": "ssl_jax.frozen:load",
+    "load": "ssl_jax.training.trained:load",
     "load_config": "ssl_jax.config:load",
     "show": "ssl_jax.puzzles:show",
 }

@@ -22,9 +22,9 @@ from ssl_jax.config import ConfigError
 from ssl_jax.data import decode
 from ssl_jax.data.paths import home
 from ssl_jax.data.record import MediaError
-from ssl_jax.frozen import load
 from ssl_jax.method import Method
 from ssl_jax.training.differing_arrays import naming_unfit_arrays
+from ssl_jax.training.trained import load
 
 VERBS = {"colorize": "Colorization", "inpaint": "Inpainting"}  # verb -> class of the method
 

@@ -17,12 +17,12 @@ from ssl_jax.data.annotations import fingerprint_fact
 from ssl_jax.data.clusters_file import write_clusters
 from ssl_jax.evaluator import Read
 from ssl_jax.experiment import Experiment
-from ssl_jax.frozen import load
 from ssl_jax.methods.image.cluster_transfer import ClusterTransfer
 from ssl_jax.scores.clusters import entropy
 from ssl_jax.solvers.k_means import k_means
 from ssl_jax.solvers.probe import finite_rows, unit
 from ssl_jax.training.differing_arrays import naming_unfit_arrays
+from ssl_jax.training.trained import load
 
 
 def cluster(config: ConfigDict, teacher: str | os.PathLike) -> np.ndarray:

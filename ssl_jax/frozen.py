@@ -11,25 +11,21 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float, Int, Shaped
 
-from ssl_jax import config as configs
 from ssl_jax.config import ConfigError
 from ssl_jax.data.annotations import group_of
 from ssl_jax.data.labels import label_names
 from ssl_jax.data.paths import home
-from ssl_jax.data.pipeline import Loading, first_example, to_try
-from ssl_jax.data.record import MediaError, Record, Source
-from ssl_jax.data.record_batches import record_batches
+from ssl_jax.data.pipeline import Loading, first_example
+from ssl_jax.data.record import Record, Source
+from ssl_jax.data.record_batches import read_some, record_batches
 from ssl_jax.data.sources.files import FilesSource
-from ssl_jax.data.warn_once import warn_once
-from ssl_jax.devices.sharding import Sharding, by_rows, put_batch, put_same, replicated, run_once
+from ssl_jax.devices.sharding import by_rows, put_batch, put_same, replicated, run_once
 from ssl_jax.experiment import Experiment
 from ssl_jax.features import Features, Gathered, local_rows, of_all_hosts
 from ssl_jax.method import Example, Method, run_collection, scaled
 from ssl_jax.models.layers import nan_where_unfit
 from ssl_jax.ops.probe_pooling import reduced_rows
 from ssl_jax.solvers.k_means import k_means
-from ssl_jax.training.checkpoint import saved_variables
-from ssl_jax.training.compilation import keep_compiled
 from ssl_jax.training.start import save_trunk
 
 # What an evaluator wants of each record beside features, taken while the record is open: arrays or
@@ -324,28 +320,7 @@ class Frozen:
             own = self.method.clips(record, stream, self.method.times(record, stream, clips))
             return {**own, "record": np.int64(record.index)}
 
-        if not 0 < limit < len(source):
-            limit = len(source)
-            order, loading = np.arange(limit), self.loading
-        else:
-            order = to_try(np.arange(limit) * len(source) // limit, len(source))
-            loading = dataclasses.replace(self.loading, max_failed=1.0)
-        parts, count = [], 0
-        for start in range(0, len(order), limit):
-            chosen = _Chosen(source, tuple(order[start : start + limit].tolist()))
-            try:
-                for batch, valid in record_batches(chosen, read, self.batch_size, loading):
-                    parts.append({k: v[: min(valid, limit - count)] for k, v in batch.items()})
-                    count += len(parts[-1]["record"])
-            except MediaError as error:
-                if loading.on_error == "raise" or limit == len(order):
-                    raise
-                last = error  # none of these can be read
-            if count == limit:
-                break
-        if not count:
-            raise MediaError(f"{last}; none of the {len(order)} records tried could be read")
-        found = {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
+        found = read_some(source, read, limit, self.batch_size, self.loading)
         ascending = np.argsort(found["record"], kind="stable")
         found = {k: v[ascending] for k, v in found.items()}
         return found, found.pop("record")
@@ -448,20 +423,6 @@ class Frozen:
             raise ConfigError(f"the method has no stream '{stream}'; it has {known}")
 
 
-@dataclasses.dataclass(frozen=True)
-class _Chosen:
-    """Some records of a source."""
-
-    source: Source
-    numbers: tuple[int, ...]
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def __getitem__(self, index: int) -> Record:
-        return self.source[self.numbers[index]]
-
-
 def _state(variables: dict) -> dict:
     return {name: tree for name, tree in variables.items() if name != "params"}
 
@@ -487,42 +448,3 @@ def _encode(method: Method, stream: str, pool: str, variables: dict, inputs: dic
         parts = [reduced.pop(name) for name in own]
         reduced = {"input": jnp.concatenate(parts, axis=1), **reduced}
     return reduced
-
-
-def load(workdir: str | os.PathLike, step: int | None = None) -> Frozen:
-    """The method that was trained in `workdir`, with its newest checkpoint or that of `step`.
-
-    Raises ConfigError if there is none, or if this version of ssl_jax cannot read it.
-    """
-    workdir = home(os.fspath(workdir))
-    path = os.path.join(workdir, "config.json")
-    if not os.path.isfile(path):
-        raise ConfigError(f"no trained run in {workdir} (there is no config.json)")
-    recorded = configs.read(path)
-    for knob in ("method", "dtype", "steps", "eval_batch_size", "eval_memory", "data"):
-        if knob not in recorded:
-            raise ConfigError(
-                f"{path} has no '{knob}', so another version of ssl_jax made this run: train "
-                "again, or use that version"
-            )
-    keep_compiled()
-    variables = saved_variables(workdir, step)
-    variables |= run_collection(int(variables["run"]["step"]), recorded.steps)
-    mesh = Sharding().mesh()
-    return Frozen(
-        configs.build(recorded.method, path).with_dtype(recorded.dtype),
-        put_same(variables, replicated(mesh)),
-        mesh,
-        recorded.eval_batch_size,
-        configs.build(recorded.data, path),
-        memory=recorded.eval_memory,
-        trained_names=lambda: _names_of(recorded, path),
-    )
-
-
-def _names_of(recorded: configs.ConfigDict, path: str) -> tuple[str, ...]:
-    try:
-        return label_names(configs.build(recorded.source, path))
-    except (ConfigError, OSError) as error:  # say, on a machine without the training data
-        warn_once(f"the names of the classes trained on are not known ({error}): numbers decide")
-        return ()

@@ -19,8 +19,8 @@ from ssl_jax.config import ConfigError
 from ssl_jax.data.npz import read_npz
 from ssl_jax.data.paths import home
 from ssl_jax.evals.finetuned import Classification, Scores, accuracies
-from ssl_jax.frozen import load
 from ssl_jax.training.differing_arrays import naming_unfit_arrays
+from ssl_jax.training.trained import load
 
 FIELDS = ("names", "labels", "softmax", "logits")
 

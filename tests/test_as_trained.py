@@ -14,9 +14,9 @@ from ssl_jax.cluster import cluster
 from ssl_jax.config import ConfigError, call
 from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.evaluate import evaluate
-from ssl_jax.frozen import load
 from ssl_jax.methods.image.cluster_transfer import ClusterTransfer
 from ssl_jax.models.resnet import ResNet
+from ssl_jax.training.trained import load
 
 EVALUATORS = {"ridge": tiny.ridge()}
 

@@ -18,7 +18,6 @@ from ssl_jax.config import call
 from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.devices.sharding import Sharding
 from ssl_jax.experiment import Checkpoints
-from ssl_jax.frozen import load
 from ssl_jax.method import run_collection
 from ssl_jax.methods.image.bootstrap import Bootstrap
 from ssl_jax.methods.multitask import Multitask
@@ -26,6 +25,7 @@ from ssl_jax.objectives.bootstrap import bootstrap
 from ssl_jax.ops import augment
 from ssl_jax.optim import Optimizer
 from ssl_jax.training.checkpoint import TrainState
+from ssl_jax.training.trained import load
 
 KEY = jax.random.key(0)
 FOLDER = pathlib.Path(__file__).parent.parent / "configs" / "image"

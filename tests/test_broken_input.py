@@ -25,7 +25,8 @@ from ssl_jax.data.record_batches import record_batches
 from ssl_jax.data.sources.array_record import ArrayRecordSource
 from ssl_jax.data.sources.folder import FolderSource
 from ssl_jax.devices.sharding import Sharding
-from ssl_jax.frozen import Frozen, load
+from ssl_jax.frozen import Frozen
+from ssl_jax.training.trained import load
 
 RATE = 8000
 

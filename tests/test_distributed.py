@@ -21,8 +21,8 @@ from ssl_jax import train
 from ssl_jax.config import call
 from ssl_jax.evaluate import evaluate
 from ssl_jax.experiment import Checkpoints
-from ssl_jax.frozen import load
 from ssl_jax.training.checkpoint import Saver
+from ssl_jax.training.trained import load
 
 HERE = os.path.dirname(__file__)
 LONGEST = 300  # seconds; far more than needed, for busy machines

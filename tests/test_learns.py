@@ -14,10 +14,10 @@ from ssl_jax.data.record import Record
 from ssl_jax.data.sources.idx import IdxSource
 from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.evals.pretext import Pretext
-from ssl_jax.frozen import load
 from ssl_jax.optim import Optimizer
 from ssl_jax.train import fit
 from ssl_jax.training.schedules import Cosine
+from ssl_jax.training.trained import load
 
 
 @pytest.fixture

@@ -21,10 +21,10 @@ from ssl_jax.evals.ridge import Ridge
 from ssl_jax.evaluate import evaluate
 from ssl_jax.evaluator import Read
 from ssl_jax.experiment import Checkpoints
-from ssl_jax.frozen import load
 from ssl_jax.method import Method, run_collection
 from ssl_jax.optim import Optimizer
 from ssl_jax.training.micro_batches import loss_and_gradients
+from ssl_jax.training.trained import load
 
 HERE = os.path.dirname(__file__)
 SHUFFLED = {"queue": "key", "clusters": "target", "fused": "target"}

@@ -24,9 +24,9 @@ from ssl_jax.data.record import MediaError
 from ssl_jax.devices.sharding import Sharding
 from ssl_jax.evaluate import evaluate
 from ssl_jax.experiment import Checkpoints
-from ssl_jax.frozen import load
 from ssl_jax.methods.control import Control
 from ssl_jax.training.checkpoint import Saver
+from ssl_jax.training.trained import load
 
 HERE = os.path.dirname(__file__)
 

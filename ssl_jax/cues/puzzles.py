@@ -35,20 +35,6 @@ class Turn:
     records: Mapping[str, Record]
 
 
-@dataclasses.dataclass(frozen=True)
-class Few:
-    """Some records of a source, in an order of their own."""
-
-    source: Source
-    numbers: tuple[int, ...]
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def __getitem__(self, place: int) -> Record:
-        return self.source[self.numbers[place]]
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class Puzzles:
     """A frozen method's puzzles of a source, in batches.

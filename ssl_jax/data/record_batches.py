@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from ssl_jax.data.chosen import Chosen
 from ssl_jax.data.failures import Failures
-from ssl_jax.data.pipeline import Loading, made, stack
+from ssl_jax.data.pipeline import Loading, made, stack, to_try
 from ssl_jax.data.progress import progress_bar
 from ssl_jax.data.read_ahead import read_ahead
 from ssl_jax.data.record import MediaError, Record, Source
@@ -55,6 +56,39 @@ def record_batches(
         iterator.close()
         bar.close()
         failures.sum_up()
+
+
+def read_some(
+    source: Source, read: Callable[[Record], dict], limit: int, batch_size: int, loading: Loading
+) -> dict[str, np.ndarray]:
+    """What `read` makes of `limit` records, spread evenly over the source, in one batch.
+
+    Broken records are left out, and others take their place. With a limit of 0, or no smaller than
+    the source, all records are read. MediaError if none of those tried can be read.
+    """
+    if not 0 < limit < len(source):
+        limit = len(source)
+        order = np.arange(limit)
+    else:
+        order = to_try(np.arange(limit) * len(source) // limit, len(source))
+        loading = dataclasses.replace(loading, max_failed=1.0)
+    parts, count = [], 0
+    for start in range(0, len(order), limit):
+        chosen = Chosen(source, tuple(order[start : start + limit].tolist()))
+        try:
+            for batch, valid in record_batches(chosen, read, batch_size, loading):
+                rows = min(valid, limit - count)
+                parts.append({name: values[:rows] for name, values in batch.items()})
+                count += rows
+        except MediaError as error:
+            if loading.on_error == "raise" or limit == len(order):
+                raise
+            last = error  # none of these can be read
+        if count == limit:
+            break
+    if not count:
+        raise MediaError(f"{last}; none of the {len(order)} records tried could be read")
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _any_reading(source: Source, read: Callable[[Record], dict]) -> dict:

@@ -7,8 +7,9 @@ import jax
 import numpy as np
 
 from ssl_jax.config import ConfigError
+from ssl_jax.data.chosen import Chosen
 from ssl_jax.data.labels import numbered_as
-from ssl_jax.data.record import Record, Source
+from ssl_jax.data.record import Source
 from ssl_jax.data.record_batches import record_batches
 from ssl_jax.knobs import at_least
 
@@ -63,9 +64,10 @@ def puzzle_batches(
         return frozen.method.views(record, np.random.default_rng([seed, record.index]))
 
     source = numbered_as(source, frozen.trained_names())  # for methods that learn labels
+    order = tuple(np.random.default_rng(seed).permutation(len(source)).tolist())
     key, full = jax.random.key(seed), 0
     if len(source) >= batch_size:
-        batches = record_batches(_Mixed(source, seed), read, batch_size, frozen.loading)
+        batches = record_batches(Chosen(source, order), read, batch_size, frozen.loading)
         for number, (batch, valid) in enumerate(batches):
             if valid == batch_size:
                 full += 1
@@ -85,17 +87,3 @@ def check_fills(records: int, batch_size: int) -> None:
             f"{records} records do not fill a batch of {batch_size}; lower the evaluator's "
             "batch_size"
         )
-
-
-class _Mixed:
-    """A source's records in another order."""
-
-    def __init__(self, source: Source, seed: int):
-        self.source = source
-        self.order = np.random.default_rng(seed).permutation(len(source))
-
-    def __len__(self) -> int:
-        return len(self.order)
-
-    def __getitem__(self, place: int) -> Record:
-        return self.source[int(self.order[place])]

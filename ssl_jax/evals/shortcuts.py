@@ -11,9 +11,10 @@ from ssl_jax.config import ConfigError
 from ssl_jax.cues.alone import partners_found, probe_accuracy
 from ssl_jax.cues.altered import shuffled
 from ssl_jax.cues.cue import Cue, Measured
-from ssl_jax.cues.puzzles import WAYS, Few, Puzzles, target_of
+from ssl_jax.cues.puzzles import WAYS, Puzzles, target_of
 from ssl_jax.cues.small_network import small_network_accuracy
 from ssl_jax.cues.strips import strips
+from ssl_jax.data.chosen import Chosen
 from ssl_jax.data.labels import numbered_as
 from ssl_jax.data.record import Source
 from ssl_jax.evals.pretext import check_fills
@@ -110,7 +111,7 @@ class Shortcuts:
 
     def _few(self, source: Source) -> Source:
         order = np.random.default_rng(self.seed).permutation(len(source))
-        return Few(source, tuple(order[: self.records or None].tolist()))
+        return Chosen(source, tuple(order[: self.records or None].tolist()))
 
     def _audit(
         self, puzzles: Puzzles, cue: Cue, chance: float | None
