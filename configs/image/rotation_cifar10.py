@@ -10,7 +10,8 @@ Paper: a perceptron with two hidden layers (`mlp`) reaches 85.07, 89.06, 86.21 a
 network has 5.
 
 Variants: `:fashion` trains a narrow network on Fashion-MNIST in minutes on a CPU, from the idx
-files in data/fashion_mnist; `:tiny` is four steps on synthetic data.
+files in data/fashion_mnist, `:audited` with the audit for shortcuts; `:tiny` is four steps on
+synthetic data.
 
     :fashion          rotation        linear probe, 10 labels per class
                       (chance 0.25)   block1          block2          block3          pool
@@ -21,6 +22,11 @@ files in data/fashion_mnist; `:tiny` is four steps on synthetic data.
     3 seeds, 1.5 minutes each on 2 CPU cores; paper's setting: not measured
 
 `conv` on block2, 10 labels per class: ours 0.700 ± 0.006, random init 0.657 ± 0.006.
+
+Audit for shortcuts, `:audited` (1 seed, 512 test images; accuracy 0.922, two convolutions alone
+0.803): without the finest detail it loses 0.098 [0.076, 0.119] more than in the control, which at
+28 pixels is what there is to see. Black borders 0.039 [-0.001, 0.079]; of no other cue is the
+interval above 0 (JPEG grid, watermark, zero padding, BatchNorm).
 """
 
 from ssl_jax import presets

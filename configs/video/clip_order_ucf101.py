@@ -7,7 +7,7 @@ Cost: 300 epochs, not measured.
 Paper: R(2+1)D fine-tuned reaches 72.4 % on UCF101, see finetune/ucf101.py.
 
 Variants: `:c3d` and `:r3d` are the other trunks; `:arcade` trains a narrow R(2+1)D on game video in
-minutes on a CPU; `:tiny` is four steps on synthetic data.
+minutes on a CPU, `:audited` with the audit for shortcuts; `:tiny` is four steps on synthetic data.
 
     :arcade             order of three clips, unseen episodes (chance 0.167)
     ours                0.615 ± 0.009
@@ -18,6 +18,11 @@ minutes on a CPU; `:tiny` is four steps on synthetic data.
 About half of the videos contain the end of a round, where the screen is cleared or stands still.
 On six other games, cut from the middle of episodes, nothing was learnt in 300 steps (1 seed:
 0.146): no moment there looks earlier than another.
+
+Audit for shortcuts, `:audited` (1 seed, 128 test clips; accuracy 0.672, two convolutions alone
+0.367): of no cue's excess is the interval above 0 after correction for fifteen cues; mirrored in
+place of zero padding it loses 0.117 [0.036, 0.198] (p = 0.16). Camera, cuts, fades, duplicates, key
+frames, BatchNorm: within 0.05 of 0. No cue tells the order by itself.
 """
 
 from ssl_jax import presets
