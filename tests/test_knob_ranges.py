@@ -52,9 +52,12 @@ CONFIGS = (
     "image/split_brain_imagenet.py:tiny",
     "image/triplet_exemplar_imagenet.py:tiny",
     "audio/correspondence_audioset.py:tiny",
+    "video/arrow_of_time_ucf101.py:tiny",
     "video/clip_order_ucf101.py:tiny",
     "video/cross_and_learn_ucf101.py:tiny",
+    "video/odd_one_out_ucf101.py:tiny",
     "video/order_prediction_ucf101.py:tiny",
+    "video/shuffle_and_learn_ucf101.py:tiny",
     "finetune/voc2007.py:tiny",
     "quickstart.py:tiny",
 )

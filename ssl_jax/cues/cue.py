@@ -120,6 +120,12 @@ def pixel_entries(method: Method, batch: Arrays) -> tuple[str, ...]:
     return tuple(k for k in _inputs(method) if k in batch and _is_pixels(batch[k]))
 
 
+def flow_entries(method: Method, batch: Arrays) -> tuple[str, ...]:
+    """The entries of an augmented batch that are flow of several frames: (b ... t h w 2)."""
+    taken = (k for k in _inputs(method) if k in batch)
+    return tuple(k for k in taken if batch[k].ndim > 4 and batch[k].shape[-1] == 2)
+
+
 def wave_entries(method: Method, batch: Arrays) -> tuple[str, ...]:
     """The entries of an augmented batch that are waves the network hears: (b s) or (b n s)."""
     return tuple(k for k in _inputs(method) if k in batch and _is_wave(batch[k]))
@@ -214,9 +220,10 @@ def sees_images(method: Method, record: Record, batch: Arrays) -> bool:
 
 
 def sees_videos(method: Method, record: Record, batch: Arrays) -> bool:
-    """Whether the network sees several images of a record that has several frames."""
+    """Whether the network sees several images, or flow, of a record that has several frames."""
     several = any(batch[k].ndim > 4 for k in pixel_entries(method, batch))
-    return record.num_frames > 1 and (several or len(pixel_entries(method, batch)) > 1)
+    several = several or len(pixel_entries(method, batch)) > 1
+    return record.num_frames > 1 and (several or bool(flow_entries(method, batch)))
 
 
 def hears(method: Method, record: Record, batch: Arrays) -> bool:
