@@ -7,7 +7,8 @@ Cost: a million steps; four weeks on one GPU of 2015, ours not measured.
 Paper: linear probe of conv1 to conv5, as others measured it: 16.2, 23.3, 30.2, 31.7, 29.6 %.
 
 Variants: `:fashion` trains a narrow network on Fashion-MNIST in minutes on a CPU, from the idx
-files in data/fashion_mnist; `:tiny` is four steps on synthetic data.
+files in data/fashion_mnist, `:audited` with the audit for shortcuts; `:tiny` is four steps on
+synthetic data.
 
     :fashion          which side      linear probe, 10 labels per class
                       (chance 0.125)  block1          block2          block3          pool
@@ -16,6 +17,12 @@ files in data/fashion_mnist; `:tiny` is four steps on synthetic data.
     shuffled control  0.125 ± 0.017   –
     raw pixels        –               0.716
     3 seeds, 2 minutes each on 1 CPU core; paper's setting: not measured
+
+Audit for shortcuts (1 seed, 512 test images; accuracy 0.621, two convolutions alone 0.113): with
+the rims of patches blanked it loses 0.147 [0.128, 0.165] more than with as large a strip inside.
+Rims of 8 pixels are almost half of a patch, and by themselves they tell little: 0.160 (0.125 by
+guessing). Black borders 0.068 [0.055, 0.080], fine detail 0.021 [0.008, 0.034], tiles' brightness
+0.006 [0.003, 0.010]; of aberration, JPEG grid, zero padding, BatchNorm none is above 0.
 """
 
 from ssl_jax import presets
