@@ -42,6 +42,7 @@ class MaskPropagation:
       multiple: both sides are rounded to a multiple of it.
       context, radius, top, temperature, first_everywhere: see `label_propagation.propagate`; radius
         in cells of the map.
+      cosine: likewise; patches of pixels are compared by their cosines all the same.
       videos: at most so many, the first ones; 0: all.
     """
 
@@ -55,6 +56,7 @@ class MaskPropagation:
     top: int = 5
     temperature: float = 0.1
     first_everywhere: bool = False
+    cosine: bool = True
     videos: int = 0
     every: int = 0
 
@@ -79,7 +81,7 @@ class MaskPropagation:
             objects = [0, *(int(i) for i in np.unique(true[0]) if i not in (0, 255))]
             for layer, features in self._features(frozen, record, frames):
                 first = _first_labels(true[0], objects, features.shape[1:3])
-                soft = propagate(features, first, *self._knobs())
+                soft = propagate(features, first, *self._knobs(), self.cosine or layer == "input")
                 tracked[layer] = np.array(objects)[_enlarged(soft, true.shape[1:])]
             tracked["copy"] = np.repeat(true[:1], len(true), axis=0)
             for layer, masks in tracked.items():
@@ -123,7 +125,7 @@ class JointPropagation:
       sigma: deviation of the bumps in cells.
       strongest: cells whose weighted mean is the joint's place.
       thresholds: of PCK.
-      context, radius, top, temperature, first_everywhere: see `label_propagation.propagate`.
+      context, radius, top, temperature, first_everywhere, cosine: as for masks.
       videos: at most so many, the first ones; 0: all.
     """
 
@@ -139,6 +141,7 @@ class JointPropagation:
     top: int = 10
     temperature: float = 0.05
     first_everywhere: bool = True
+    cosine: bool = True
     videos: int = 0
     every: int = 0
 
@@ -165,7 +168,8 @@ class JointPropagation:
                 cells = np.array([features.shape[2], features.shape[1]])
                 first = bumps((true[0] + 0.5) / picture * cells - 0.5, cells, self.sigma)
                 knobs = (self.context, self.radius, self.top, self.temperature)
-                soft = propagate(features, first, *knobs, self.first_everywhere)
+                cosine = self.cosine or layer == "input"
+                soft = propagate(features, first, *knobs, self.first_everywhere, cosine)
                 places[layer] = (peaks(soft, self.strongest) + 0.5) / cells * picture - 0.5
             sizes.append(body_size(true[1:]))
             for layer, joints in places.items():

@@ -24,6 +24,7 @@ def propagate(
     top: int = 5,
     temperature: float = 0.1,
     first_everywhere: bool = False,
+    cosine: bool = True,
 ) -> Float[np.ndarray, "t h w k"]:
     """Soft labels of every frame; those of the first are given.
 
@@ -36,6 +37,8 @@ def propagate(
         equals.
       temperature: of the weights.
       first_everywhere: the radius does not hold for the first frame (as in CRW).
+      cosine: False: weights are exp(scalar product / temperature), for features whose length was
+        learnt too (tracking by colorizing).
 
     Raises:
       ConfigError: knobs below what makes sense.
@@ -48,7 +51,7 @@ def propagate(
             f"context={context} and radius={radius} must be at least 0, top={top} at least 1, "
             f"temperature={temperature} above 0"
         )
-    lengths = np.linalg.norm(features, axis=-1, keepdims=True)
+    lengths = np.linalg.norm(features, axis=-1, keepdims=True) if cosine else np.ones(1)
     units = jnp.asarray(features / np.where(lengths > 0, lengths, 1), jnp.float32)
     labels = [jnp.asarray(first, jnp.float32)]
     for number in range(1, len(features)):
