@@ -72,8 +72,8 @@ def arcade_frames():
 def arcade(**knobs):
     # Games in which shots fly up, what is hit bursts, and nobody moves the camera.
     games = ("assault", "carnival", "galaxian", "phoenix")
-    size = {"seconds": 2.0, "height": 80, "width": 80, "frame_skip": 4}
-    train, test = presets.arcade(games, 128, 48, hide_counters=True, **size)
+    size = {"seconds": 2.0, "height": 64, "width": 64}
+    train, test = presets.arcade(games, 96, 48, hide_counters=True, **size)
     return call(
         Experiment,
         source=train,
@@ -83,16 +83,16 @@ def arcade(**knobs):
             chunk=5,
             cut_borders=False,
             stabilise=False,
-            height=80,
-            width=80,
-            crop=72,
+            height=64,
+            width=64,
+            crop=56,
             hidden=(64, 64),
             dropout=0.0,
             **knobs,
         ),
         optimizer=call(Optimizer, name="adamw", learning_rate=1e-3, schedule=call(Cosine)),
         steps=300,
-        batch_size=32,
+        batch_size=16,
         evaluators={
             "pretext": call(Pretext, source=test, batch_size=48),
             "activation": call(ClassActivation, source=test),

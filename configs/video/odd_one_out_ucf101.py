@@ -80,8 +80,8 @@ def ucf101(**knobs):
 
 def arcade():
     games = ("assault", "carnival", "galaxian", "phoenix")
-    size = {"seconds": 2.0, "height": 64, "width": 64}
-    train, test = presets.arcade(games, 128, 48, hide_counters=True, **size)
+    size = {"seconds": 2.0, "height": 48, "width": 48}
+    train, test = presets.arcade(games, 96, 48, hide_counters=True, **size)
     narrow = {"width": 0.25, "fc6": 512, "conv1_stride": 2, "weight_init": "lecun"}
     normed = {"lrn": False, "normed": (*CONVS, "fc6"), "one_biases": (), "dropout": 0.0}
     return call(
@@ -91,12 +91,12 @@ def arcade():
             OddOneOut,
             vision=trunk(**narrow, **normed),
             fusion="concat",
-            short_side=64,
-            crop=56,
+            short_side=48,
+            crop=40,
         ),
         optimizer=call(Optimizer, name="adamw", learning_rate=1e-3, schedule=call(Cosine)),
-        steps=300,
-        batch_size=32,
+        steps=400,
+        batch_size=16,
         evaluators={
             "pretext": call(Pretext, source=test, batch_size=48),
             "linear": call(Linear, train=train, test=test, labels_per_class=2),

@@ -71,9 +71,9 @@ def ucf101():
 def arcade():
     # The first seconds of an episode, in which two players draw walls behind them: whether a frame
     # lies between two others shows in how far the walls have come.
-    size = {"seconds": 3.0, "height": 64, "width": 64}
+    size = {"seconds": 3.0, "height": 48, "width": 48}
     more = {"clips_per_play": 1, "hide_counters": True}
-    train, test = presets.arcade(("surround",), 256, 128, **size, **more)
+    train, test = presets.arcade(("surround",), 160, 96, **size, **more)
     narrow = {"width": 0.25, "fc6": 512, "fc7": 256, "conv1_stride": 2, "weight_init": "lecun"}
     normed = {"lrn": False, "normed": CONVS, "bn_affine": True, "one_biases": (), "dropout": 0.0}
     return call(
@@ -82,15 +82,15 @@ def arcade():
         method=call(
             ShuffleAndLearn,
             vision=trunk(**narrow, **normed),
-            size=64,
+            size=48,
             longest=12,
             apart=6,
             motion_stride=3,
         ),
         optimizer=call(Optimizer, name="adamw", learning_rate=1e-3, schedule=call(Cosine)),
-        steps=500,
+        steps=300,
         batch_size=32,
-        evaluators={"pretext": call(Pretext, source=test, batch_size=64)},
+        evaluators={"pretext": call(Pretext, source=test, batch_size=48)},
     )
 
 

@@ -93,6 +93,24 @@ def random_crop(
     return _cut(images, _corners(key, images, size, "random_crop"), size)
 
 
+def corner_crop(
+    key: Key[Array, ""], images: Num[Array, "b *t h w c"], size: int
+) -> Num[Array, "b *t size size c"]:
+    """Cuts a square of `size` pixels at one of the four corners or in the middle.
+
+    Raises:
+      ConfigError: the square is larger than the image.
+    """
+    h, w = images.shape[-3:-1]
+    if size > min(h, w):
+        raise ConfigError(
+            f"corner_crop: a square of {size} does not fit {h}x{w} pixels; lower the crop"
+        )
+    down, right = h - size, w - size
+    places = jnp.array([(0, 0), (0, right), (down, 0), (down, right), (down // 2, right // 2)])
+    return _cut(images, places[jax.random.randint(key, (len(images),), 0, len(places))], size)
+
+
 def spatial_jitter(
     key: Key[Array, ""], clips: Num[Array, "b t h w c"], size: int, shift: int = 5
 ) -> Num[Array, "b t size size c"]:

@@ -8,7 +8,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import UInt8
 
 from ssl_jax.data.clips import clip_numbers, even_clip_times
@@ -22,6 +21,7 @@ from ssl_jax.knobs import above, at_least, no_larger, within
 from ssl_jax.method import Batch, Example, Method, State
 from ssl_jax.models.heads import last
 from ssl_jax.objectives.classification import several_classes
+from ssl_jax.ops.augment import corner_crop
 from ssl_jax.ops.fold import fold, unfold
 
 LOOKS = 5  # frames of a video by which its black borders are found
@@ -149,13 +149,7 @@ class ArrowOfTime(Method):
         return flow_to_bytes(optical_flow(frames), self.bound) if self.flow else frames
 
     def augment(self, batch: Batch, state: State, key: jax.Array) -> Batch:
-        clips = batch["vision"]  # (b, n, t, h, w, c)
-        down, right = self.height - self.crop, self.width - self.crop
-        corners = jnp.array([(0, 0), (0, right), (down, 0), (down, right), (down // 2, right // 2)])
-        chosen = corners[jax.random.randint(key, (len(clips),), 0, len(corners))]
-        size = (*clips.shape[1:3], self.crop, self.crop, clips.shape[-1])
-        cut = jax.vmap(lambda clip, at: lax.dynamic_slice(clip, (0, 0, at[0], at[1], 0), size))
-        return {**batch, "vision": cut(clips, chosen)}
+        return {**batch, "vision": corner_crop(key, batch["vision"], self.crop)}
 
     def prepare(self, name: str, x: jax.Array) -> jax.Array:
         x = jnp.moveaxis(255.0 * x - 128.0, -4, -2)  # (... h w t c)
