@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tiny
 
+from ssl_jax.cues import Bars, CameraMotion
 from ssl_jax.data.flow import flow_from_bytes, optical_flow
 from ssl_jax.data.record import Record
 from ssl_jax.data.stabilise import laid_over, warped
@@ -166,3 +167,12 @@ def test_what_rests_is_drawn_without_colour():
     still = {"vision": jnp.full((1, 2, 3, 4, 4, 2), 128, jnp.uint8)}
     assert not np.any(ArrowOfTime(TRUNK).pictures(still)["vision"])
     assert ArrowOfTime(TRUNK, flow=False).pictures(still)["vision"] is still["vision"]
+
+
+def test_cues_of_videos_meet_a_network_that_sees_flow():
+    method, record = ArrowOfTime(TRUNK, **KNOBS), record_of(moving())
+    flow = {"vision": np.zeros((1, 2, 3, 24, 24, 2), np.uint8)}
+    assert CameraMotion().applies(method, record, flow)
+    assert not Bars().applies(method, record, flow)  # its statistic is of pixels
+    maps = {"vision": np.zeros((1, 24, 24, 2), np.float32)}  # as a and b of Lab
+    assert not CameraMotion().applies(method, record, maps)
