@@ -269,13 +269,16 @@ def test_the_same_seed_gives_the_same_numbers():
 @given(st.integers(1, 5), st.integers(1, 9), st.integers(0, 20), seeds, st.data())
 def test_clips_in_cells_stay_in_their_own(cells, cell, spare, rng, data):
     length = data.draw(st.integers(1, cell))
-    clips = sampling.clips_in_cells(cells * cell + spare, rng, cells, cell, length)
+    gap, stride = data.draw(st.integers(0, cell - length)), data.draw(st.integers(1, 3))
+    num_frames = (cells * cell - 1) * stride + 1 + spare
+    clips = sampling.clips_in_cells(num_frames, rng, cells, cell, length, gap, stride)
     assert clips.shape == (cells, length)
-    assert (np.diff(clips, axis=1) == 1).all()
-    assert 0 <= clips.min() <= clips.max() < cells * cell + spare
-    begin = clips[:, 0] - cell * np.arange(cells)
-    assert np.ptp(begin) <= cell - length
-    assert (np.diff(clips, axis=0) > 0).all()  # no two overlap
+    assert (np.diff(clips, axis=1) == stride).all()
+    assert 0 <= clips.min() <= clips.max() < num_frames
+    begin = clips[:, 0] - stride * cell * np.arange(cells)
+    assert np.ptp(begin) <= stride * (cell - gap - length)
+    # No two overlap, and between them are the frames of the gap.
+    assert (clips[1:, 0] - clips[:-1, -1] >= stride * (gap + 1)).all()
 
 
 def test_the_space_time_puzzle_spans_128_frames():
@@ -284,6 +287,8 @@ def test_the_space_time_puzzle_spans_128_frames():
         sampling.clips_in_cells(127, np.random.default_rng(0))
     with pytest.raises(ValueError, match="33 frames does not fit a cell of 32"):
         sampling.clips_in_cells(500, np.random.default_rng(0), length=33)
+    with pytest.raises(ValueError, match="16 frames and a gap of 17 does not fit a cell of 32"):
+        sampling.clips_in_cells(500, np.random.default_rng(0), gap=17)
 
 
 @quick
@@ -320,25 +325,40 @@ def test_odd_ones_are_in_any_slot_and_every_order_comes_up():
         sampling.odd_one_out(8, np.random.default_rng(0))
 
 
+def test_a_higher_rate_keeps_a_subset():
+    uniforms = np.array([0.05, 0.1, 0.4, 0.6, 0.2, 0.9, 0.47, 0.3, 0.75, 0.52, 0.01, 0.66])
+    assert sampling.frames_kept(uniforms, 1.1).tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 11]
+    assert sampling.frames_kept(uniforms, 2.0).tolist() == [3, 5, 8, 9, 11]
+    assert sampling.frames_kept(uniforms, 1.0).tolist() == list(range(12))
+
+
 @quick
-@given(st.integers(1, 12), st.integers(0, 9), st.sampled_from([(1.0, 1.2), (1.7, 2.2)]), seeds)
-def test_sped_up_frames_ascend_inside_their_window(length, spare, rates, rng):
-    frames = sampling.sped_up(3 * length + spare, length, rng, rates)
-    assert len(frames) == length
-    assert (np.diff(frames) >= 1).all()
-    assert 0 <= frames[0] <= frames[-1] < 3 * length + spare
-    assert frames[-1] - frames[0] < 3 * length
+@given(st.integers(1, 12), st.integers(1, 3), st.integers(0, 9), seeds)
+def test_both_speeds_show_one_stretch_and_no_frame_twice(length, stride, spare, rng):
+    num_frames = (3 * length - 1) * stride + 1 + spare
+    slow, quick = sampling.two_speeds(num_frames, length, rng, stride=stride)
+    for frames in (slow, quick):
+        assert len(frames) == length
+        assert (np.diff(frames) >= stride).all()
+        assert 0 <= frames[0] <= frames[-1] < num_frames
+        assert (frames - slow[0]).max() < 3 * length * stride
+    assert len({number % stride for number in (*slow, *quick)}) == 1
+    within = quick[quick <= slow[-1]]  # so far the fast clip shows frames of the other
+    assert set(within.tolist()) <= set(slow.tolist())
 
 
-def test_sped_up_films_play_at_their_rate():
-    for rates, mean in (((1.0, 1.0), 1.0), ((1.0, 1.2), 1.1), ((2.0, 2.0), 2.0)):
-        films = draws(lambda rng, rates=rates: sampling.sped_up(200, 64, rng, rates), 60)
-        steps = np.mean([np.diff(film).mean() for film in films])
+def test_clips_play_at_their_rates():
+    pairs = draws(lambda rng: sampling.two_speeds(200, 64, rng), 60)
+    for number, mean in ((0, 1.1), (1, 1.95)):
+        steps = np.mean([np.diff(pair[number]).mean() for pair in pairs])
         assert steps == pytest.approx(mean, abs=0.06)
-    with pytest.raises(ValueError, match="of 192 frames 64 are left"):
-        sampling.sped_up(300, 64, np.random.default_rng(0), (2.0, 4.0))
+    # 48 frames at 2.2 keep fewer than 16 in 3 of 100 draws: then it draws again.
+    short = draws(lambda rng: sampling.two_speeds(48, 16, rng, fast=(2.2, 2.2))[1], 300)
+    assert {len(frames) for frames in short} == {16}
+    with pytest.raises(ValueError, match="rates of 2 to 4 must be from 1 to 3"):
+        sampling.two_speeds(300, 64, np.random.default_rng(0), fast=(2.0, 4.0))
     with pytest.raises(ValueError, match="192 frames needed, 191 there"):
-        sampling.sped_up(191, 64, np.random.default_rng(0))
+        sampling.two_speeds(191, 64, np.random.default_rng(0))
 
 
 @quick

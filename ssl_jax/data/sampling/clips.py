@@ -71,22 +71,39 @@ def spaced_clips(
 
 
 def clips_in_cells(
-    num_frames: int, rng: np.random.Generator, cells: int = 4, cell: int = 32, length: int = 16
+    num_frames: int,
+    rng: np.random.Generator,
+    cells: int = 4,
+    cell: int = 32,
+    length: int = 16,
+    gap: int = 0,
+    stride: int = 1,
 ) -> Int[np.ndarray, "n t"]:
     """`cells` neighbouring stretches of `cell` frames from a random start, a clip in each.
 
     A clip lies anywhere in its own stretch, so the gaps between clips differ. The pieces in time of
     the space-time puzzle (Kim et al. 2019), whose 128 frames are cut into four.
 
+    Args:
+      gap: frames at the end of a stretch in which no clip lies, so that neighbours are no nearer.
+      stride: every how many-th frame of the video counts.
+
     Raises:
-      ValueError: the video is too short, or a clip longer than its stretch.
+      ValueError: the video is too short, or a clip and the gap longer than a stretch.
     """
-    if not 1 <= length <= cell:
-        raise ValueError(f"a clip of {length} frames does not fit a cell of {cell} frames")
-    need(num_frames, cells * cell, f"{cells} cells of {cell} frames", "number of cells or the cell")
-    start = rng.integers(num_frames - cells * cell + 1)
-    inside = rng.integers(cell - length + 1, size=cells)
-    return (start + cell * np.arange(cells) + inside)[:, None] + np.arange(length)
+    if length < 1 or gap < 0 or length + gap > cell:
+        with_gap = f" and a gap of {gap}" if gap else ""
+        raise ValueError(
+            f"a clip of {length} frames{with_gap} does not fit a cell of {cell} frames"
+        )
+    span = span_of(cells * cell, stride)
+    at_stride = f" at stride {stride}" if stride > 1 else ""
+    what = f"{cells} cells of {cell} frames{at_stride}"
+    need(num_frames, span, what, "number of cells or the cell")
+    start = rng.integers(num_frames - span + 1)
+    inside = rng.integers(cell - gap - length + 1, size=cells)
+    first = cell * np.arange(cells) + inside
+    return start + stride * (first[:, None] + np.arange(length))
 
 
 def odd_one_out(
@@ -142,39 +159,49 @@ def odd_order(
             return order
 
 
-def sped_up(
+def two_speeds(
     num_frames: int,
     length: int,
     rng: np.random.Generator,
-    rates: tuple[float, float] = (1.7, 2.2),
-    window: int = 0,
-) -> Indices:
-    """`length` frames of a window of frames in a row that play at a random rate from `rates`.
+    normal: tuple[float, float] = (1.0, 1.2),
+    fast: tuple[float, float] = (1.7, 2.2),
+    stride: int = 1,
+) -> tuple[Indices, Indices]:
+    """`length` frames of one stretch of video at a normal rate, and as many at a fast one.
 
-    SpeedNet (Benaim et al. 2020): at the rate f each frame is left out with probability 1 - 1/f;
-    of those that stay a random run of `length` is taken. (1, 1.2) is normal speed there.
+    SpeedNet (Benaim et al. 2020): of a window of 3 `length` frames `frames_kept` leaves out some,
+    by one draw for both rates, and the first `length` of those that stay are taken. Where too few
+    stay it draws again: a frame shown twice would tell the speed.
 
     Args:
-      window: frames to choose from; 0 for the paper's three times `length`.
+      normal, fast: lowest and highest rate, each drawn uniformly.
+      stride: every how many-th frame of the video counts.
 
     Raises:
-      ValueError: the video is shorter than the window, or rates below 1.
+      ValueError: the video is shorter than the window, or rates below 1 or above 3.
     """
-    window = window or 3 * length
-    low, high = rates
-    if not 1 <= low <= high or length * high > window:
-        raise ValueError(
-            f"rates={rates} must be from 1 to {window / length:g}, so that of {window} frames "
-            f"{length} are left"
-        )
-    need(num_frames, window, f"a window of {window} frames", "length or the window")
-    start = rng.integers(num_frames - window + 1)
-    rate = rng.uniform(low, high)
-    # The frames that come first in a random order stay: by chance too few may pass a draw each.
-    stay = max(length, rng.binomial(window, 1 / rate))
-    kept = np.sort(rng.permutation(window)[:stay])
-    begin = rng.integers(stay - length + 1)
-    return start + kept[begin : begin + length]
+    window = 3 * length
+    for low, high in (normal, fast):
+        if not 1 <= low <= high <= 3:
+            raise ValueError(f"rates of {low:g} to {high:g} must be from 1 to 3, in order")
+    what = f"a window of {window} frames at stride {stride}"
+    need(num_frames, span_of(window, stride), what, "length or the stride")
+    start = rng.integers(num_frames - span_of(window, stride) + 1)
+    rates = rng.uniform(*normal), rng.uniform(*fast)
+    while True:
+        uniforms = rng.random(window)
+        kept = [frames_kept(uniforms, rate) for rate in rates]
+        if min(map(len, kept)) >= length:
+            slow, quick = (start + stride * numbers[:length] for numbers in kept)
+            return slow, quick
+
+
+def frames_kept(uniforms: Float[np.ndarray, "n"], rate: float) -> Indices:
+    """The frames that stay at a rate: each is left out with probability 1 - 1 / rate.
+
+    That is, where its number, uniform in 0..1, is no larger. So a higher rate keeps a subset.
+    """
+    return np.flatnonzero(uniforms > 1 - 1 / rate)
 
 
 def narrow_and_broad(
