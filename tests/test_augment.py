@@ -281,6 +281,7 @@ def every_augmentation(key, clips) -> dict[str, jax.Array]:
     return {
         "random_resized_crop": augment.random_resized_crop(key, clips, 16),
         "random_crop": augment.random_crop(key, clips, 16, 2),
+        "corner_crop": augment.corner_crop(key, clips, 16),
         "random_flip": augment.random_flip(key, clips),
         "rotate90": augment.rotate90(clips, jnp.arange(len(clips)) % 4),
         "colour_jitter": augment.colour_jitter(key, clips),
