@@ -7,7 +7,8 @@ Cost: 1000 epochs, not measured.
 Authors' README: about 91 % by a linear probe.
 
 Variants: `:fashion` trains a narrow network on Fashion-MNIST in minutes on a CPU, from the idx
-files in data/fashion_mnist; `:tiny` is four steps on synthetic data.
+files in data/fashion_mnist, `:audited` with the audit for shortcuts; `:tiny` is four steps on
+synthetic data.
 
     :fashion          other view among 127 (chance 0.008)
     ours              0.373 ± 0.027
@@ -23,6 +24,11 @@ files in data/fashion_mnist; `:tiny` is four steps on synthetic data.
 
 Random init beats chance because two views are alike before anything is learnt; the control does
 because wrong partners, too, spread the images apart.
+
+Audit for shortcuts (1 seed, 512 test images in batches of 16; of the loss, 1.434 nats): without
+black borders it loses 0.314 [0.241, 0.388] more than in the control: how much of the frame a shoe
+leaves free tells it from others. JPEG grid, zero padding, BatchNorm: around 0. By its colours alone
+(here: greys) the other view is found in 0.289 of cases, by borders in 0.186 (chance 0.062).
 """
 
 from ssl_jax import presets
@@ -116,7 +122,7 @@ def fashion():
 
 
 def audited():
-    return presets.audited(fashion())
+    return presets.audited(fashion(), metric="contrastive_accuracy")
 
 
 def tiny():
