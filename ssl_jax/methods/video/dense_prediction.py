@@ -14,7 +14,7 @@ from ssl_jax.data.clips import clip_numbers, even_clip_times
 from ssl_jax.data.image import center_crop, crop, resize
 from ssl_jax.data.record import Record
 from ssl_jax.data.sampling import random_clip
-from ssl_jax.knobs import at_least, no_larger, one_of, within
+from ssl_jax.knobs import above, at_least, no_larger, one_of, within
 from ssl_jax.method import Batch, Example, Method, State, scaled
 from ssl_jax.models.conv_gru import ConvGRU
 from ssl_jax.objectives.dense_prediction import dense_nce
@@ -137,6 +137,7 @@ class DensePrediction(Method):
         at_least(self, 1, "past", "predicted", "frames", "stride", "height", "width", "crop")
         at_least(self, 1, "size", "local_videos")
         at_least(self, 0, "jitter", "chunk")
+        above(self, 0, "std")
         within(self, 0, 1, "splitting", "dropout")
         one_of(self, "negatives", NEGATIVES)
         no_larger(self, "crop", "height")

@@ -153,6 +153,11 @@ class SpaceTimePuzzle(Method):
             metrics[f"{axis}_accuracy"] = own["accuracy"]
         return loss, metrics
 
+    def pictures(self, batch: Batch) -> Batch:
+        """Each piece's first frame of the puzzle in space, all of that in time."""
+        in_space, in_time = batch["vision"][:, 0], batch["vision"][:, 1]
+        return {"in space": in_space[:, :, 0], "in time": in_time}
+
     def words(self, batch: Batch) -> dict[str, list[str]]:
         """The true number of each piece as they are shown, from 0: of both puzzles."""
         orders = permutations(PIECES)
