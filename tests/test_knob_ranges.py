@@ -33,6 +33,7 @@ from ssl_jax.models.decoders import Adversary, Critic, DenseDecoder, ImageDecode
 from ssl_jax.models.encoders import ConvNet
 from ssl_jax.models.heads import Classifier, ConvHead, MLPHead, PairwiseOrderHead
 from ssl_jax.models.resnet_v2 import ResNetV2
+from ssl_jax.models.s3d import S3D
 from ssl_jax.models.siamese import Siamese
 from ssl_jax.models.vgg import DilatedVGG
 from ssl_jax.training.schedules import HoldThenDecay, InverseSqrt, Linear, Plateau, Step, TriStage
@@ -56,7 +57,10 @@ CONFIGS = (
     "video/clip_order_ucf101.py:tiny",
     "video/cross_and_learn_ucf101.py:tiny",
     "video/odd_one_out_ucf101.py:tiny",
+    "video/dense_prediction_ucf101.py:tiny",
     "video/order_prediction_ucf101.py:tiny",
+    "video/space_time_puzzle_ucf101.py:tiny",
+    "video/speediness_ucf101.py:tiny",
     "video/shuffle_and_learn_ucf101.py:tiny",
     "finetune/voc2007.py:tiny",
     "quickstart.py:tiny",
@@ -108,6 +112,7 @@ def others(folder: Path) -> Iterator[ConfigDict]:
     for trunk in (C3D, ConvNet, DilatedVGG, ResNetV2, ImageDecoder, Critic, Adversary, MLPHead):
         yield call(trunk)
     yield from (call(kind, classes=3) for kind in (PairwiseOrderHead, Classifier, ConvHead))
+    yield call(S3D)
     yield call(DenseDecoder, hidden=(4,), out=4)
     yield call(Siamese, vision=call(C3D), classes=3)
     yield call(ClusterTransfer, vision=call(C3D), clusters="")
