@@ -8,7 +8,8 @@ Cost: 350,000 steps; 59.5 hours on one GPU of 2016 by the authors' code, ours no
 Paper: linear probe of conv1 to conv5 19.2, 30.1, 34.7, 33.9, 28.3 %.
 
 Variants: `:fashion` trains a narrow network on Fashion-MNIST in minutes on a CPU, from the idx
-files in data/fashion_mnist; `:tiny` is four steps on synthetic data.
+files in data/fashion_mnist, `:audited` with the audit for shortcuts; `:tiny` is four steps on
+synthetic data.
 
     :fashion          permutation     linear probe, 10 labels per class
                       (chance 0.01)   block1          block2          block3          pool
@@ -17,6 +18,13 @@ files in data/fashion_mnist; `:tiny` is four steps on synthetic data.
     shuffled control  0.009 ± 0.001   –
     raw pixels        –               0.714
     3 seeds, 2 minutes each on 1 CPU core; paper's setting: not measured
+
+Audit for shortcuts (1 seed, 512 test images; accuracy 0.899, two convolutions alone 0.375): this
+small jigsaw cheats. With the rims of tiles blanked 0.080 are solved, with as large a strip inside
+blanked 0.733: excess 0.653 [0.617, 0.688]. Facing rims alone tell 0.381 (0.012 by guessing), as
+only 2 pixels lie between tiles of 8. Black borders 0.376 [0.340, 0.412]: where a garment ends is
+where a tile belongs. With tile=6, so 4 pixels between tiles, 0.730 are solved, rims alone tell
+0.191 and their excess is 0.318 [0.276, 0.359]. JPEG grid, tiles' statistics, BatchNorm: around 0.
 """
 
 from ssl_jax import presets
