@@ -12,8 +12,9 @@ narrow network on game video in minutes on a CPU; `:audited` is the same and loo
 `:tiny` is four steps on synthetic data.
 
     :arcade             which of six clips, unseen episodes (chance 0.167)
-    ours                not measured
-    paper's setting     not measured
+    ours                0.922
+    random init         0.094
+    1 seed, 192 questions; control, probe and the paper's setting: not measured
 """
 
 from ssl_jax import presets
