@@ -81,6 +81,7 @@ def arcade(**knobs):
             ArrowOfTime,
             vision=call(VGG16, width=0.125),
             chunk=5,
+            bound=5.0,  # of small frames little moves by more
             cut_borders=False,
             stabilise=False,
             height=64,
