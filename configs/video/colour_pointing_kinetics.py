@@ -103,16 +103,16 @@ def synthetic():
     train = call(SyntheticSource, size=2048, **size)
     test = call(SyntheticSource, size=64, seed=1, **size)
     trunk = call(
-        PointingTrunk, depth=10, strides=(1, 1, 1, 1), dilations=(), width=0.25, embedding=32
+        PointingTrunk, depth=10, strides=(1, 1, 1, 1), dilations=(), width=0.125, embedding=32
     )
-    near = {"layers": ("stage4", "embedding"), "radius": 6, "context": 3}
+    near = {"layers": ("stage4", "embedding"), "radius": 6, "context": 3, "videos": 16}
     return call(
         Experiment,
         source=train,
         method=call(ColourPointing, vision=trunk, size=64, cell=4),
         optimizer=call(Optimizer, name="adam", learning_rate=2e-3, schedule=call(Cosine)),
-        steps=300,
-        batch_size=16,
+        steps=200,
+        batch_size=8,
         evaluators={
             "pretext": call(Pretext, source=test, batch_size=32),
             "masks": call(MaskPropagation, source=test, short_side=64, **near),
@@ -122,6 +122,7 @@ def synthetic():
                 short_side=64,
                 layers=("embedding",),
                 context=3,
+                videos=16,
                 **AS_TRAINED,
             ),
             "joints": call(JointPropagation, source=test, size=64, **near),

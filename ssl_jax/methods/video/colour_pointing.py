@@ -17,7 +17,6 @@ from ssl_jax.data.sampling import even_times, timed_clip
 from ssl_jax.knobs import above, at_least, one_of, within
 from ssl_jax.method import Batch, Example, Method, Refreshed, State, scaled
 from ssl_jax.models.heads import last
-from ssl_jax.objectives.colour import ab_bins
 from ssl_jax.objectives.pointing import copied, pointing
 from ssl_jax.ops.colour import lab_to_rgb, rgb_to_lab
 
@@ -107,10 +106,10 @@ class ColourPointing(Method):
 
     def init(self, key: jax.Array, batch: Batch, records: int) -> dict:
         key_augment, key_net = jax.random.split(key)
-        # Until the first refresh: colours that a screen can show, spread over all of them.
-        shown = ab_bins()
-        chosen = np.linspace(0, len(shown) - 1, self.colours).round().astype(int)
-        state = {"colours": {"centres": jnp.asarray(shown[chosen])}}
+        # Until the first refresh: pale colours of all hues.
+        hues = 2 * jnp.pi * jnp.arange(self.colours) / self.colours
+        centres = 25.0 * jnp.stack([jnp.cos(hues), jnp.sin(hues)], axis=-1)
+        state = {"colours": {"centres": centres}}
         return {**self.init_net(key_net, self.augment(batch, state, key_augment)), **state}
 
     def refresh(self, frozen, source: Source, key: jax.Array) -> Refreshed:
@@ -158,7 +157,7 @@ class ColourPointing(Method):
         ab = batch["centres"][numbers]
         lab = jnp.concatenate([jnp.full((*numbers.shape, 1), 60.0), ab], axis=-1)
         painted = lab_to_rgb(lab).repeat(self.cell, 2).repeat(self.cell, 3)
-        return {"references, then the question": shown, "colours, the last to be found": painted}
+        return {"frames, the last is asked for": shown, "their colours": painted}
 
     def times(self, record: Record, stream: str, count: int) -> Sequence[float]:
         span = self.frames / self.rate
