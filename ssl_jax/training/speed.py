@@ -154,7 +154,8 @@ def _equation_flops(equation) -> float:
     inner = [_inner_flops(value) for value in knobs.values()]
     parts = [flops for group in inner for flops in group]
     if name == "cond":
-        return min(parts) if knobs["branches_platforms"] else max(parts)
+        by_platform = "branches_platforms" in knobs and knobs["branches_platforms"]
+        return min(parts) if by_platform else max(parts)
     times = {"scan": knobs.get("length", 1), "shard_map": getattr(knobs.get("mesh"), "size", 1)}
     return times.get(name, 1) * sum(parts, 0.0)
 
