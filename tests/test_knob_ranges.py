@@ -55,6 +55,7 @@ CONFIGS = (
     "audio/correspondence_audioset.py:tiny",
     "video/arrow_of_time_ucf101.py:tiny",
     "video/clip_order_ucf101.py:tiny",
+    "video/colour_pointing_kinetics.py:tiny",
     "video/cross_and_learn_ucf101.py:tiny",
     "video/odd_one_out_ucf101.py:tiny",
     "video/dense_prediction_ucf101.py:tiny",
@@ -62,6 +63,7 @@ CONFIGS = (
     "video/space_time_puzzle_ucf101.py:tiny",
     "video/speediness_ucf101.py:tiny",
     "video/shuffle_and_learn_ucf101.py:tiny",
+    "video/time_contrast_pouring.py:tiny",
     "finetune/voc2007.py:tiny",
     "quickstart.py:tiny",
 )

@@ -10,6 +10,7 @@ y2) around a person's head, numbers or text.
 'labels': the numbers of all classes that a record shows, an array or text such as '3 17'.
 'overlays': boxes (top, left, bottom, right), as shares of height and width, of what is written over
 all frames, such as a score: an array (k 4), or text, boxes separated by ';'.
+'views': functions like `Record.frames`, the same frames as other cameras see them.
 'group': a number that records of one kind share. 'fold': that of an official cross-validation.
 
 Functions named `..._fact` are for `Frozen.features(facts=...)`: arrays of the same shape for every
@@ -19,7 +20,7 @@ record.
 import dataclasses
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
@@ -159,6 +160,19 @@ def overlays_of(record: Record) -> tuple[tuple[float, float, float, float], ...]
             "in 0..1"
         )
     return tuple((a, b, c, d) for a, b, c, d in boxes.tolist())
+
+
+def views_of(record: Record, at_least: int = 1) -> list[Callable]:
+    """Decoders of the record's own frames and of those of its extra['views'].
+
+    MediaError if there are fewer than `at_least`.
+    """
+    others = record.extra["views"] if "views" in record.extra else ()
+    if 1 + len(others) < at_least:
+        raise MediaError(
+            f"{record.name}: has {1 + len(others)} view(s), {at_least} are needed (extra['views'])"
+        )
+    return [record.need_frames(), *others]
 
 
 def group_of(record: Record) -> int:
