@@ -15,6 +15,7 @@ from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.evals.alignment import Alignment
 from ssl_jax.evaluator import Read
 from ssl_jax.features import Features
+from ssl_jax.methods.control import Control
 from ssl_jax.methods.video.time_contrast import TimeContrast
 from ssl_jax.models.inception import InceptionV3
 from ssl_jax.models.soft_argmax import SoftArgmaxTrunk, soft_argmax
@@ -90,10 +91,11 @@ def test_moments_in_order_are_told_apart():
 def test_n_pairs_of_the_worked_example():
     a = jnp.array([[(1.0, 0), (0, 1), (1, 1)]])
     p = jnp.array([[(1.0, 0), (0, 2), (1, 0)]])
-    assert float(n_pairs(a, p)[0]) == pytest.approx(0.8859947614, abs=1e-6)
-    assert float(n_pairs(a, p, 0.0)[0]) == pytest.approx(0.8843280947, abs=1e-6)
+    own = jnp.arange(3)[None]
+    assert float(n_pairs(a, p, own)[0]) == pytest.approx(0.8859947614, abs=1e-6)
+    assert float(n_pairs(a, p, own, 0.0)[0]) == pytest.approx(0.8843280947, abs=1e-6)
     # Videos do not meet: two of the same cost as much as one.
-    twice = n_pairs(a.repeat(2, 0), p.repeat(2, 0))[0]
+    twice = n_pairs(a.repeat(2, 0), p.repeat(2, 0), own.repeat(2, 0))[0]
     assert float(twice) == pytest.approx(0.8859947614, abs=1e-6)
 
 
@@ -290,3 +292,28 @@ def test_alignment_of_every_pair_of_views():
         dict(Alignment((numbered(4),), Read(clips=4)).run(Listed()))
     with pytest.raises(ConfigError, match="2 frames or more"):
         Alignment(source, Read(clips=1))
+
+
+@pytest.mark.parametrize("criterion", ["triplet", "npairs"])
+def test_the_control_of_two_cameras_has_nothing_true_to_learn(criterion):
+    method = TimeContrast(
+        SMALL, pairs="cameras", criterion=criterion, frames=12, stored=8, size=8, zoom=1.0
+    )
+    rng = np.random.default_rng(0)
+    times = np.stack([rng.permutation(40)[:6].repeat(2) for _ in range(2)]).astype(np.int32)
+    batch = {"vision": jnp.zeros((2, 12, 8, 8, 3), jnp.uint8), "time": jnp.asarray(times)}
+
+    def loss(shown):
+        # Perfect: the embedding is the frame's true moment, whatever the batch says it is.
+        places = np.asarray(shown["place"])
+        embeddings = jnp.asarray(10 * np.eye(40, dtype=np.float32)[places])
+        return float(method.objective(embeddings, shown)[0])
+
+    for seed in range(3):
+        key = jax.random.key(seed)
+        true = method.augment(batch, {}, key)
+        shuffled = Control(method, ("time",)).augment(batch, {}, jax.random.key(seed))
+        own = method.augment(batch, {}, jax.random.split(key)[0])["time"]
+        assert loss({**true, "place": true["time"]}) < 0.6
+        if not np.array_equal(shuffled["time"], own):  # rows may fall on themselves
+            assert loss({**shuffled, "place": own}) > 2 * loss({**true, "place": true["time"]})

@@ -5,7 +5,7 @@
 Data: the folder data/ucf101 with manifest.csv (path, label, split).
 Cost: 100,000 steps, not measured. Flow is computed while training, about 0.3 s of one CPU core a
 clip.
-Paper: trained on Flickr, 81 % of its test videos' directions are told; the flow network fine-tuned
+Paper: trained on Flickr, 81 % accuracy on its test videos; the flow network fine-tuned
 reaches 84.1 % on UCF101, trained on UCF101 itself 86.3 %.
 
 Variants: `:frames` is another method, which sees frames in place of flow; `:arcade` and

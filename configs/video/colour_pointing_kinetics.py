@@ -49,11 +49,12 @@ def whole():
 def restricted():
     trunk = call(PointingTrunk, strides=(1, 1, 1, 1), dilations=())
     method = call(ColourPointing, vision=trunk, cell=4, channels="lab", radius=6)
-    return kinetics(method, batch_size=8)
+    return kinetics(method, batch_size=8, radius=6)
 
 
-def kinetics(method, batch_size: int):
+def kinetics(method, batch_size: int, radius: int = AS_TRAINED["radius"]):
     """Either network, trained as the paper says."""
+    as_trained = {**AS_TRAINED, "radius": radius}
     train, test = (
         call(
             FolderSource,
@@ -84,7 +85,7 @@ def kinetics(method, batch_size: int):
                 short_side=256,
                 context=3,
                 **layers,
-                **AS_TRAINED,
+                **as_trained,
             ),
             "joints": call(
                 JointPropagation,
@@ -92,7 +93,7 @@ def kinetics(method, batch_size: int):
                 size=256,
                 context=3,
                 **layers,
-                **AS_TRAINED,
+                **as_trained,
             ),
         },
     )

@@ -61,6 +61,7 @@ def ucf101():
         ),
         steps=100_000,
         batch_size=128,
+        micro_batches=4,  # BatchNorm sees 32 examples, as in the authors' code
         evaluators={
             "pretext": call(Pretext, source=long_enough, every=5000),
             "retrieval": call(ClassRetrieval, train=train, test=test),

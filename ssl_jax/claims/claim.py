@@ -119,6 +119,8 @@ def read_claim(path: str | os.PathLike) -> Claim:
         "seeds": tuple(found["seeds"]),
     }
     claim = Claim(**fields)
+    if "--config=" not in claim.command:
+        raise ConfigError(f"{path}: command should name its config as --config=NAME")
     named = [arm for group in order for arm in group]
     if sorted(named) != sorted(arms) or set(claim.metric) != set(arms) or len(order) < 2:
         raise ConfigError(f"{path}: order, arms and metric must name the same arms, two or more")

@@ -26,7 +26,7 @@ class Judged:
     """A claim and what became of it.
 
     Attributes:
-      values: arm -> its number for each seed, a sign before it where less is better.
+      values: arm -> its number for each seed, as measured.
       random_init: arm -> the mean of the same number before training, where it was measured.
       pairs: what was compared.
       verdict: 'reproduced', 'contradicted' or 'undecided'.
@@ -54,6 +54,12 @@ def judged(claim: Claim, kept: Mapping[tuple[str, int], Kept]) -> Judged:
     values, fresh = {}, {}
     for arm in claim.arms:
         metric = claim.metric[arm].removeprefix("-")
+        for seed in claim.seeds:
+            if metric not in kept[arm, seed].trained:
+                raise ConfigError(
+                    f"{claim.name}: what is kept of {arm}, seed {seed}, has no {metric}; run "
+                    f"python -m ssl_jax.results --claim={claim.name} --workdir=DIR --keep"
+                )
         values[arm] = [kept[arm, seed].trained[metric] for seed in claim.seeds]
         before = [kept[arm, seed].random_init for seed in claim.seeds]
         if all(metric in one for one in before):
@@ -103,6 +109,8 @@ def stale(claim: Claim, arm: str, seed: int, kept: Kept) -> str:
     if changes:
         return f"its command now has other knobs: {listed(changes)}"
     commit = kept.run.commit
+    if not commit:
+        return "it was not trained from a checkout"
     if is_ancestor(commit) is False:
         return f"its commit {commit[:8]} is not in the history"
     if claim.since and is_ancestor(claim.since, commit) is False:

@@ -3,8 +3,9 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 from scipy import stats
+
+from ssl_jax.scores.paired import paired_difference
 
 REPRODUCED, CONTRADICTED, UNDECIDED = "reproduced", "contradicted", "undecided"
 
@@ -32,12 +33,8 @@ def paired(better: str, worse: str, a: Sequence[float], b: Sequence[float]) -> P
 
     With a single seed the interval is all numbers.
     """
-    differences = np.asarray(a) - np.asarray(b)
-    n, mean = len(differences), float(np.mean(differences))
-    if n < 2:
-        return Pair(better, worse, mean, -np.inf, np.inf)
-    half = float(stats.t.ppf(0.975, n - 1) * differences.std(ddof=1) / np.sqrt(n))
-    return Pair(better, worse, mean, mean - half, mean + half)
+    found = paired_difference(a, b)
+    return Pair(better, worse, found.mean, found.low, found.high)
 
 
 def verdict_of(pairs: Sequence[Pair]) -> str:

@@ -39,22 +39,15 @@ class AlteredNetwork(Wrapper):
 
     Attributes:
       around: `flax.linen.intercept_methods` calls it in place of every layer's methods.
-      updates: whether layers look at the batch's own statistics, which they then write.
     """
 
     around: Callable
-    updates: bool = False
 
     def outputs(
         self, params: Params, state: State, batch: Batch, key: jax.Array, train: bool = True
     ) -> tuple[Any, State]:
         with nn.intercept_methods(self.around):
-            if train or not self.updates:
-                return self.method.outputs(params, state, batch, key, train)
-            kept = {name: tree for name, tree in state.items() if name != "run"}
-            variables = {"params": params, **state}
-            outputs, _ = self.method.net.apply(variables, batch, train=False, mutable=list(kept))
-            return outputs, kept
+            return self.method.outputs(params, state, batch, key, train)
 
 
 def shuffled(method: Method, batch: Mapping[str, np.ndarray]) -> Method | None:

@@ -7,9 +7,10 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from ssl_jax.cues.cue import hears, with_audio
+from ssl_jax.cues.cue import Arrays, hears, with_audio
 from ssl_jax.data.record import Record
 from ssl_jax.knobs import above
+from ssl_jax.method import Method
 
 SHORTEST = 0.005  # seconds of exact zeros that are no part of a tone
 FLOOR = 1e-3  # of full scale: noise in place of silence
@@ -30,7 +31,9 @@ class FrameGrid:
     level: ClassVar[str] = "record"
     sense: ClassVar[str] = "audio"
 
-    applies = staticmethod(hears)
+    @staticmethod
+    def applies(method: Method, record: Record, batch: Arrays) -> bool:
+        return record.num_frames > 0 and hears(method, record, batch)
 
     def remove(self, record: Record, rng: np.random.Generator) -> Record:
         return _moved(record, rng, lambda own: own.uniform(-0.5, 0.5))

@@ -63,7 +63,7 @@ class CameraMotion:
         def measure(row):
             moves = [motion(a, b) for a, b in itertools.pairwise(row)]
             h, w = row.shape[1:3]
-            return np.concatenate([_of_the_middle(move, h, w) for move in moves])
+            return np.concatenate([np.zeros(0), *(_of_the_middle(move, h, w) for move in moves)])
 
         return np.stack([measure(row) for row in rows])
 

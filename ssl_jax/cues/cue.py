@@ -26,6 +26,7 @@ from ssl_jax.method import Method
 Arrays = Mapping[str, np.ndarray | jax.Array]  # a batch, on the host or in a jitted step
 
 LOOKS = 8  # frames of a record by which its bars, tint, ... are judged
+KEPT = 256  # decoded frames of a record
 MOST_IMAGES = 16  # of one row of a batch, for statistics
 
 
@@ -158,15 +159,16 @@ def with_frames(
 ) -> Record:
     """The record with its frames changed: `change(frames, their numbers)`.
 
-    Stored flow goes: it is of other frames.
+    Stored flow goes: it is of other frames. Other cameras' views are changed likewise.
     """
-    before = record.need_frames()
 
-    def frames(numbers):
-        return change(before(numbers), np.asarray(numbers))
+    def changed(decode: Callable) -> Callable:
+        return lambda numbers: change(decode(numbers), np.asarray(numbers))
 
     extra = {name: value for name, value in record.extra.items() if name != "flow"}
-    return _replaced(record, frames=frames, extra=extra)
+    if "views" in extra:
+        extra["views"] = tuple(map(changed, extra["views"]))
+    return _replaced(record, frames=changed(record.need_frames()), extra=extra)
 
 
 def with_audio(
@@ -179,7 +181,7 @@ def with_audio(
 
 
 def remembered(record: Record) -> Record:
-    """The record, of which no frame is decoded twice as long as this one is kept."""
+    """The record, of which the last frames decoded are kept, KEPT at most."""
     if record.frames is None:
         return record
     kept: dict[int, np.ndarray] = {}
@@ -187,15 +189,26 @@ def remembered(record: Record) -> Record:
     def frames(numbers):
         wanted = np.asarray(numbers, int).reshape(-1).tolist()
         missing = sorted(set(wanted) - set(kept))
+        if len(kept) + len(missing) > KEPT:
+            kept.clear()
+            missing = sorted(set(wanted))
         if missing:
             kept.update(zip(missing, record.frames(missing), strict=True))
-        return np.stack([kept[number] for number in wanted])
+        found = np.stack([kept[number] for number in wanted])
+        if len(kept) > KEPT:
+            kept.clear()
+        return found
 
     return _replaced(record, frames=frames)
 
 
 def _replaced(record: Record, **changes) -> Record:
     return Record(**{**vars(record), **changes})
+
+
+def on_unit_scale(x: np.ndarray) -> np.ndarray:
+    """Bytes as floats from 0 to 1; all else as it is."""
+    return x.astype(np.float32) / 255 if x.dtype == np.uint8 else x
 
 
 def per_image(

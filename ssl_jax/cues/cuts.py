@@ -13,6 +13,7 @@ from ssl_jax.data.shots import find_cuts, looks
 from ssl_jax.knobs import above, within
 
 MOST_FRAMES = 2000  # of a record that is searched for cuts
+AT_ONCE = 64  # of these, in memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,14 +113,20 @@ def part(record: Record, first: int, last: int) -> Record:
     if (first, last) == (0, record.num_frames):
         return record
     frames, zero = record.need_frames(), record.time_of(first)
+
+    def moved(decode):
+        return lambda numbers: decode(np.asarray(numbers, int) + first)
+
     end = record.time_of(last) if last < record.num_frames else record.duration
     changes = {
         "num_frames": last - first,
         "times": None if record.times is None else record.times[first:last] - zero,
-        "frames": lambda numbers: frames(np.asarray(numbers, int) + first),
+        "frames": moved(frames),
         "duration": end - zero,
         "extra": {k: v for k, v in record.extra.items() if not callable(v)},
     }
+    if "views" in record.extra:
+        changes["extra"]["views"] = tuple(map(moved, record.extra["views"]))
     if record.audio is not None:
         heard = record.audio
         changes["audio"] = lambda start, stop: heard(start + zero, stop + zero)
@@ -132,7 +139,9 @@ def part(record: Record, first: int, last: int) -> Record:
 def _shots(record: Record) -> list[tuple[int, int]]:
     """First frame of each shot, and the one after its last."""
     count = min(record.num_frames, MOST_FRAMES)
-    cuts = find_cuts(looks(record.need_frames()(np.arange(count))), record.fps)
+    decode = record.need_frames()
+    pieces = [np.arange(i, min(i + AT_ONCE, count)) for i in range(0, count, AT_ONCE)]
+    cuts = find_cuts(np.concatenate([looks(decode(numbers)) for numbers in pieces]), record.fps)
     return [*itertools.pairwise([0, *cuts, record.num_frames])]
 
 

@@ -98,7 +98,7 @@ class KeyFrames:
     Their distance from one another tells how fast a video plays, their sharpness where a clip
     begins.
 
-    Removed: the fine detail of each frame is brought to the record's own mean. Control: it is
+    Removed: the fine detail of each frame is brought to the record's own median. Control: it is
     changed as much, frame by frame at random.
 
     Attributes:

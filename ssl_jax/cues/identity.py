@@ -8,7 +8,7 @@ from jaxtyping import Int
 
 from ssl_jax.cues.cue import Arrays
 from ssl_jax.data.annotations import group_of
-from ssl_jax.data.record import Record, Source
+from ssl_jax.data.record import MediaError, Record, Source
 from ssl_jax.method import Method
 
 
@@ -18,7 +18,7 @@ class VideoIdentity:
 
     As is: batches of random records. Removed: the rows of a batch are all of one record, at times
     of their own. Control: they are of records of one class, or of one group where records have no
-    classes; the same as as is where they have neither.
+    classes; of any where they have neither. A class with few records has them several times.
     """
 
     name: ClassVar[str] = "identity"
@@ -32,11 +32,17 @@ class VideoIdentity:
         self, source: Source, batch_size: int, rng: np.random.Generator
     ) -> dict[str, Int[np.ndarray, "n"]]:
         batches = max(1, len(source) // batch_size)
-        order = rng.permutation(len(source))
+        order, kinds = [], []
+        for number in rng.permutation(len(source)).tolist():
+            try:
+                record = source[number]
+            except MediaError:  # it is reported where it is read
+                continue
+            order.append(number)
+            kinds.append(record.label if record.label >= 0 else -1 - group_of(record))
+        order, kinds = np.array(order), np.array(kinds)
         count = batches * batch_size
         as_is = np.resize(order, count)
-        records = [source[int(k)] for k in order]
-        kinds = np.array([r.label if r.label >= 0 else -1 - group_of(r) for r in records])
         control = []
         for first in rng.choice(len(order), batches, replace=len(order) < batches):
             alike = order[kinds == kinds[first]]

@@ -109,7 +109,7 @@ def magnifications(frames: UInt8[np.ndarray, "t h w 3"]) -> tuple[float, float]:
 def _slope(plane: np.ndarray, green: np.ndarray) -> float:
     """The magnification k of plane(p) = a green(p / (1 + k)) + b, of first order; 0 if unlike."""
     plane, green = plane.astype(np.float64), green.astype(np.float64)
-    if not _alike(plane, green):
+    if min(green.shape[1:]) < 6 or not _alike(plane, green):
         return 0.0
     down, right = np.gradient(green, axis=(1, 2))
     h, w = green.shape[1:]

@@ -1,4 +1,4 @@
-"""Cues that a network makes itself: where its zero padding is, and whom BatchNorm averages."""
+"""Cues that a network makes itself: where zeros are padded, and which rows share a batch."""
 
 import dataclasses
 from collections.abc import Callable
@@ -58,13 +58,13 @@ class BatchNormLeak:
         return not method.has_own_loss
 
     def as_is(self, method: Method) -> Method:
-        return AlteredNetwork(method, _normalised(1.0), updates=True)
+        return AlteredNetwork(method, _normalised(1.0))
 
     def remove(self, method: Method) -> Method:
         return method
 
     def control(self, method: Method) -> Method:
-        return AlteredNetwork(method, _normalised(0.5), updates=True)
+        return AlteredNetwork(method, _normalised(0.5))
 
 
 def _normalised(share: float) -> Callable:
@@ -74,17 +74,15 @@ def _normalised(share: float) -> Callable:
         module = context.module
         if not isinstance(module, nn.BatchNorm) or context.method_name != "__call__":
             return call(*args, **kwargs)
-        kwargs = {k: v for k, v in kwargs.items() if k != "use_running_average"}
+        x, axes = args[0], tuple(range(args[0].ndim - 1))
         mean, variance = (module.get_variable("batch_stats", name) for name in ("mean", "var"))
-        with _changed(module, "use_running_average", False):
-            own = call(*args, **kwargs)
-        running = (args[0] - mean) / jnp.sqrt(variance + module.epsilon)
-        for name, used, change in (
-            ("scale", module.use_scale, jnp.multiply),
-            ("bias", module.use_bias, jnp.add),
-        ):
-            running = change(running, module.get_variable("params", name)) if used else running
-        return share * own + (1 - share) * running.astype(own.dtype)
+        normal = x.astype(jnp.float32)
+        own = (normal - normal.mean(axes)) / jnp.sqrt(normal.var(axes) + module.epsilon)
+        running = (normal - mean) / jnp.sqrt(variance + module.epsilon)
+        y = share * own + (1 - share) * running
+        y = y * module.get_variable("params", "scale") if module.use_scale else y
+        y = y + module.get_variable("params", "bias") if module.use_bias else y
+        return y.astype(x.dtype)
 
     return around
 

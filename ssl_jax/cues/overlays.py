@@ -10,7 +10,7 @@ from ssl_jax.cues.cue import looks_at, per_image, sees_images, sees_videos, with
 from ssl_jax.data.annotations import overlays_of
 from ssl_jax.data.image import resize
 from ssl_jax.data.record import Record
-from ssl_jax.knobs import within
+from ssl_jax.knobs import above, within
 
 Boxes = tuple[tuple[float, float, float, float], ...]  # top, left, bottom, right as shares
 MIDDLE = 8  # cells a side, to which a box is reduced for its statistic
@@ -36,6 +36,7 @@ class Counters:
     sense: ClassVar[str] = "vision"
 
     def __post_init__(self):
+        above(self, 0, "strip")
         within(self, 0, 0.5, "strip")
 
     applies = staticmethod(sees_videos)
@@ -80,6 +81,7 @@ class Watermark:
     sense: ClassVar[str] = "vision"
 
     def __post_init__(self):
+        above(self, 0, "corner")
         within(self, 0, 0.5, "corner")
 
     applies = staticmethod(sees_images)

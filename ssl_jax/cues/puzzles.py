@@ -7,17 +7,9 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
+from ssl_jax.config import ConfigError
 from ssl_jax.cues.altered import AlteredBatch
-from ssl_jax.cues.cue import (
-    BatchCue,
-    Cue,
-    NetworkCue,
-    OrderCue,
-    RecordCue,
-    pixel_entries,
-    remembered,
-    wave_entries,
-)
+from ssl_jax.cues.cue import Cue, pixel_entries, remembered, wave_entries
 from ssl_jax.data.pipeline import first_example
 from ssl_jax.data.record import Record, Source
 from ssl_jax.data.record_batches import record_batches
@@ -94,13 +86,12 @@ class Puzzles:
     def methods(self, cue: Cue) -> dict[str, Method]:
         """The method in each way. For cues of records and orders it is the same."""
         method = self.method
-        match cue:
-            case BatchCue(level="batch"):
-                altered = (AlteredBatch(method, cue.remove), AlteredBatch(method, cue.control))
-                return dict(zip(WAYS, (method, *altered), strict=True))
-            case NetworkCue(level="network"):
-                altered = cue.as_is(method), cue.remove(method), cue.control(method)
-                return dict(zip(WAYS, altered, strict=True))
+        if cue.level == "batch":
+            altered = (AlteredBatch(method, cue.remove), AlteredBatch(method, cue.control))
+            return dict(zip(WAYS, (method, *altered), strict=True))
+        if cue.level == "network":
+            altered = cue.as_is(method), cue.remove(method), cue.control(method)
+            return dict(zip(WAYS, altered, strict=True))
         return dict.fromkeys(WAYS, method)
 
     def batches(self, cue: Cue | None = None) -> Iterator[tuple[jax.Array, dict[str, Example]]]:
@@ -110,10 +101,11 @@ class Puzzles:
         """
         order = np.arange(len(self.source))
         orders = dict.fromkeys(WAYS, order)
-        if isinstance(cue, OrderCue):
+        if cue is not None and cue.level == "order":
             rng = np.random.default_rng([self.seed, 1])
             orders = cue.rows(self.source, self.batch_size, rng)
-        alike = not isinstance(cue, RecordCue | OrderCue) or cue.level == "batch"
+        # By its level: the names of methods alone do not tell one kind of cue from another.
+        alike = cue is None or cue.level in ("batch", "network")
 
         def read(turn: Turn) -> Example:
             made = {}
@@ -133,7 +125,7 @@ class Puzzles:
                 yield jax.random.fold_in(key, number), parted
 
     def _records(self, turn: Turn, cue: Cue | None) -> dict[str, Record]:
-        if not isinstance(cue, RecordCue) or cue.level != "record":
+        if cue is None or cue.level != "record":
             return dict(turn.records)
         record = remembered(turn.records["as_is"])
         seeds = [self.seed, turn.number, 1]
@@ -144,9 +136,16 @@ class Puzzles:
         }
 
     def score(self, method: Method, rows: Example, key: jax.Array, metric: str) -> float:
-        """The mean of a metric over a batch; where there is none, the negative loss."""
+        """The mean of a metric over a batch; '': the accuracy, or where there is none -loss.
+
+        ConfigError for a metric that the method does not have.
+        """
         numbers = self._of(method).puzzle(rows, key)
-        return numbers[metric] if metric in numbers else -numbers["loss"]
+        if metric and metric not in numbers:
+            raise ConfigError(f"metric={metric}: the method has {', '.join(numbers)}")
+        if metric:
+            return numbers[metric]
+        return numbers["accuracy"] if "accuracy" in numbers else -numbers["loss"]
 
     def augmented(self, method: Method, rows: Example, key: jax.Array) -> dict[str, np.ndarray]:
         """The batch that the network sees in `score`, before `prepare`."""

@@ -1,10 +1,11 @@
-"""Pictures of a cue: rows of a batch as they are, without it, and in its control."""
+"""Drawings of a cue: rows of a batch as they are, without it, and in its control."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import UInt8
 
+from ssl_jax.cues.cue import on_unit_scale
 from ssl_jax.drawing.layout import Tile, montage, page
 from ssl_jax.drawing.pixels import as_bytes, spectrogram, three_channels
 
@@ -23,7 +24,7 @@ def strips(
     Args:
       drawn: way -> augmented batch.
     """
-    values = {way: np.asarray(batch[entry], np.float32) for way, batch in drawn.items()}
+    values = {way: on_unit_scale(np.asarray(batch[entry])) for way, batch in drawn.items()}
     apart = np.abs(values["as_is"] - values["removed"]).reshape(len(values["as_is"]), -1).mean(1)
     rows = np.argsort(-apart, kind="stable")[:ROWS]
     columns = [[Tile(montage(_clips(drawn[way][entry][row]), HEIGHT)) for row in rows]

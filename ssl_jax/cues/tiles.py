@@ -73,7 +73,7 @@ class PatchBorders:
                 for own, other in (("right", "left"), ("below", "above")):
                     apart = sides[own][:, first] - sides[other][:, second]
                     columns.append(np.sqrt((apart**2).mean((1, 2), dtype=np.float64)))
-        return np.stack(columns, 1)
+        return np.stack(columns, 1) if columns else np.zeros((len(x), 0))
 
 
 @dataclasses.dataclass(frozen=True)

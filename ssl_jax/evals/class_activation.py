@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterator
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 
@@ -50,7 +51,7 @@ class ClassActivation:
                 f"layer={self.layer!r} of {self.stream} has the shape {maps.shape[1:]}, a map of "
                 "one channel is needed"
             )
-        drawn = frozen.method.pictures(inputs) or inputs
+        drawn = frozen.method.pictures({k: jnp.asarray(v) for k, v in inputs.items()}) or inputs
         pictures = [as_picture(np.asarray(one)) for one in next(iter(drawn.values()))]
         most = np.abs(maps).max()
         rows = [

@@ -70,7 +70,8 @@ class Reconstructions:
         self, target: Float[np.ndarray, "n h w c"], image: Float[np.ndarray, "n h w c"]
     ) -> UInt8[np.ndarray, "h2 w2 3"]:
         """Pairs, original left and reconstruction right, about as many in a row as in a column."""
-        chosen = np.arange(min(self.drawn, len(target))) * len(target) // len(target[: self.drawn])
+        count = min(self.drawn, len(target))
+        chosen = np.arange(count) * len(target) // count
         pairs = np.concatenate([target[chosen], image[chosen]], axis=2)
         pixels = np.round(255 * three_channels(pairs).clip(0, 1)).astype(np.uint8)
         columns = max(1, round(np.sqrt(len(pixels) / 2)))

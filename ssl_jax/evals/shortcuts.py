@@ -10,13 +10,15 @@ from ssl_jax import cues as catalogue
 from ssl_jax.config import ConfigError
 from ssl_jax.cues.alone import partners_found, probe_accuracy
 from ssl_jax.cues.altered import shuffled
-from ssl_jax.cues.cue import Cue, Measured
+from ssl_jax.cues.cue import Cue, Measured, on_unit_scale
+from ssl_jax.cues.network import BatchNormLeak
 from ssl_jax.cues.puzzles import WAYS, Puzzles, target_of
 from ssl_jax.cues.small_network import small_network_accuracy
 from ssl_jax.cues.strips import strips
 from ssl_jax.data.chosen import Chosen
 from ssl_jax.data.labels import numbered_as
-from ssl_jax.data.record import Source
+from ssl_jax.data.record import MediaError, Source
+from ssl_jax.data.warn_once import warn_once
 from ssl_jax.evals.pretext import check_fills
 from ssl_jax.knobs import at_least
 from ssl_jax.scores.paired import holm, paired_difference
@@ -57,8 +59,8 @@ class Shortcuts:
       records: so many of the source at most, drawn at random; 0: all.
       batch_size: rows at once. Contrastive scores depend on it; the smaller, the more batches there
         are to tell truth from chance by.
-      metric: a score of which more is better; where a method has none of this name, its negative
-        loss is taken.
+      metric: of the method, of which more is better; '': its accuracy if it has one, otherwise its
+        negative loss.
       train: records to train the small network on; None: there is none.
       small_steps: of its training.
     """
@@ -67,7 +69,7 @@ class Shortcuts:
     cues: tuple[Cue, ...] = ()
     records: int = 512
     batch_size: int = 16
-    metric: str = "accuracy"
+    metric: str = ""
     train: Source | None = None
     small_steps: int = 200
     seed: int = 0
@@ -88,6 +90,8 @@ class Shortcuts:
                 f"an interval needs two batches of {self.batch_size}, {count} records "
                 "do not fill them; lower the evaluator's batch_size"
             )
+        if self.train is not None:
+            check_fills(min(len(self.train), self.records or len(self.train)), self.batch_size)
 
     def run(self, frozen) -> Iterator[tuple[str, float | np.ndarray]]:
         """ConfigError if the readable records do not fill a batch, or no cue can be met."""
@@ -98,11 +102,16 @@ class Shortcuts:
             raise ConfigError("the method can meet none of the cues")
         chance, probabilities = self._chance(puzzles), {}
         for cue in met:
-            for name, value in self._audit(puzzles, cue, chance):
-                if name == "p":
-                    probabilities[cue.name] = value
-                else:
-                    yield f"{cue.name}/{name}".rstrip("/"), value
+            try:
+                found = dict(self._audit(puzzles, cue, chance))
+            except (ConfigError, MediaError) as error:  # say, shots shorter than the method's clips
+                warn_once(f"shortcuts: {cue.name} is skipped: {error}")
+                continue
+            probabilities[cue.name] = found.pop("p")
+            for name, value in found.items():
+                yield f"{cue.name}/{name}".rstrip("/"), value
+        if not probabilities:
+            raise ConfigError("none of the cues could be measured, see above")
         adjusted = holm(list(probabilities.values()))
         for name, value in zip(probabilities, adjusted.tolist(), strict=True):
             yield f"{name}/p", value
@@ -162,11 +171,14 @@ class Shortcuts:
         return float(np.mean(scores)) if scores else None
 
     def _small_network(self, puzzles: Puzzles) -> float:
-        others = Puzzles(puzzles.frozen, self._few(self.train), self.batch_size, self.seed)
+        train = numbered_as(self.train, puzzles.frozen.trained_names())
+        others = Puzzles(puzzles.frozen, self._few(train), self.batch_size, self.seed)
         sides = []
         for one in (others, puzzles):
             made = [one.augmented(one.method, rows["as_is"], key) for key, rows in one.batches()]
             sides.append([{**batch, "target": target_of(batch)} for batch in made])
+        if not all(sides):
+            check_fills(0, self.batch_size)
         classes = 1 + max(int(batch["target"].max()) for side in sides for batch in side)
         entries = puzzles.images + puzzles.waves
         return small_network_accuracy(*sides, entries, classes, self.small_steps, self.seed)
@@ -177,7 +189,7 @@ class _Notes:
 
     def __init__(self, cue: Cue, entries: tuple[str, ...]):
         self.cue, self.entries = cue, entries
-        self.found, self.change, self.control_change = [], [], []
+        self.found, self.change, self.control_change, self.rows = [], [], [], 0
         self.statistics, self.targets, self.partners = [], [], []
 
     def add(self, drawn: dict[str, dict[str, np.ndarray]]) -> None:
@@ -191,14 +203,16 @@ class _Notes:
             self.control_change.append(float(control.mean()))
         if not isinstance(self.cue, Measured) or not self.entries:
             return
-        values = [_scaled(drawn["as_is"][name]) for name in self.entries]
+        values = [on_unit_scale(drawn["as_is"][name]) for name in self.entries]
         target = target_of(drawn["as_is"])
+        parts = [self.cue.statistic(value) for value in values]
+        if not sum(part.shape[1] for part in parts):  # one image has no statistic over time
+            return
         if target is not None:
-            parts = [self.cue.statistic(value) for value in values]
             self.statistics.append(np.concatenate(parts, axis=1))
             self.targets.append(target)
         elif len(values) > 1 and values[0].shape == values[1].shape:
-            self.partners.append(partners_found(*map(self.cue.statistic, values[:2])))
+            self.partners.append(partners_found(*parts[:2]))
             self.rows = len(values[0])
 
     def results(self) -> Iterator[tuple[str, float]]:
@@ -217,6 +231,8 @@ class _Notes:
 def _can_meet(puzzles: Puzzles, cue: Cue) -> bool:
     if cue.level in ("batch", "network") and puzzles.method.has_own_loss:
         return False
+    if isinstance(cue, BatchNormLeak) and "batch_stats" not in puzzles.frozen.variables:
+        return False
     return cue.applies(puzzles.method, puzzles.record, puzzles.sample)
 
 
@@ -225,10 +241,6 @@ def _entries(puzzles: Puzzles, cue: Cue) -> tuple[str, ...]:
     return puzzles.images if cue.sense == "vision" else puzzles.waves
 
 
-def _scaled(x: np.ndarray) -> np.ndarray:
-    return x.astype(np.float32) / 255 if x.dtype == np.uint8 else x
-
-
 def _apart(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Mean absolute difference of each row."""
-    return np.abs(_scaled(a) - _scaled(b)).reshape(len(a), -1).mean(1)
+    return np.abs(on_unit_scale(a) - on_unit_scale(b)).reshape(len(a), -1).mean(1)

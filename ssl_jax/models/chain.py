@@ -7,6 +7,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.extend.core import Literal
 from jaxtyping import Array, Float
 
 from ssl_jax.config import ConfigError
@@ -124,4 +125,4 @@ def groups_of(module: nn.Module) -> int:
 
 def _named(variable: Any) -> bool:
     """Whether it is a variable of a program, not a number written into it."""
-    return not isinstance(variable, jax.extend.core.Literal)
+    return not isinstance(variable, Literal)

@@ -110,10 +110,10 @@ class ThreeConvs(nn.Module):
 def soft_argmax(maps: Float[Array, "b h w c"]) -> Float[Array, "b d"]:
     """The mean place (x, y) of each channel under its softmax over the map, from -1 to 1.
 
-    Returns all x, then all y: d = 2c. The softmax is computed in float32.
+    Returns all x, then all y: d = 2c, in float32: places lie close to one another.
     """
     _, h, w, _ = maps.shape
     share = jax.nn.softmax(maps.astype(jnp.float32), axis=(1, 2))
     x = jnp.sum(share * jnp.linspace(-1, 1, w)[:, None], axis=(1, 2))
     y = jnp.sum(share * jnp.linspace(-1, 1, h)[:, None, None], axis=(1, 2))
-    return jnp.concatenate([x, y], axis=-1).astype(maps.dtype)
+    return jnp.concatenate([x, y], axis=-1)

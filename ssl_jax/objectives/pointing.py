@@ -21,7 +21,7 @@ def copied(
         A_ij    = softmax over places i of all references of f_i . f_j / temperature
         c_hat_j = sum_i A_ij onehot(c_i),   a distribution over the k colours
 
-    Features are compared as they are, not at unit length: their length says how sure a place is.
+    Features are compared as they are, not at unit length: their length acts as a confidence.
     Everything is computed in float32; memory grows with r (h w)^2.
 
     Args:

@@ -47,15 +47,15 @@ def time_triplet(
     far = apart > negative
     pairs = (apart <= positive) & ~jnp.eye(times.shape[1], dtype=bool)
     pairs = (pairs & far.any(axis=2, keepdims=True)).astype(jnp.float32)
-    # (b i j k): all frames k beside every pair i, j.
-    beside = jnp.broadcast_to(distances[:, :, None], (*distances.shape, distances.shape[-1]))
-    beyond = far[:, :, None] & (beside > distances[..., None])
-    nearest = jnp.min(beside, axis=-1, where=beyond, initial=jnp.inf)
-    farthest = jnp.max(distances, axis=-1, where=far, initial=-jnp.inf)[..., None]
-    chosen = jnp.where(beyond.any(-1), nearest, farthest)
-    # A pair that does not count may have no negative: its infinity must not reach the gradient.
-    hinge = jax.nn.relu(margin + distances - jnp.where(pairs > 0, chosen, 0.0))
-    closest = jnp.min(distances, axis=-1, where=far, initial=jnp.inf)[..., None]
+    # Negatives are chosen by their places: the gradient of a minimum compares it with values that
+    # XLA may have computed again and a rounding apart. (b i j k): frames k beside pairs i, j.
+    still = lax.stop_gradient(distances)
+    beyond = far[:, :, None] & (still[:, :, None] > still[..., None])
+    nearest = jnp.argmin(jnp.where(beyond, still[:, :, None], jnp.inf), axis=-1)
+    farthest = jnp.argmax(jnp.where(far, still, -jnp.inf), axis=-1)[..., None]
+    place = jnp.where(beyond.any(-1), nearest, farthest)
+    hinge = jax.nn.relu(margin + distances - jnp.take_along_axis(distances, place, axis=2))
+    closest = jnp.min(still, axis=-1, where=far, initial=jnp.inf)[..., None]
 
     def mean(values: Array) -> Array:
         counts = jnp.sum(pairs, axis=(1, 2))
@@ -66,20 +66,25 @@ def time_triplet(
 
 
 def n_pairs(
-    anchors: Float[Array, "b n d"], positives: Float[Array, "b n d"], weight: float = 0.002
+    anchors: Float[Array, "b n d"],
+    positives: Float[Array, "b n d"],
+    own: Int[Array, "b n"],
+    weight: float = 0.002,
 ) -> tuple[Float[Array, ""], Metrics]:
     """N-pairs loss (Sohn 2016) of n moments of each video, seen twice.
 
-        loss = mean_i -log softmax_j(a_i . p_j)[i] + weight / 4 (mean |a_i|^2 + mean |p_i|^2)
+        loss = mean_i -log softmax_j(a_i . p_j)[own_i] + weight / 4 (mean |a_i|^2 + mean |p_i|^2)
 
     One direction, embeddings as they are. A mean over videos.
+
+    Args:
+      own: which of the positives is an anchor's own, from 0.
 
     Returns:
       The loss, and {'accuracy': share of anchors whose own positive has the largest product}.
     """
     a, p = anchors.astype(jnp.float32), positives.astype(jnp.float32)
     logits = jnp.einsum("bid,bjd->bij", a, p, precision=lax.Precision.HIGHEST)
-    own = jnp.broadcast_to(jnp.arange(a.shape[1]), a.shape[:2])
     entropy = jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, own))
     lengths = jnp.mean(jnp.sum(a * a, axis=-1)) + jnp.mean(jnp.sum(p * p, axis=-1))
     hits = jnp.mean((jnp.argmax(logits, axis=-1) == own).astype(jnp.float32))

@@ -1,5 +1,6 @@
 """Dynamic images: a clip as one image that says how it changes (Bilen et al. 2016)."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -20,4 +21,5 @@ def rank_pooling_weights(length: int) -> Float[np.ndarray, "t"]:
 def dynamic_image(clips: Float[Array, "*b t h w c"]) -> Float[Array, "*b h w c"]:
     """The sum of the frames of each clip, weighted by `rank_pooling_weights`."""
     weights = jnp.asarray(rank_pooling_weights(clips.shape[-4]), clips.dtype)
-    return jnp.einsum("...thwc,t->...hwc", clips, weights)
+    # At full precision, or what rests would not cancel.
+    return jnp.einsum("...thwc,t->...hwc", clips, weights, precision=jax.lax.Precision.HIGHEST)

@@ -45,7 +45,7 @@ def result_tables(table: Table) -> dict[str, list[Row]]:
     blocks: dict[str, dict[str, str]] = {}
     for name in table.trained:
         evaluator, layer, *metric = name.split("/")
-        if evaluator not in audits and layer != "input" and metric[-1:] not in [[a] for a in APART]:
+        if evaluator not in audits and layer != "input" and not (metric and metric[-1] in APART):
             blocks.setdefault(" ".join([evaluator, *metric]), {})[layer] = name
     found = {}
     for title, names in blocks.items():

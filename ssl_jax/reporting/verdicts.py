@@ -66,7 +66,9 @@ def _probe(run: Run) -> tuple[str, str]:
         values = {
             layer: run.table.trained[f"{evaluator}/{layer}"]
             for layer in layers
-            if layer != "input" and f"{evaluator}/{layer}" in run.table.trained
+            if layer != "input"
+            and f"{evaluator}/{layer}" in run.table.trained
+            and f"{evaluator}/{layer}" in run.table.random_init
         }
         if values:
             best = max(values, key=values.__getitem__)
@@ -87,7 +89,7 @@ def _rank(run: Run) -> tuple[str, str]:
         rank = ranks[-1]  # of the last layer, where collapse shows first
         cosine = f"{rank.rpartition('/')[0]}/cosine"
         value, alike = run.table.trained[rank], run.table.trained[cosine]
-        collapsed = value < LOWEST_RANK or alike > HIGHEST_COSINE
+        collapsed = not (value >= LOWEST_RANK and alike <= HIGHEST_COSINE)  # NaN is no good sign
         layer = rank.split("/")[1]
         return (BAD if collapsed else GOOD), f"{layer}: rank {value:.1f}, mean cosine {alike:.2f}"
     return OPEN, "no Geometry evaluator in the config"

@@ -25,7 +25,7 @@ ITERATIONS = 30
 def filters(
     kind: str, rows: Float[np.ndarray, "n f"], count: int, seed: int, mesh: Mesh
 ) -> Float[np.ndarray, "count f"]:
-    """Filters for inputs like these rows; their scale is of no account.
+    """Filters for inputs like these rows; their scale does not matter.
 
     The rows are centred; of their covariance D'D the `count` (or fewer) largest eigenvalues s and
     directions V are kept, and S = 1 / sqrt(s + 0.001).

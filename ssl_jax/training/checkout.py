@@ -25,6 +25,8 @@ def is_ancestor(older: str, newer: str = "HEAD", package: str = PACKAGE) -> bool
 
     It is not outside a checkout, and in a shallow clone.
     """
+    if _git(package, "ls-files", "--error-unmatch", "__init__.py") is None:
+        return None
     if _git(package, "rev-parse", "--is-shallow-repository") != "false":
         return None
     return _git(package, "merge-base", "--is-ancestor", older, newer) is not None

@@ -20,7 +20,7 @@ TILE = 128  # pixels: room for a target and a guess of several lines
 
 
 def draw_guesses(config: ConfigDict, state: TrainState, workdir: str) -> None:
-    """Draws workdir/pictures/guesses.png, of the batch that the next step would have taken.
+    """Draws workdir/pictures/guesses.png, of eight records drawn as in training.
 
     Nothing where answers are no classes (see `guesses`), nor in a run of several processes, where
     weights may lie on other hosts.

@@ -29,9 +29,9 @@ class AdversarialFeatures(Method):
 
     The discriminator sees (x, E(x)) and (G(z), z) and says which of the two kinds a pair is. To
     fool it, E and G have to become each other's inverse, although no image is ever compared with
-    its reconstruction: hence features without a puzzle. The question has no shortcut that must be
-    blocked; what there is to leak is the kind itself, by BN: pairs of different kinds go through
-    the discriminator apart, with statistics of their own.
+    its reconstruction: hence features without a puzzle. We know of no shortcut to this question;
+    what there is to leak is the kind itself, by BN: pairs of different kinds go through the
+    discriminator apart, with statistics of their own.
 
     All three make one step at once, by one loss: the discriminator's, behind which the gradient
     stops at the pairs, plus the *inverse* loss of encoder and generator, behind which it stops at

@@ -81,18 +81,19 @@ class MutualInformation(Method):
         prior    a critic compares sigmoid(y) with uniform draws; y learns to pass for one
 
     DIM(L) of the paper is alpha=0, beta=1, gamma=0.1, the defaults; DIM(G) alpha=1, beta=0,
-    gamma=1. What many parts have in common is told more cheaply than the noise of each, so the
-    local form learns what the image shows; the global one may be satisfied by pixel noise.
+    gamma=1. By the paper's argument, what many parts share costs fewer bits than the noise of each,
+    so the local form learns what the image shows; the global one may be satisfied by pixel noise.
 
     No augmentation and no head that is thrown away: y itself is evaluated. Negatives are the other
-    images of the batch. LayerNorm in the score networks bounds the scores.
+    images of the batch. LayerNorm in the score networks bounds the local scores; of the global term
+    only the code's side has it.
 
     One loss and one optimizer train encoder and critic, whose gradients reach disjoint weights, so
     that one step does what two alternating ones do, both by the critic as it was before the step.
 
     Control: `control=('partner',)` pairs a code with the parts of some image of the batch.
 
-    Differs from the released code: of 'dv' the sum over the wrong pairs is mended. In the global
+    Differs from the released code: of 'dv' the sum over the wrong pairs is corrected. In the global
     term the score block stands on the code alone. 'concat' scores all pairs of the batch, where
     the paper's text draws one negative for each image; its widths are ours. The tasks with
     coordinates and occlusion are not there.

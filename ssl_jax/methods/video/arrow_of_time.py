@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ssl_jax.data.clips import clip_numbers, even_clip_times
-from ssl_jax.data.flow import flow_to_bytes, optical_flow
+from ssl_jax.data.flow import SMALLEST, flow_to_bytes, optical_flow
 from ssl_jax.data.image import center_crop, cover, crop
 from ssl_jax.data.record import Record
 from ssl_jax.data.sampling import even_frames, random_clip
@@ -39,9 +39,13 @@ class ActivationHead(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
         for number, features in enumerate(self.hidden, start=1):
-            x = jax.nn.relu(nn.Conv(features, (3, 3), name=f"conv{number}")(x))
-            norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, name=f"bn{number}")
+            conv = nn.Conv(features, (3, 3), kernel_init=init, name=f"conv{number}")
+            x = jax.nn.relu(conv(x))
+            norm = nn.BatchNorm(
+                use_running_average=not train, momentum=0.9, epsilon=1e-3, name=f"bn{number}"
+            )
             x = nn.Dropout(self.dropout, deterministic=not train)(norm(x))
         return nn.Dense(1, name="score")(x)  # (b, h, w, 1)
 
@@ -57,7 +61,7 @@ class ArrowNet(nn.Module):
         self.head = ActivationHead(self.hidden, self.dropout)
 
     def activation(self, batch: Batch, train: bool) -> dict[str, jax.Array]:
-        """What speaks for backwards at every place: {'activation': (b h w 1)}."""
+        """The score for backwards at every place: {'activation': (b h w 1)}."""
         chunks = batch["vision"]  # (b, n, h, w, d)
         maps = unfold(last(self.vision(fold(chunks), train)), chunks.shape[1])
         joined = jnp.moveaxis(maps, 1, 3)  # (b, h, w, n, c)
@@ -73,10 +77,11 @@ class ArrowOfTime(Method):
 
     The flow of a video played backwards is that of its frames in reverse order, not the flow
     forwards negated. Shortcuts: black borders, whose compression differs in time, are cut off;
-    camera motion, for people zoom and pan in one direction, is taken back. Differs from the paper:
+    camera motion is compensated, because people zoom and pan in preferred directions. Differs from
+    the paper:
     DIS flow instead of TV-L1; the frames of one clip are stabilised by shift, rotation and zoom
     from frame to frame, not 41 frames by homographies to the middle one; clips are not filtered by
-    how much they move. With `flow` off it is another method, of ours: the network sees frames.
+    how much they move. flow=False is our variant, not the paper's: the network sees RGB frames.
 
     Batch: views {"vision": uint8 (n t height width 2), "target": int32}, n chunks of t flow fields
     as bytes (of frames: 3 channels); augment {"vision": uint8 (b n t crop crop 2), "target": int32
@@ -113,7 +118,8 @@ class ArrowOfTime(Method):
     dropout: float = 0.5
 
     def __post_init__(self):
-        at_least(self, 1, "chunks", "chunk", "stride", "height", "width", "crop", "hidden")
+        at_least(self, 1, "chunks", "chunk", "stride", "crop", "hidden")
+        at_least(self, SMALLEST if self.flow else 1, "height", "width")
         above(self, 0, "bound")
         within(self, 0, 1, "dropout")
         no_larger(self, "crop", "height")

@@ -87,11 +87,13 @@ class DensePrediction(Method):
     the paper fine-tunes.
 
     Differs from the paper: BatchNorm keeps running statistics, by which a trunk can be probed (the
-    released checkpoints lack them). Frames are cut and resized on the host.
+    released checkpoints lack them). Frames are cut and resized on the host. Negatives are of the
+    whole batch, in the released code of one device (negatives='local').
 
     Batch: views {"vision": uint8 (n t size size 3)}, n blocks of t frames in a row; augment
     {"vision": float (b past t size size 3), "future": float (b predicted t size size 3)}. Whose
-    future it is can be shuffled: control=('future',).
+    future it is can be shuffled: control=('future',). Judge such a control by 'time_accuracy':
+    places can be told without the right future.
 
     Attributes:
       vision: the trunk, which returns the layer 'map' (b h w c); in the paper 2D3D-ResNet of 18 or

@@ -30,11 +30,12 @@ FUSIONS = ("concat", "difference")
 def sum_of_differences(x: Float[Array, "b n d"]) -> Float[Array, "b d"]:
     """The sum of x_i - x_j over all pairs i < j: zero for items that are all alike.
 
-    Of six items they count (5, 3, 1, -1, -3, -5) times.
+    Of six items the weights are (5, 3, 1, -1, -3, -5).
     """
     n = x.shape[1]
+    x = x.astype(jnp.float32)  # what is alike must cancel
     weights = jnp.arange(n - 1, -n, -2, dtype=x.dtype)
-    return jnp.einsum("bnd,n->bd", x, weights)
+    return jnp.einsum("bnd,n->bd", x, weights, precision=jax.lax.Precision.HIGHEST)
 
 
 class OddOneOutNet(nn.Module):

@@ -13,10 +13,11 @@ from ssl_jax.data.clips import clip_numbers, even_clip_times
 from ssl_jax.data.image import square
 from ssl_jax.data.record import Record
 from ssl_jax.data.sampling import two_speeds
-from ssl_jax.knobs import ascending, at_least, given
+from ssl_jax.knobs import ascending, at_least, given, within
 from ssl_jax.method import Batch, Example, Method, State
 from ssl_jax.objectives.classification import several_classes
 from ssl_jax.ops.fold import fold, unfold
+from ssl_jax.ops.pooling import global_max_pool
 
 
 class SpeedinessNet(nn.Module):
@@ -45,7 +46,9 @@ class SpeedinessNet(nn.Module):
             shape = (*clips.shape[:2], size, size, clips.shape[-1])
             clips = clips if clips.shape == shape else jax.image.resize(clips, shape, "linear")
             maps = [x for x in net.vision(clips, train).values() if x.ndim == 5]
-            return net.head(maps[-1].max((2, 3)).mean(1).astype(jnp.float32))[:, 0]
+            x = maps[-1]
+            strongest = unfold(global_max_pool(fold(x)), x.shape[1])  # (b t c)
+            return net.head(strongest.astype(jnp.float32).mean(1))[:, 0]
 
         # Computed again on the way back: otherwise memory would hold the activations of all sizes,
         # of which a step needs one.
@@ -93,6 +96,7 @@ class Speediness(Method):
     def __post_init__(self):
         at_least(self, 1, "frames", "stride", "normal", "fast", "sizes", "test_size")
         ascending(self, "normal", "fast")
+        within(self, 1, 3, "normal", "fast")  # a window is three times as long as a clip
         given(self, "sizes")
 
     @property

@@ -52,7 +52,8 @@ class TimeContrast(Method):
 
     Batch: views {"vision": uint8 (frames stored stored 3), "time": int32 (frames), frame numbers};
     augment {"vision": float32 (b frames size size 3), "time": int32 (b frames)}, both in a random
-    order of frames, with cameras of pairs.
+    order of frames; with cameras the first view of every moment, then the second ones in another
+    order. Control: control=('time',), in batches of two videos or more.
 
     Attributes:
       vision: the trunk.
@@ -139,10 +140,13 @@ class TimeContrast(Method):
         # Brightness moves by up to an eighth, saturation by up to a half, as in the released code.
         flat = jitter_colours(key_colour, flat, (0.125, 0.0, 0.5, 0.0), additive_brightness=True)
         frames = flat.reshape(b, n, *flat.shape[1:])
-        if self.pairs == "cameras":
-            return {"vision": frames, "time": time}
         # An order of its own for every video, or the control would find all rows' times alike.
-        order = jnp.argsort(jax.random.uniform(key_order, (b, n)), axis=1)
+        if self.pairs == "cameras":  # the first views in their order, the second ones in another
+            second = jnp.argsort(jax.random.uniform(key_order, (b, n // 2)), axis=1)
+            first = jnp.broadcast_to(jnp.arange(n // 2), second.shape)
+            order = jnp.concatenate([2 * first, 2 * second + 1], axis=1)
+        else:
+            order = jnp.argsort(jax.random.uniform(key_order, (b, n)), axis=1)
         frames = jax.vmap(lambda video, places: video[places])(frames, order)
         return {"vision": frames, "time": jnp.take_along_axis(time, order, axis=1)}
 
@@ -151,7 +155,9 @@ class TimeContrast(Method):
 
     def objective(self, outputs: jax.Array, batch: Batch):
         if self.criterion == "npairs":
-            return n_pairs(outputs[:, 0::2], outputs[:, 1::2], self.weight)
+            half, time = self.frames // 2, batch["time"]
+            own = jnp.argmax(time[:, :half, None] == time[:, None, half:], axis=2)
+            return n_pairs(outputs[:, :half], outputs[:, half:], own, self.weight)
         apart = (self.positive, self.negative) if self.pairs == "window" else (0, 0)
         return time_triplet(outputs, batch["time"], *apart, self.margin)
 
