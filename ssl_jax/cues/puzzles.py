@@ -141,11 +141,11 @@ class Puzzles:
         ConfigError for a metric that the method does not have.
         """
         numbers = self._of(method).puzzle(rows, key)
-        if metric and metric not in numbers:
+        metric = metric or ("accuracy" if "accuracy" in numbers else "-loss")
+        name = metric.removeprefix("-")
+        if name not in numbers:
             raise ConfigError(f"metric={metric}: the method has {', '.join(numbers)}")
-        if metric:
-            return numbers[metric]
-        return numbers["accuracy"] if "accuracy" in numbers else -numbers["loss"]
+        return -numbers[name] if metric.startswith("-") else numbers[name]
 
     def augmented(self, method: Method, rows: Example, key: jax.Array) -> dict[str, np.ndarray]:
         """The batch that the network sees in `score`, before `prepare`."""

@@ -59,8 +59,8 @@ class Shortcuts:
       records: so many of the source at most, drawn at random; 0: all.
       batch_size: rows at once. Contrastive scores depend on it; the smaller, the more batches there
         are to tell truth from chance by.
-      metric: of the method, of which more is better; '': its accuracy if it has one, otherwise its
-        negative loss.
+      metric: of the method, with a minus before it if less is better; '': 'accuracy', or where
+        there is none '-loss'.
       train: records to train the small network on; None: there is none.
       small_steps: of its training.
     """
