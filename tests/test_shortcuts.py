@@ -126,7 +126,7 @@ def test_a_network_that_learnt_from_bars_is_told_from_one_that_did_not(trained_o
     found = dict(audit.run(frozen))
     if trained_on == "shuffled":
         assert abs(found["bars/excess"]) < 0.1
-        assert found["bars/as_is"] < -np.log(4) + 0.05
+        assert found["bars/as_is"] < -np.log(4) + 0.2  # one that learnt them is above -0.1
     elif trained_on == "bars":
         assert found["bars/as_is"] > 0.9
         assert found["bars/excess"] >= 0.3
