@@ -1,6 +1,6 @@
 """Orders that papers found, tried at small scale: the page of claims, and the runs behind it.
 
-    python -m ssl_jax.results [--claims=docs/claims] [--output=docs/claims.md]
+    python -m ssl_jax.results [--claims=docs/claims] [--output=claims.md]
     python -m ssl_jax.results --claim=NAME --workdir=DIR [--keep]
 
 The first makes the page from docs/claims/*.yaml and the small results that are kept beside them.
@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> None:
     """Makes the page, or tries the claim that the command line names."""
     parser = parser_of("results", __doc__)
     parser.add_argument("--claims", default="docs/claims", help="folder of claims")
-    parser.add_argument("--output", default="docs/claims.md", help="the page")
+    parser.add_argument("--output", default="claims.md", help="the page")
     parser.add_argument("--claim", default="", help="one claim, to be tried")
     parser.add_argument("--workdir", default="", help="where its runs are")
     parser.add_argument("--keep", action="store_true", help="keep its results beside the claim")

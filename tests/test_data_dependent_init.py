@@ -312,7 +312,7 @@ def test_how_steps_are_spelt():
     assert init_steps("runs/a:vision+data:rescale") == ("runs/a:vision", ("rescale",))
     with pytest.raises(ConfigError, match=r"no data:means; there are data:gaussian, data:random"):
         init_steps("data:means")
-    with pytest.raises(ConfigError, match="data:pca makes all weights anew"):
+    with pytest.raises(ConfigError, match="data:pca replaces all weights"):
         init_steps("runs/a+data:pca")
     with pytest.raises(ConfigError, match="no data:means"):
         configs.build(tiny.experiment(init_from={"vision": "data:means"}))

@@ -53,7 +53,7 @@ class Claim:
       arms: arm -> the knobs by which it differs. Arms with the same knobs are the same run.
       seeds: of every arm; arms are compared seed by seed.
       differs: from the paper, in a sentence.
-      since: a commit that mended something this claim rests on: older results are stale. Or ''.
+      since: a commit that fixed something this claim rests on: older results are stale. Or ''.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Black bars: dark borders of an image or video, as of a film on a screen of another shape."""
+"""Black bars: dark borders of an image or video, as where its shape is not the screen's."""
 
 import dataclasses
 from typing import ClassVar

@@ -17,8 +17,8 @@ from ssl_jax.knobs import above
 class CameraMotion:
     """What moves in all of the frame at once.
 
-    People film so: three of four videos of UCF101 betray the arrow of time by it (Wei et al. 2018:
-    88.3 to 75.2 % once stabilised).
+    People pan and zoom in preferred directions: three of four videos of UCF101 reveal the arrow of
+    time by it (Wei et al. 2018: accuracy falls from 88.3 to 75.2 % once they are stabilised).
 
     Removed: the frames of a clip are laid over its middle one and cut to what all of them show.
     Control: they are cut and resampled as much, but not moved. A clip is what the method asks for

@@ -14,7 +14,7 @@ from ssl_jax.method import Method
 
 @dataclasses.dataclass(frozen=True)
 class VideoIdentity:
-    """Rows of other videos are told apart by their looks or their sound alone.
+    """Videos differ in appearance and sound, which identifies rows of the same one.
 
     As is: batches of random records. Removed: the rows of a batch are all of one record, at times
     of their own. Control: they are of records of one class, or of one group where records have no

@@ -22,7 +22,7 @@ class ZeroPadding:
     """Convolutions see zeros beyond an image's edge, by which they know where the edge is.
 
     Removed: beyond the edge lies the image's mirror. Control: beyond it lies the mean of the whole
-    map, which betrays the edge as zeros do. Convolutions alone are changed, not poolings.
+    map, which reveals the edge as zeros do. Convolutions alone are changed, not poolings.
     """
 
     name: ClassVar[str] = "zero_padding"

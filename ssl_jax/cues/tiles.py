@@ -1,4 +1,4 @@
-"""What betrays where the tiles of an image belong: their borders, and how bright they are."""
+"""What reveals where the tiles of an image belong: their borders, and how bright they are."""
 
 import dataclasses
 from typing import ClassVar

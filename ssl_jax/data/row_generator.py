@@ -11,7 +11,7 @@ from jaxtyping import UInt64
 
 
 class RowGenerator(np.random.Generator):
-    """A numpy generator that begins anew for every row: set `words` before each.
+    """A numpy generator that starts from a new state for every row: set `words` before each.
 
     Attributes:
       words: the state that the next draw begins from; None once it has been set.

@@ -20,7 +20,7 @@ def init_steps(where: str) -> tuple[str, tuple[str, ...]]:
             raise ConfigError(f"init_from={where}: no data:{step}; there are {known}")
         if step != RESCALE and (run or number):
             raise ConfigError(
-                f"init_from={where}: data:{step} makes all weights anew; after others only "
+                f"init_from={where}: data:{step} replaces all weights; after others only "
                 "data:rescale has a meaning"
             )
     return run, tuple(steps)

@@ -49,7 +49,7 @@ class Seconds:
     Attributes:
       train: the steps, with their compilation.
       evaluate: evaluators, while it trained and at its end.
-      wait_for_data: of `train`, what the devices sat idle for want of data.
+      wait_for_data: of `train`, how long the devices waited for data.
     """
 
     train: float
@@ -72,8 +72,8 @@ class RunRecord:
       steps: of the whole run.
       records_seen: rows that were trained on, over all epochs and views of the same record.
       data: the source.
-      init_from: where each trunk or teacher that was not made anew came from, with the first 8
-        digits of its file's (or its checkpoint's checksums') sha256.
+      init_from: where each trunk or teacher that was not freshly initialised came from, with the
+        first 8 digits of its file's (or its checkpoint's checksums') sha256.
       system: the machine.
       seconds: wall time by part.
       examples_per_second: rows over the time of the steps after the first, without evaluators;
