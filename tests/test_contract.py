@@ -22,6 +22,7 @@ from ssl_jax.optim import Optimizer
 from ssl_jax.train import train_step
 from ssl_jax.training.checkpoint import TrainState
 from ssl_jax.training.refresh import refreshed
+from ssl_jax.training.speed import model_flops
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIGS = sorted(str(f.relative_to(ROOT)) for f in (ROOT / "configs").rglob("*.py"))
@@ -118,6 +119,8 @@ def test_a_config_tells_command_cost_and_numbers(path):
 def test_it_trains_the_same_on_four_devices_as_on_one_and_every_weight_learns(started):
     (split, loss), (alone, expected) = (started.after_a_step(devices) for devices in (4, 1))
     assert np.isfinite(loss)
+    # `fit` counts these of every method before its first step.
+    assert model_flops(started.step.trace(started.state, started.batch).jaxpr.jaxpr) > 0
     assert loss == pytest.approx(expected, rel=1e-4)
     teachers, still, moves = started.experiment.method.teachers, [], ([], [])
     for (path, before), *after in zip(

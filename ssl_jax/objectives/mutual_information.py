@@ -50,7 +50,7 @@ def concat_scores(
 def jsd(scores: Scores) -> Float[Array, ""]:
     """Of the Jensen-Shannon divergence: negatives' softplus(u) + positives' softplus(-u) - 2 log 2.
 
-    Means over pairs. It falls towards -2 log 2 = -1.386 where the two kinds are perfectly separated.
+    Means over pairs. It falls towards -2 log 2 = -1.386 as the two kinds become separable.
     """
     positive = jnp.mean(jax.nn.softplus(-_own(scores)))
     return _over_negatives(jax.nn.softplus(scores)) + positive - 2 * jnp.log(2.0)
