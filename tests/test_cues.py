@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from ssl_jax import cues
+from ssl_jax.config import ConfigError
 from ssl_jax.cues.bars import borders
-from ssl_jax.cues.cue import looks_at
+from ssl_jax.cues.cue import looks_at, remembered
 from ssl_jax.cues.cuts import part
 from ssl_jax.cues.frame_timing import Duplicates
 from ssl_jax.cues.lens import magnifications, magnified
@@ -596,3 +597,50 @@ def test_small_things_on_black_have_no_bars_and_small_images_no_errors():
                 for change in (cue.remove, cue.control):
                     before = one.frames([0]).shape
                     assert change(one, np.random.default_rng(0)).frames([0]).shape == before
+
+
+def test_other_cameras_are_changed_like_the_first():
+    record = Noise(cues.Bars(), share=0)[0]
+    record = dataclasses.replace(record, extra={"views": (record.frames,)})
+    rng = np.random.default_rng(0)
+    barred = cues.Bars().plant(record, rng)
+    (view,) = cues.Bars().remove(barred, rng).extra["views"]
+    np.testing.assert_array_equal(view([2, 5]), cues.Bars().remove(barred, rng).frames([2, 5]))
+    assert not np.array_equal(view([2]), barred.frames([2]))
+    (view,) = part(record, 3, 9).extra["views"]
+    np.testing.assert_array_equal(view([1]), record.frames([4]))
+
+
+def test_a_cue_that_cannot_be_removed_costs_no_other_its_numbers(caplog):
+    # The method takes twelve frames, the longest shot has six.
+    cue, reads, threshold = READS["bars"]
+
+    @dataclasses.dataclass(frozen=True)
+    class Twelve(Cheat):
+        def views(self, record, rng):
+            record.need_frames(FRAMES)
+            return super().views(record, rng)
+
+    source = Noise(cues.Cuts(), size=16, share=1)
+    method = Twelve(reads, threshold)
+    audit = Shortcuts(source, (cues.Cuts(), cue), batch_size=8)
+    names = {name.partition("/")[0] for name, _ in audit.run(frozen(method, source))}
+    assert names == {"bars"}
+    assert "cuts is skipped" in caplog.text
+    with pytest.raises(ConfigError, match="none of the cues could be measured"):
+        list(dataclasses.replace(audit, cues=(cues.Cuts(),)).run(frozen(method, source)))
+
+
+def test_decoded_frames_are_kept_within_bounds():
+    record, decoded = Noise(cues.Bars(), frames=600, share=0)[0], []
+
+    def frames(numbers):
+        decoded.extend(numbers)
+        return (np.asarray(numbers) % 256).astype(np.uint8).reshape(-1, 1, 1, 1).repeat(3, 3)
+
+    kept = remembered(dataclasses.replace(record, frames=frames))
+    for numbers in ([3, 1, 3], [1, 3], range(600), [599, 0]):
+        expected = np.asarray(numbers) % 256
+        np.testing.assert_array_equal(kept.frames(numbers)[:, 0, 0, 0], expected)
+    assert decoded[:2] == [1, 3]
+    assert len(decoded) == 2 + 600 + 2

@@ -144,6 +144,12 @@ def test_bad_knobs_and_sources_are_named():
         Shortcuts(SyntheticSource(size=4), batch_size=1)
     with pytest.raises(ConfigError, match="two batches of 16"):
         Shortcuts(SyntheticSource(size=31)).check(None)
+    few = Shortcuts(SyntheticSource(size=64), train=SyntheticSource(size=8))
+    with pytest.raises(ConfigError, match="8 records do not fill a batch of 16"):
+        few.check(None)
+    images = SyntheticSource(size=16, frames=1)
+    with pytest.raises(ConfigError, match="metric=acuracy: the method has accuracy, loss"):
+        _audit_of_images(Shortcuts(images, batch_size=8, metric="acuracy"))
     with pytest.raises(ConfigError, match="darkest"):
         Bars(darkest=300.0)
     with pytest.raises(ConfigError, match="none of the cues"):

@@ -111,7 +111,7 @@ class TrainDataset:
             except ValueError as error:
                 if record is None and not isinstance(error, MediaError):
                     raise
-                error = _named(error, record)
+                error = _named(error, record.name if record else "")
                 if not skip:
                     raise error from error.__cause__
                 failed.append(str(error))
@@ -199,15 +199,15 @@ def made(source: Source, number: int, make: Callable, *arguments) -> dict:
     try:
         return make(record, *arguments)
     except ValueError as error:
-        error = _named(error, record)
+        error = _named(error, record.name)
         raise error from error.__cause__
 
 
-def _named(error: ValueError, record: Record | None) -> MediaError:
+def _named(error: ValueError, name: str) -> MediaError:
     """An error that names the record, say a video too short for the clips wanted."""
     if isinstance(error, MediaError):
         return error
-    named = MediaError(f"{record.name}: {_one_line(error)}")
+    named = MediaError(f"{name}: {_one_line(error)}")
     named.__cause__ = error
     return named
 
