@@ -217,6 +217,7 @@ def test_a_shell_reads_the_command_of_the_page_as_it_was_meant(arguments):
         ("order: [big, small]", "order: [big, tall]", "must name the same arms"),
         ("mark: read", "mark: guessed", "paper.mark is one of read, secondary"),
         ("python -m ssl_jax.train", "rm", "command should begin with python -m ssl_jax.train"),
+        (f"--config={TINY}", "", "command should name its config as --config=NAME"),
         ("[0, 1, 2]", "[0, 1]", "three seeds or more"),
         ("{big: 3, small: 1.5}", "{tall: 3}", "paper.numbers names others than the arms"),
         ("says:", "says: [", "size.yaml cannot be read"),
@@ -238,6 +239,12 @@ def test_a_result_that_is_missing_is_named(claims, finished, tmp_path):
     (claims / "size.yaml").write_text(CLAIM.replace("ridge/pool", "knn/pool"))
     with pytest.raises(ConfigError, match=r"big_0 has no result knn/pool; it has ridge/"):
         results.try_claim(claims, "size", str(tmp_path / "runs"))
+    shutil.rmtree(claims / "results")
+    (claims / "size.yaml").write_text(CLAIM)
+    results.try_claim(claims, "size", str(tmp_path / "runs"), keep=True)
+    (claims / "size.yaml").write_text(CLAIM.replace("ridge/pool", "knn/pool"))
+    with pytest.raises(ConfigError, match=r"size: what is kept of big, seed 0, has no knn/pool"):
+        results.claims_page(claims)
     with pytest.raises(ConfigError, match="say where, --workdir=runs/claims"):
         results.main([f"--claims={claims}", "--claim=size"])
 
