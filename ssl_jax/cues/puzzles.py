@@ -151,9 +151,11 @@ class Puzzles:
         """The batch that the network sees in `score`, before `prepare`."""
         if ("augment", id(method)) not in self._made:
             self._made["augment", id(method)] = jax.jit(method.augment)
-        state = {k: v for k, v in self.frozen.variables.items() if k != "params"}
+        if "state" not in self._made:  # a copy of this process: rows are on its devices alone
+            state = {k: v for k, v in self.frozen.variables.items() if k != "params"}
+            self._made["state"] = jax.device_get(state)
         own, _ = jax.random.split(key)  # as Method.forward does
-        return jax.device_get(self._made["augment", id(method)](rows, state, own))
+        return jax.device_get(self._made["augment", id(method)](rows, self._made["state"], own))
 
     def _of(self, method: Method):
         if method is self.method:
