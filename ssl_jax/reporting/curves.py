@@ -86,7 +86,9 @@ def curve(title: str, lines: Mapping[str, str], runs: Sequence[Run]) -> str:
                 marker = "o" if len(steps) < 20 else ""
                 own = label if number == 0 and len(shown) > 1 else "_nolegend_"
                 width = 1.4 / len(runs) ** 0.5
-                axes.plot(steps, values, marker=marker, ls="-", ms=3, lw=width, color=colour, label=own)
+                axes.plot(
+                    steps, values, marker=marker, ls="-", ms=3, lw=width, color=colour, label=own
+                )
         axes.set_title(title, loc="left", fontsize=9, fontweight="bold", parse_math=False)
         axes.set_xlabel("step")
         if len(shown) > 1:
