@@ -14,6 +14,7 @@ QUICK = {
     "01_first_run": ({"CONFIG": "quickstart.py:tiny"}, "which_game", 2),
     "02_your_videos": ({"STEPS": "2", "VIDEOS": "1"}, "6 videos", 2),
     "03_your_method": ({"STEPS": "2", "CLIPS": "10"}, "which_game", 1),
+    "04_time": ({"VARIANT": "tiny", "STEPS": "2"}, "pretext", 7),
 }
 EXECUTE = """
 import sys

@@ -145,13 +145,15 @@ class OddOneOut(Method):
         return classification(outputs, batch["target"])
 
     def pictures(self, batch: Batch) -> Batch:
-        """Each clip's frames one beside the other, the clips below one another."""
+        """The clips side by side, all frames of one as a picture: in two lines, if they are even."""
         b, n, t, h, w, c = batch["vision"].shape
-        rows = jnp.moveaxis(batch["vision"], 2, 3).reshape(b, n * h, t * w, c)
-        return {"vision": rows, "target": batch["target"]}
+        lines = 2 if t % 2 == 0 else 1
+        grid = batch["vision"].reshape(b, n, lines, t // lines, h, w, c)
+        grid = jnp.moveaxis(grid, 3, 4).reshape(b, n, lines * h, t // lines * w, c)
+        return {"vision": grid, "target": batch["target"]}
 
     def words(self, batch: Batch) -> dict[str, list[str]]:
-        """Which clip is odd, from 1 at the top."""
+        """Which clip is odd, from 1 at the left."""
         return {"target": [f"clip {k + 1}" for k in np.asarray(batch["target"])]}
 
     def times(self, record: Record, stream: str, count: int) -> Sequence[float]:
