@@ -145,7 +145,7 @@ class OddOneOut(Method):
         return classification(outputs, batch["target"])
 
     def pictures(self, batch: Batch) -> Batch:
-        """The clips side by side, all frames of one as a picture: in two lines, if they are even."""
+        """The clips side by side, each as one picture of all its frames (in two lines if even)."""
         b, n, t, h, w, c = batch["vision"].shape
         lines = 2 if t % 2 == 0 else 1
         grid = batch["vision"].reshape(b, n, lines, t // lines, h, w, c)
