@@ -21,10 +21,12 @@ from ssl_jax.method import run_collection
 from ssl_jax.optim import Optimizer
 from ssl_jax.train import train_step
 from ssl_jax.training.checkpoint import TrainState
+from ssl_jax.training.micro_batches import _merge, _split, loss_and_gradients
 from ssl_jax.training.refresh import refreshed
 from ssl_jax.training.speed import model_flops
 
 ROOT = pathlib.Path(__file__).parent.parent
+KEY = jax.random.key(7)
 CONFIGS = sorted(str(f.relative_to(ROOT)) for f in (ROOT / "configs").rglob("*.py"))
 
 
@@ -185,6 +187,35 @@ def test_bfloat16_trains_with_float32_weights(started):
     assert {leaf.dtype for leaf in leaves} <= {jnp.dtype("float32"), jnp.dtype("int32")}
     # A head's answers are float32; a traced dict stands in the order of its names.
     assert next(x for name, x in layers.items() if name != "head").dtype == jnp.bfloat16
+
+
+def test_every_net_treats_rows_by_themselves_or_micro_batches_are_refused(started):
+    """Outputs of two parts, put together, are the whole batch's (BatchNorm and dropout at rest)."""
+    method, examples, key = started.experiment.method, started.experiment.batch_size, KEY
+    variables = _variables(started.state)
+    params = variables.pop("params")
+    batch = jax.tree.map(jnp.asarray, started.batch)
+    try:
+        jax.eval_shape(lambda: loss_and_gradients(method, params, variables, batch, key, 2)[1])
+    except ValueError as error:
+        # A loss of its own, or a net whose rows meet.
+        assert str(error).startswith("micro_batches=2: ")  # noqa: PT017
+        assert str(error).endswith("; use 1")  # noqa: PT017
+        return
+    assert not method.has_own_loss
+    assert not method.rows_meet
+    puzzle = jax.jit(lambda batch: method.inputs(method.augment(batch, variables, key)))(batch)
+    # Both halves share one compiled program.
+    outputs = jax.jit(lambda puzzle: method.outputs(params, variables, puzzle, key, False)[0])
+    whole = outputs(puzzle)
+    rows = {k: x for k, x in puzzle.items() if x.ndim and len(x) % examples == 0}
+    split = {k: _split(x, examples, 2) for k, x in rows.items()}
+    parts = [outputs({**puzzle, **{k: x[i] for k, x in split.items()}}) for i in range(2)]
+    for mine, *theirs in zip(*map(jax.tree.leaves, (whole, *parts)), strict=True):
+        merged = theirs[0]
+        if theirs[0].shape != mine.shape:
+            merged = _merge(jnp.stack(theirs), examples)
+        np.testing.assert_allclose(merged, mine, rtol=1e-3, atol=1e-4)
 
 
 def test_the_tiny_method_itself_is_held_to_the_contract():

@@ -10,15 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ssl_jax import config as configs
 from ssl_jax.config import ConfigError
-from ssl_jax.data.pipeline import train_dataset
 from ssl_jax.devices.sharding import Sharding, put_batch, replicated
 from ssl_jax.method import Method, run_collection
 from ssl_jax.methods.image.colorization import Colorization
 from ssl_jax.methods.image.simclr import SimCLR
 from ssl_jax.objectives.contrastive import info_nce
-from ssl_jax.training.micro_batches import _merge, _split, loss_and_gradients
+from ssl_jax.training.micro_batches import loss_and_gradients
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIGS = sorted(str(f.relative_to(ROOT)) for f in (ROOT / "configs").rglob("*.py"))
@@ -263,48 +261,3 @@ def test_what_cannot_be_divided_is_refused():
     method = simclr(Trunk())
     with pytest.raises(ValueError, match="micro_batches=3 must divide the 8 rows"):
         jax.eval_shape(lambda: loss_and_gradients(method, *start(method), rows(8), KEY, 3))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("path", CONFIGS)
-def test_every_net_treats_rows_by_themselves_or_micro_batches_are_refused(path, monkeypatch):
-    """Outputs of two parts, put together, are the whole batch's (BatchNorm and dropout at rest)."""
-    monkeypatch.chdir(ROOT)
-    experiment = configs.build(configs.load(f"{path}:tiny"))
-    method, examples = experiment.method, experiment.batch_size
-    batch = train_dataset(experiment.source, method.views, examples, seed=0)[0]
-    batch = jax.tree.map(jnp.asarray, batch)
-    variables = {**jax.jit(experiment.initialiser())(), **run_collection(0, 1)}
-    params = variables.pop("params")
-    try:
-        jax.eval_shape(lambda: loss_and_gradients(method, params, variables, batch, KEY, 2)[1])
-    except ValueError as error:
-        # A loss of its own, or a net whose rows meet.
-        assert str(error).startswith("micro_batches=2: ")  # noqa: PT017
-        assert str(error).endswith("; use 1")  # noqa: PT017
-        return
-    assert not method.has_own_loss
-    assert not method.rows_meet
-
-    @jax.jit
-    def both(batch):
-        puzzle = method.inputs(method.augment(batch, variables, KEY))
-        whole, _ = method.outputs(params, variables, puzzle, KEY, train=False)
-        rows = {k: x for k, x in puzzle.items() if x.ndim and len(x) % examples == 0}
-        split = {k: _split(x, examples, 2) for k, x in rows.items()}
-        parts = [
-            method.outputs(
-                params, variables, {**puzzle, **{k: x[i] for k, x in split.items()}}, KEY, False
-            )[0]
-            for i in range(2)
-        ]
-        merged = jax.tree.map(
-            lambda a, b, w: a if a.shape == w.shape else _merge(jnp.stack([a, b]), examples),
-            *parts,
-            whole,
-        )
-        return whole, merged
-
-    whole, merged = both(batch)
-    for mine, theirs in zip(jax.tree.leaves(merged), jax.tree.leaves(whole), strict=True):
-        np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-4)
