@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from jax import lax
 
+from ssl_jax.config import ConfigError
 from ssl_jax.models.alexnet import CONVS, NORMED_DEEP, AlexNet, local_response_norm
 from ssl_jax.models.audio import AudioNet
 from ssl_jax.models.c3d import C3D
@@ -285,6 +286,12 @@ def test_resnet3d_counts_and_layers():
             total += narrow * wide + 2 * wide  # the shortcut and its BN
     assert count(ResNet3D(split=True, stem_middle=45), *clip) == total == 33_165_639
     assert count(ResNet3D(split=True, stem_middle=45, share_middle=True), *clip) == 31_300_125
+    # torchvision's mc3_18, 11,695,440, less its layer of 400 classes.
+    mixed = ResNet3D(stages_3d=1)
+    assert count(mixed, *clip) == 11_695_440 - (512 + 1) * 400
+    assert shapes(mixed, *clip)[0]["stage4"].shape == (1, 16, 7, 7, 512)
+    with pytest.raises(ConfigError, match="split=True has nothing to split"):
+        ResNet3D(split=True, stages_3d=1)
     for net in (ResNet3D(one), ResNet3D(split=True)):
         layers, _ = shapes(net, *clip)
         assert [(name, layer.shape[1:]) for name, layer in layers.items()] == [

@@ -22,6 +22,7 @@ TRUNKS = {
     "resnet18_cifar": ResNet(18, stem="cifar", **TORCHVISION),
     "r3d18": ResNet3D(width=1 / 8),
     "r2plus1d18": ResNet3D(split=True, stem_middle=45, share_middle=True, width=1 / 8),
+    "mc3": ResNet3D(stages_3d=1, width=1 / 8),
     "c3d": C3D(width=1 / 8),
     "caffenet": AlexNet(lrn=True, normed=(), width=1 / 8),
     "alexnet": AlexNet(

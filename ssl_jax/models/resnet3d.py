@@ -8,23 +8,26 @@ The knobs that make the published networks (parameters without classifier):
       (XDC)
     R(2+1)D-18,         layers=(2, 2, 2, 2), split=True, stem_middle=45,
       torchvision         share_middle=True                                        31,300,125
+    MC3-18 (AVTS)       layers=(2, 2, 2, 2), stages_3d=1                           11,490,240
 """
 
 import flax.linen as nn
 import jax
 from jaxtyping import Array, Float
 
-from ssl_jax.knobs import above, at_least
+from ssl_jax.config import ConfigError
+from ssl_jax.knobs import above, at_least, within
 from ssl_jax.models.layers import Conv3D, check_trunk
 from ssl_jax.ops.pooling import global_avg_pool
 
 
 class ResNet3D(nn.Module):
-    """R3D or R(2+1)D trunk (Tran et al. 2018).
+    """R3D, R(2+1)D or MC trunk (Tran et al. 2018).
 
     Called with clips (b t h w c), returns their layers: stem, stage1, stage2, stage3, stage4
     (b t h w c), and pool (b d), the mean of stage4 over time and space. All after ReLU. The stem
-    halves space; stages 2 to 4 each halve time and space: 16 frames of 112 pixels end as 2x7x7.
+    halves space; stages 2 to 4 each halve time and space: 16 frames of 112 pixels end as 2x7x7, as
+    16x7x7 with stages_3d=1.
 
     Attributes:
       layers: blocks of the four stages; (2, 2, 2, 2) is the network of 18 layers.
@@ -34,6 +37,8 @@ class ResNet3D(nn.Module):
       stem_middle: channels between the two halves of the split stem, before `width`; 0: by the
         rule above, which gives 83.
       share_middle: both convolutions of a block have the middle width of its first (torchvision).
+      stages_3d: stages whose convolutions see three frames; those behind them see one at a time and
+        keep time whole (mixed convolutions; MC3: 1).
       bn_momentum: fraction of the past in the running statistics.
       bn_eps: added to BN's variance; VMZ's and XDC's is 1e-3.
       width: multiplies all widths.
@@ -46,6 +51,7 @@ class ResNet3D(nn.Module):
     split_shortcut: bool = False
     stem_middle: int = 0
     share_middle: bool = False
+    stages_3d: int = 4
     bn_momentum: float = 0.9
     bn_eps: float = 1e-5
     width: float = 1.0
@@ -56,7 +62,13 @@ class ResNet3D(nn.Module):
         check_trunk(self)
         at_least(self, 1, "layers")
         at_least(self, 0, "stem_middle")
+        within(self, 0, 4, "stages_3d")
         above(self, 0, "bn_eps")
+        if self.split and self.stages_3d < 4:
+            raise ConfigError(
+                f"split=True has nothing to split in stages of 2-D convolutions: set stages_3d=4, "
+                f"not {self.stages_3d}"
+            )
         super().__post_init__()
 
     @nn.compact
@@ -83,6 +95,7 @@ class ResNet3D(nn.Module):
                     split=self.split,
                     split_shortcut=self.split_shortcut,
                     share_middle=self.share_middle,
+                    frames=3 if stage < self.stages_3d else 1,
                     bn_momentum=self.bn_momentum,
                     bn_eps=self.bn_eps,
                     dtype=self.dtype,
@@ -101,13 +114,17 @@ class ResNet3D(nn.Module):
 
 
 class ResNet3DBlock(nn.Module):
-    """relu(f(x) + shortcut(x)), where f is two 3x3x3 convolutions; strides in time and space."""
+    """relu(f(x) + shortcut(x)), where f is two 3x3x3 convolutions; strides in time and space.
+
+    With `frames` of 1 they are 1x3x3, with strides in space alone.
+    """
 
     channels: int
     stride: int
     split: bool
     split_shortcut: bool
     share_middle: bool
+    frames: int
     bn_momentum: float
     bn_eps: float
     dtype: str
@@ -118,7 +135,7 @@ class ResNet3DBlock(nn.Module):
             return ConvBN3D(
                 self.channels,
                 kernel_size,
-                (stride,) * 3,
+                (stride if self.frames > 1 else 1, stride, stride),
                 middle=middle,
                 bn_momentum=self.bn_momentum,
                 bn_eps=self.bn_eps,
@@ -126,7 +143,7 @@ class ResNet3DBlock(nn.Module):
                 name=name,
             )(x, train)
 
-        whole = (3, 3, 3)
+        whole = (self.frames, 3, 3)
         first = middle_width(whole, x.shape[-1], self.channels) if self.split else 0
         second = middle_width(whole, self.channels, self.channels) if self.split else 0
         out = jax.nn.relu(conv_bn(x, "first", whole, self.stride, first))

@@ -80,8 +80,11 @@ def resnet(name, blocks, bottleneck=False, cifar=False, same=False, project=Fals
     return net.layers
 
 
-def resnet3d(name, split):
-    """Tran et al. 2018, 18 layers; `split` as torchvision: 45 in the stem, one middle a block."""
+def resnet3d(name, split, stages_3d=4):
+    """Tran et al. 2018, 18 layers; `split` as torchvision: 45 in the stem, one middle a block.
+
+    Behind `stages_3d` stages convolutions are 1x3x3 and time keeps its length.
+    """
     net = Net(name)
 
     def conv_bn(x, at, out, size, stride, middle):
@@ -100,10 +103,12 @@ def resnet3d(name, split):
             at = f"stage{stage + 1}_block{index + 1}"
             out, stride = WIDTH * 2**stage, 2 if stage and not index else 1
             middle = (x.shape[1] * out * 27) // (x.shape[1] * 9 + 3 * out) if split else 0
-            y = conv_bn(x, f"{at}/first", out, (3, 3, 3), (stride,) * 3, middle).relu()
-            y = conv_bn(y, f"{at}/second", out, (3, 3, 3), (1, 1, 1), middle)
+            flat = stage >= stages_3d
+            size, strides = (1 if flat else 3, 3, 3), (1 if flat else stride, stride, stride)
+            y = conv_bn(x, f"{at}/first", out, size, strides, middle).relu()
+            y = conv_bn(y, f"{at}/second", out, size, (1, 1, 1), middle)
             if stride > 1:
-                x = conv_bn(x, f"{at}/shortcut", out, (1, 1, 1), (stride,) * 3, 0)
+                x = conv_bn(x, f"{at}/shortcut", out, (1, 1, 1), strides, 0)
             x = (x + y).relu()
         net.keep(f"stage{stage + 1}", x)
     net.keep("pool", x.mean((2, 3, 4)))
@@ -165,6 +170,7 @@ def main():
         "resnet18_cifar": resnet("resnet18_cifar", shallow, cifar=True),
         "r3d18": resnet3d("r3d18", split=False),
         "r2plus1d18": resnet3d("r2plus1d18", split=True),
+        "mc3": resnet3d("mc3", split=False, stages_3d=1),
         "c3d": c3d("c3d"),
         "caffenet": alexnet("caffenet", (12, 32, 48, 48, 32), 2, 0, True, True),
         "alexnet": alexnet("alexnet", (8, 24, 48, 32, 32), 1, 2, False, False),
