@@ -22,6 +22,11 @@ data/fashion_mnist; `:tiny` is four steps on synthetic data.
 those of another. `own` and `other` are these squared distances, 0.64 ± 0.03 and 44.1 ± 2.1; in the
 control all counts go to zero (0.09 ± 0.11, 0.10 ± 0.13). Where nothing is counted the loss is the
 margin. The probe gains nothing over random initialisation.
+
+Audit for shortcuts (1 seed, 512 test images; 'nearer' 0.990): without black borders it loses 0.328
+[0.297, 0.359] more than in the control: how much of the frame a garment leaves free tells it from
+others. Zero padding 0.084 [0.052, 0.116]. Tiles' rims and statistics, JPEG grid, fine detail,
+colours: around 0.
 """
 
 from ssl_jax import presets
