@@ -57,6 +57,7 @@ CONFIGS = (
     "video/clip_order_ucf101.py:tiny",
     "video/colour_pointing_kinetics.py:tiny",
     "video/cross_and_learn_ucf101.py:tiny",
+    "video/motion_statistics_ucf101.py:tiny",
     "video/odd_one_out_ucf101.py:tiny",
     "video/dense_prediction_ucf101.py:tiny",
     "video/order_prediction_ucf101.py:tiny",

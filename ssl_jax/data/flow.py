@@ -77,3 +77,31 @@ def flow_to_bytes(flow: Float[np.ndarray, "*s"], bound: float) -> UInt8[np.ndarr
 def flow_from_bytes(levels: UInt8[np.ndarray, "*s"], bound: float) -> Float32[np.ndarray, "*s"]:
     """The inverse of `flow_to_bytes`, in pixels. 128 is exactly no motion."""
     return (levels.astype(np.float32) - 128) * np.float32(2 * bound / 255)
+
+
+def cover_flow(
+    flow: Float32[np.ndarray, "t h w 2"], size: tuple[int, int]
+) -> Float32[np.ndarray, "t h2 w2 2"]:
+    """`image.cover` of flow: its largest middle window of these proportions, resized.
+
+    u and v are scaled likewise, so that they stay displacements in pixels.
+    """
+    import cv2
+
+    (height, width), (h, w) = size, flow.shape[1:3]
+    if (height, width) == (h, w):
+        return flow
+    scale = max(height / h, width / w)
+    whole = (max(height, round(h * scale)), max(width, round(w * scale)))
+    shrinks = whole[0] <= h and whole[1] <= w
+    kind = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    grown = np.array([whole[1] / w, whole[0] / h], np.float32)
+    top, left = (whole[0] - height) // 2, (whole[1] - width) // 2
+    fields = [cv2.resize(field, whole[::-1], interpolation=kind) for field in flow]
+    cut = [field[top : top + height, left : left + width] * grown for field in fields]
+    return np.stack(cut) if cut else np.zeros((0, height, width, 2), np.float32)
+
+
+def mirrored_flow(flow: Float32[np.ndarray, "t h w 2"]) -> Float32[np.ndarray, "t h w 2"]:
+    """Flow of the video with left and right swapped: mirrored, and u negated."""
+    return flow[:, :, ::-1] * np.array([-1, 1], np.float32)
