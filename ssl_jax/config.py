@@ -12,6 +12,7 @@ import importlib.util
 import inspect
 import json
 import os
+import types
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -164,12 +165,17 @@ def load(name: str) -> ConfigDict:
     ConfigError if there is none.
     """
     path, _, variant = home(name).partition(":")
+    return load_module(path).get_config(variant)
+
+
+def load_module(path: str) -> types.ModuleType:
+    """The config file as a module, of which another config may use functions; see `load`."""
     spec = importlib.util.spec_from_file_location("ssl_jax_config", find(path))
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     if not hasattr(module, "get_config"):
         raise ConfigError(f"{path} has no function get_config(variant)")
-    return module.get_config(variant)
+    return module
 
 
 def find(path: str) -> str:

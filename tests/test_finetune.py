@@ -16,6 +16,7 @@ from computed import Computed, features
 from ssl_jax import config as configs
 from ssl_jax import fuse, train
 from ssl_jax.config import ConfigError, call
+from ssl_jax.data.flow import flow_from_bytes, optical_flow
 from ssl_jax.data.image import cover, ten_crops
 from ssl_jax.data.record import MediaError, Record
 from ssl_jax.data.sources.synthetic import SyntheticSource
@@ -131,10 +132,15 @@ def test_it_starts_from_the_trunk_of_another_run_and_learns_a_head_of_its_own(
         ("finetune/cifar10.py:fashion", "image/rotation_cifar10.py:fashion"),
         ("finetune/voc2007.py", "image/rotation_imagenet.py"),
         ("finetune/flic.py", "video/order_prediction_ucf101.py"),
-        ("finetune/ucf101.py", "video/clip_order_ucf101.py"),
-        ("finetune/ucf101.py:hmdb51", "video/clip_order_ucf101.py"),
-        ("finetune/ucf101.py:frames", "video/cross_and_learn_ucf101.py"),
-        ("finetune/ucf101.py:differences", "video/cross_and_learn_ucf101.py"),
+        ("finetune/ucf101.py:arrow_of_time", "video/arrow_of_time_ucf101.py"),
+        ("finetune/ucf101.py:dense_prediction", "video/dense_prediction_ucf101.py"),
+        ("finetune/ucf101.py:odd_one_out", "video/odd_one_out_ucf101.py"),
+        ("finetune/ucf101.py:order_prediction", "video/order_prediction_ucf101.py"),
+        ("finetune/ucf101.py:shuffle_and_learn", "video/shuffle_and_learn_ucf101.py"),
+        ("finetune/hmdb51.py", "video/clip_order_ucf101.py"),
+        ("finetune/hmdb51.py:frames", "video/cross_and_learn_ucf101.py"),
+        ("finetune/hmdb51.py:differences", "video/cross_and_learn_ucf101.py"),
+        ("finetune/hmdb51.py:flow_vgg", "video/cross_and_learn_ucf101.py:vgg"),
     ],
 )
 def test_the_trunk_of_a_config_is_that_of_the_run_it_starts_from(tuned, pretext):
@@ -144,14 +150,17 @@ def test_the_trunk_of_a_config_is_that_of_the_run_it_starts_from(tuned, pretext)
         configs.build(configs.load(f"{root}/{name}").method) for name in (tuned, pretext)
     )
     (stream,) = method.streams
-    clip = (method.frames, method.crop, method.crop, 3)
+    fields = (method.frames - 1, method.crop, method.crop, 2)
+    clip = fields if stream == "flow" else (method.frames, method.crop, method.crop, 3)
     raw = jnp.zeros((1, *(clip if method.frames else clip[1:])), jnp.uint8)
+    theirs_name = stream if stream in other.trunks else "vision"  # init_from says which
 
     def variables(trunk):
         return trunk.init(jax.random.key(0), method.inputs({stream: raw})[stream], train=False)
 
     own, theirs = (
-        jax.eval_shape(functools.partial(variables, getattr(m, stream))) for m in (method, other)
+        jax.eval_shape(functools.partial(variables, getattr(m, name)))
+        for m, name in ((method, stream), (other, theirs_name))
     )
     for part, layers in own.items():
         assert layers.keys() <= theirs[part].keys()
@@ -318,6 +327,70 @@ def test_differences_are_another_modality():
     assert centred.prepare("vision", jnp.ones((1, 1, 1, 3))).tolist() == [[[[2.0] * 3]]]
 
 
+def noise(frames=12, height=24, width=36) -> Record:
+    pixels = np.random.default_rng(0).integers(0, 255, (frames, height, width, 3), np.uint8)
+    return Record(
+        "noise", 0, frames, 25.0, frames=lambda k: pixels[np.asarray(k)], duration=0.4, label=1
+    )
+
+
+FIELDS = {"vision": None, "flow": tiny.TinyTrunk(), "frames": 3, "height": 24, "width": 24}
+CUT = {**FIELDS, "fit": "cut", "crop": 16}
+
+
+def test_flow_is_another_modality():
+    motion, record = method(**CUT, bound=5.0), noise()
+    assert motion.trunks == ("flow",)
+    example = motion.views(record, np.random.default_rng(0))
+    assert example["flow"].shape == (2, 24, 24, 2)
+    assert example["target"] == 1
+    fields = optical_flow(record.frames(np.arange(12)))[:, :, 6:30]  # the middle of 36 columns
+    starts = np.abs(fields[:, None] - flow_from_bytes(example["flow"], 5.0)[None]).mean((2, 3, 4))
+    first = int(starts[:, 0].argmin())
+    inside = np.abs(fields[first]) < 5
+    difference = np.abs(flow_from_bytes(example["flow"][0], 5.0) - fields[first])
+    assert difference[inside].max() <= 10 / 255
+    assert int(starts[:, 1].argmin()) == first + 1
+    clips = seen(motion, record, 2)
+    assert clips.shape == (2, 2, 16, 16, 2)
+    made = motion.inputs({"flow": jnp.asarray(clips)})["flow"]
+    assert made.shape == (2, 16, 16, 4)
+    np.testing.assert_allclose(made.mean((1, 2)), np.zeros((2, 4)), atol=1e-3)
+
+
+def test_mirrored_flow_turns_round_in_training_and_in_ten_crops():
+    motion = method(**CUT, crops=10)
+    rows = seen(motion, noise(), 10)
+    assert rows.shape == (10, 2, 16, 16, 2)
+    u, v = (rows[..., c].astype(int) for c in (0, 1))
+    np.testing.assert_array_equal(u[5:], 256 - u[:5, :, :, ::-1])
+    np.testing.assert_array_equal(v[5:], v[:5, :, :, ::-1])
+    one = dataclasses.replace(motion, crops=1)
+    np.testing.assert_array_equal(rows[0], seen(one, noise(), 1)[0])
+    batch = {"flow": jnp.asarray(rows[:4]), "target": jnp.zeros(4, jnp.int32)}
+    always = dataclasses.replace(one, flip=1.0, reverse=1.0)
+    found = np.asarray(always.augment(batch, {}, jax.random.key(0))["flow"]).astype(int)
+    # Mirrored, u is turned round; backwards, both are: u twice.
+    np.testing.assert_array_equal(found[..., 0], u[:4, ::-1, :, ::-1])
+    np.testing.assert_array_equal(found[..., 1], 256 - v[:4, ::-1, :, ::-1])
+
+
+def test_clips_run_backwards_and_windows_follow_motion():
+    clips = jnp.asarray(np.arange(3, dtype=np.uint8)[None, :, None, None, None])
+    clips = jnp.broadcast_to(clips, (4, 3, 8, 8, 3))
+    batch = {"vision": clips, "target": jnp.zeros(4, jnp.int32)}
+    back = method(frames=3, reverse=1.0, flip=0.0).augment(batch, {}, jax.random.key(0))
+    np.testing.assert_array_equal(back["vision"], clips[:, ::-1])
+
+    def moves_at_the_end(numbers):
+        step = np.where(np.asarray(numbers) > 17, 90 * (np.asarray(numbers) % 2), 7)
+        return np.broadcast_to(step.astype(np.uint8)[:, None, None, None], (len(step), 10, 15, 3))
+
+    video = Record("video", 0, 20, 25.0, frames=moves_at_the_end, duration=0.8, label=0)
+    chosen = method(frames=3, candidates=20).views(video, np.random.default_rng(0))
+    assert chosen["vision"].max() == 90
+
+
 def test_targets_of_each_task():
     rng = np.random.default_rng(0)
     several = method(task=SeveralLabels(4))
@@ -353,9 +426,12 @@ def test_a_record_that_cannot_be_a_target_is_named(task, facts, message):
 
 def test_knobs_that_do_not_go_together():
     for knobs, message in (
-        ({"vision": None}, "give one trunk, vision or difference"),
+        ({"vision": None}, "give one trunk, vision, difference or flow"),
         ({"difference": tiny.TinyTrunk()}, "give one trunk"),
-        ({"vision": None, "difference": tiny.TinyTrunk()}, "differences need frames=2 or more"),
+        ({"vision": None, "difference": tiny.TinyTrunk()}, "differences and flow need frames=2"),
+        ({"reverse": 0.5}, "candidates and reverse are of clips: give frames"),
+        ({**FIELDS, "padding": 2}, "flow takes plain crops"),
+        ({**FIELDS, "task": Joints(2), "flip": 0.0}, "joints are of frames, not of flow"),
         ({"fit": "pad"}, "fit='pad' must be one of"),
         ({"pool": "sum"}, "pool='sum' must be one of"),
         ({"crops": 5}, "crops=5 must be one of 1, 10"),

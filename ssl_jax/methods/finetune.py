@@ -14,53 +14,20 @@ import numpy as np
 
 from ssl_jax.config import ConfigError
 from ssl_jax.data.clips import clip_numbers, even_clip_times
+from ssl_jax.data.flow import SMALLEST
+from ssl_jax.data.flow_levels import flow_clips, flow_levels, mirrored
 from ssl_jax.data.image import center_crop, cover, resize, ten_crops
+from ssl_jax.data.moving import moving_flow, moving_frames
 from ssl_jax.data.record import Record
 from ssl_jax.data.sampling import even_clips, random_clip, random_frame
 from ssl_jax.data.sampling.clips import span_of
 from ssl_jax.knobs import above, ascending, at_least, one_of, within
 from ssl_jax.method import Batch, Example, Method, State, scaled
 from ssl_jax.methods.label_tasks import Joints, OneLabel, SeveralLabels
-from ssl_jax.models.heads import last
+from ssl_jax.models.finetuned import FinetuneNet
 from ssl_jax.ops.augment import colour_jitter, random_crop, random_flip, random_resized_crop
+from ssl_jax.ops.flow import flow_channels, random_flow_flip, reversed_flow
 from ssl_jax.ops.frame_difference import frame_differences
-from ssl_jax.ops.pooling import global_avg_pool, global_max_pool
-
-
-class FinetuneNet(nn.Module):
-    """A trunk, one of its layers pooled, and dense layers: the last gives the answer."""
-
-    vision: nn.Module | None
-    difference: nn.Module | None
-    outputs: int
-    layer: str
-    pool: str
-    hidden: tuple[int, ...]
-    dropout: float
-    still: bool
-
-    def __call__(self, batch: Batch, train: bool) -> jax.Array:
-        return self.layers(batch, train)["head"]
-
-    @nn.compact
-    def layers(self, batch: Batch, train: bool) -> dict[str, jax.Array]:
-        """The trunk's layers, and 'head', the answers (b k)."""
-        stream = "difference" if self.vision is None else "vision"
-        layers = getattr(self, stream)(batch[stream], train and not self.still)
-        if self.layer and self.layer not in layers:
-            raise ConfigError(
-                f"finetune: no layer '{self.layer}' in the trunk; it has {', '.join(layers)}"
-            )
-        x = layers[self.layer] if self.layer else last(layers)
-        if x.ndim > 2 and self.pool != "flat":
-            x = global_avg_pool(x) if self.pool == "mean" else global_max_pool(x)
-        x = x.reshape(len(x), -1).astype(jnp.float32)
-        for number, width in enumerate(self.hidden, start=1):
-            x = jax.nn.relu(nn.Dense(width, name=f"hidden{number}")(self._dropped(x, train)))
-        return {**layers, "head": nn.Dense(self.outputs, name="head")(self._dropped(x, train))}
-
-    def _dropped(self, x: jax.Array, train: bool) -> jax.Array:
-        return nn.Dropout(self.dropout, deterministic=not train)(x)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,16 +42,22 @@ class Finetune(Method):
     best epoch by test or training videos): the last step is what counts.
 
     Batch: views {"vision" or "difference": uint8 (height width 3), or (t height width 3) with
-    `frames`, "target": as the task says}; augment the same at `crop`.
+    `frames`, or "flow": uint8 (t-1 height width 2), see `data.flow_levels`; "target": as the task
+    says}; augment the same at `crop`.
 
     Attributes:
       task: `OneLabel`, `SeveralLabels` or `Joints`.
       vision: the trunk of images or clips; or
-      difference: the trunk of frame differences, stacked as channels (Cross and Learn). Give one of
-        the two, by the name that the trunk has in the run that `init_from` names.
-      frames: of a clip; 0: the trunk takes single images.
+      difference: the trunk of frame differences, stacked as channels (Cross and Learn); or
+      flow: the trunk of optical flow, (frames - 1) x 2 channels. Give one of the three, best by the
+        name that the trunk has in the run that `init_from` names.
+      frames: of a clip; 0: the trunk takes single images. One less are the differences or fields of
+        flow.
       stride: every how many-th frame of the video. A video shorter than a clip repeats its last
         frame.
+      candidates: frames, at that stride, that are decoded to find where much moves: such windows
+        are more likely in training (Sayed et al. 2018). 0: all are alike.
+      reverse: probability that a training clip runs backwards; flow is negated then.
       height, width: to which the host resizes frames.
       fit: 'stretch', whatever that does to their proportions, or 'cut', the largest middle window.
       crop: side of the square that the network sees.
@@ -97,7 +70,11 @@ class Finetune(Method):
       crops: of every test frame or clip: 1, the middle; 10, also the corners, and all mirrored.
         Evaluators' `clips` counts crops: 25 frames with 10 crops are 250.
       mean, std: of the channels, pixels in 0..1; give those that the trunk was trained with. The
-        defaults leave pixels as they are. (Differences are of pixels in 0..1, as they are.)
+        defaults leave pixels as they are. Differences are taken after that: std=(1/255,) * 3 makes
+        them those of bytes.
+      bound: of flow, in pixels of the resized video; what is beyond is cut to it.
+      centred: each field of flow less its mean, as Cross and Learn; the arrow of time's trunk was
+        trained without.
       layer: of the trunk, from which the head takes; '': the last. Layers behind it only cost time:
         build the trunk without them (`init_from` leaves out what it does not need).
       pool: maps are averaged ('mean'), their maximum taken ('max') or all of them ('flat').
@@ -113,8 +90,11 @@ class Finetune(Method):
     task: OneLabel | SeveralLabels | Joints
     vision: nn.Module | None = None
     difference: nn.Module | None = None
+    flow: nn.Module | None = None
     frames: int = 0
     stride: int = 1
+    candidates: int = 0
+    reverse: float = 0.0
     height: int = 256
     width: int = 256
     fit: str = "stretch"
@@ -127,6 +107,8 @@ class Finetune(Method):
     crops: int = 1
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    bound: float = 20.0
+    centred: bool = True
     layer: str = ""
     pool: str = "mean"
     hidden: tuple[int, ...] = ()
@@ -134,22 +116,31 @@ class Finetune(Method):
     still: bool = False
 
     def __post_init__(self):
-        if (self.vision is None) == (self.difference is None):
-            raise ConfigError("finetune: give one trunk, vision or difference")
-        if self.difference is not None and self.frames < 2:
-            raise ConfigError(f"finetune: differences need frames=2 or more, not {self.frames}")
+        if len(self.trunks) != 1:
+            raise ConfigError("finetune: give one trunk, vision, difference or flow")
+        if self.vision is None and self.frames < 2:
+            raise ConfigError(
+                f"finetune: differences and flow need frames=2 or more, not {self.frames}"
+            )
+        if not self.frames and (self.candidates or self.reverse):
+            raise ConfigError("finetune: candidates and reverse are of clips: give frames")
         one_of(self, "fit", ("stretch", "cut"))
         one_of(self, "pool", ("mean", "max", "flat"))
         one_of(self, "crops", (1, 10))
-        at_least(self, 1, "stride", "height", "width", "crop", "hidden")
-        at_least(self, 0, "frames", "padding", "jitter")
-        above(self, 0, "area", "aspect", "std")
-        within(self, 0, 1, "area", "flip", "dropout")
+        at_least(self, SMALLEST if self.flow is not None else 1, "height", "width")
+        at_least(self, 1, "stride", "crop", "hidden")
+        at_least(self, 0, "frames", "candidates", "padding", "jitter")
+        above(self, 0, "area", "aspect", "std", "bound")
+        within(self, 0, 1, "area", "flip", "reverse", "dropout")
         ascending(self, "aspect")
         if len(self.area) not in (0, 2):
             raise ConfigError(f"finetune: area={self.area} must be a smallest and a largest share")
         if self.area:
             ascending(self, "area")
+        if self.flow is not None and (self.area or self.padding or self.jitter):
+            raise ConfigError("finetune: flow takes plain crops: set area=(), padding=0, jitter=0")
+        if self.flow is not None and isinstance(self.task, Joints):
+            raise ConfigError("finetune: joints are of frames, not of flow: give vision")
         if isinstance(self.task, Joints) and not self._sees_whole_pictures:
             raise ConfigError(
                 "finetune: joints would have to move with the image: set height=width=crop, "
@@ -163,13 +154,15 @@ class Finetune(Method):
 
     @property
     def trunks(self) -> tuple[str, ...]:
-        return ("difference",) if self.vision is None else ("vision",)
+        kinds = ("vision", "difference", "flow")
+        return tuple(kind for kind in kinds if getattr(self, kind) is not None)
 
     @property
     def net(self) -> nn.Module:
         return FinetuneNet(
             self.vision,
             self.difference,
+            self.flow,
             self.task.outputs,
             self.layer,
             self.pool,
@@ -179,22 +172,36 @@ class Finetune(Method):
         )
 
     def views(self, record: Record, rng: np.random.Generator) -> Example:
-        there, span = record.num_frames, span_of(max(self.frames, 1), self.stride)
-        if not self.frames:
-            numbers = np.array([random_frame(there, rng)])
-        elif there < span:
-            numbers = even_clips(there, 1, self.frames, self.stride)[0]
-        else:
-            numbers = random_clip(there, self.frames, rng, self.stride)
-        frames = record.need_frames()(numbers)
-        target = self.task.target(record, int(numbers[0]), frames.shape[1:3])
-        frames = self._resized(frames)
         (stream,) = self.trunks
-        return {stream: frames if self.frames else frames[0], "target": target}
+        window = rng, self.stride, self.candidates
+        if stream == "flow":
+            numbers, flow = moving_flow(record, self.frames - 1, *window)
+            size, pixels = flow.shape[1:3], flow_levels(flow, *self._flow_knobs)
+        else:
+            if self.candidates:
+                numbers, frames = moving_frames(record, self.frames, *window)
+            else:
+                numbers = self._numbers(record.num_frames, rng)
+                frames = record.need_frames()(numbers)
+            size, pixels = frames.shape[1:3], self._resized(frames)
+        target = self.task.target(record, int(numbers[0]), size)
+        return {stream: pixels if self.frames else pixels[0], "target": target}
+
+    def _numbers(self, there: int, rng: np.random.Generator) -> np.ndarray:
+        """Of a random frame or clip; the last frame is repeated in a video that is too short."""
+        if not self.frames:
+            return np.array([random_frame(there, rng)])
+        if there < span_of(self.frames, self.stride):
+            return even_clips(there, 1, self.frames, self.stride)[0]
+        return random_clip(there, self.frames, rng, self.stride)
 
     def _resized(self, frames: np.ndarray) -> np.ndarray:
         size = (self.height, self.width)
         return resize(frames, size) if self.fit == "stretch" else cover(frames, size)
+
+    @property
+    def _flow_knobs(self) -> tuple[tuple[int, int], float, bool]:
+        return (self.height, self.width), self.bound, self.fit == "stretch"
 
     def augment(self, batch: Batch, state: State, key: jax.Array) -> Batch:
         (stream,) = self.trunks
@@ -208,15 +215,25 @@ class Finetune(Method):
         else:
             images = random_crop(key_crop, images, self.crop, self.padding)
         if self.flip:
-            images = random_flip(key_flip, images, self.flip)
+            flip = random_flow_flip if stream == "flow" else random_flip
+            images = flip(key_flip, images, self.flip)
         if self.jitter:
             images = colour_jitter(key_colour, images, self.jitter)
+        if self.reverse:
+            key_reverse = jax.random.fold_in(key, 1)
+            chosen = jax.random.bernoulli(key_reverse, self.reverse, (len(images),))
+            if stream == "flow":
+                images = reversed_flow(images, chosen)
+            else:
+                chosen = chosen[:, None, None, None, None]
+                images = jnp.where(chosen, images[:, ::-1], images)
         return {**batch, stream: images}
 
     def prepare(self, name: str, x: jax.Array) -> jax.Array:
-        if name == "difference":
-            return frame_differences(x)
-        return (x - jnp.array(self.mean)) / jnp.array(self.std)
+        if name == "flow":
+            return flow_channels(x, self.centred)
+        x = (x - jnp.array(self.mean)) / jnp.array(self.std)
+        return frame_differences(x) if name == "difference" else x
 
     def objective(self, outputs: jax.Array, batch: Batch):
         return self.task.loss(outputs, batch["target"])
@@ -232,13 +249,19 @@ class Finetune(Method):
 
     def clips(self, record: Record, stream: str, times: Sequence[float]) -> Example:
         """With ten crops, every ten times in a row are the crops of the first of them."""
-        count = len(times)
-        numbers = clip_numbers(record, times[:: self.crops], max(self.frames, 1), self.stride)
-        frames = self._resized(record.need_frames()(numbers.ravel()))
+        count, length = len(times), max(self.frames - (stream == "flow"), 1)
+        numbers = clip_numbers(record, times[:: self.crops], length, self.stride)
+        if stream == "flow":
+            frames = flow_clips(record, numbers, *self._flow_knobs)
+            frames = frames.reshape(-1, *frames.shape[2:])
+        else:
+            frames = self._resized(record.need_frames()(numbers.ravel()))
         if self.crops == 1:
             cut = center_crop(frames, (self.crop, self.crop))[None]
         else:
             cut = ten_crops(frames, self.crop)
+        if self.crops > 1 and stream == "flow":
+            cut[5:] = mirrored(cut[:5])
         # (crops, places * frames, ...) -> all crops of the first place, then of the second, ...
         cut = cut.reshape(self.crops, *numbers.shape, *cut.shape[2:]).swapaxes(0, 1)
         rows = cut.reshape(-1, *cut.shape[2:])[:count]
