@@ -10,7 +10,7 @@ from ssl_jax.cues import Bars, CameraMotion
 from ssl_jax.data.flow import flow_from_bytes, optical_flow
 from ssl_jax.data.record import Record
 from ssl_jax.data.stabilise import laid_over, warped
-from ssl_jax.evals.class_activation import laid_on
+from ssl_jax.drawing.overlay import laid_on
 from ssl_jax.methods.video.arrow_of_time import ArrowOfTime
 from ssl_jax.models.vgg16 import VGG16
 

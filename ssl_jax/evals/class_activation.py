@@ -5,15 +5,13 @@ from collections.abc import Iterator
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, UInt8
 
 from ssl_jax.config import ConfigError
 from ssl_jax.data.record import Source
 from ssl_jax.drawing.layout import Tile, page
+from ssl_jax.drawing.overlay import laid_on
 from ssl_jax.drawing.pixels import as_picture
 from ssl_jax.knobs import at_least
-
-FOR, AGAINST = np.array([220.0, 40, 30]), np.array([40.0, 90, 230])  # red, blue
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,20 +57,3 @@ class ClassActivation:
             for picture, one in zip(pictures, maps[..., 0], strict=True)
         ]
         yield "activation", page(rows, self.tile)
-
-
-def laid_on(
-    picture: UInt8[np.ndarray, "h w 3"], scores: Float[np.ndarray, "y x"], most: float
-) -> UInt8[np.ndarray, "h w 3"]:
-    """A grey picture, coloured red where scores are above 0 and blue where below.
-
-    The scores are enlarged to the picture; of the size `most` the colour covers three quarters.
-    """
-    import cv2
-
-    h, w = picture.shape[:2]
-    large = cv2.resize(scores, (w, h), interpolation=cv2.INTER_LINEAR)[..., None]
-    cover = 0.75 * np.clip(np.abs(large) / (most if most > 0 else 1.0), 0, 1)
-    grey = picture.mean(axis=2, keepdims=True)
-    mixed = (1 - cover) * grey + cover * np.where(large > 0, FOR, AGAINST)
-    return mixed.round().astype(np.uint8)

@@ -1,0 +1,119 @@
+"""Where a network hears a sound in a frame: drawn over it, and scored against masks or boxes."""
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from ssl_jax.config import ConfigError
+from ssl_jax.data.annotations import masks_of
+from ssl_jax.data.record import Record, Source
+from ssl_jax.data.record_batches import read_some
+from ssl_jax.drawing.layout import Tile, page
+from ssl_jax.drawing.overlay import laid_on
+from ssl_jax.drawing.pixels import as_picture
+from ssl_jax.knobs import at_least
+from ssl_jax.scores.masks import VOID
+from ssl_jax.scores.sound_places import consensus_iou, share_and_area
+
+FULL = 255
+
+
+@dataclasses.dataclass(frozen=True)
+class SoundPlaces:
+    """Maps of the places that make a sound, and their consensus intersection over union.
+
+    Senocak et al. 2018; thresholds as in Chen et al. 2021. For methods with a stream that takes
+    frames and audio and gives a map of one channel, as `Localization` does. The middle of each
+    video is taken. Yields 'places', a page of frames with their maps: red makes the sound, blue
+    does not. Of records whose `extra['mask']` is known also
+
+    * 'ciou': the share of videos of which cIoU is at least 0.5, and 'area', under the curve of
+      that share over thresholds;
+    * 'mean': the mean cIoU;
+    * 'centre/ciou', 'centre/area', 'centre/mean': of a map that is highest in the middle, whatever
+      is heard. Things stand there so often that this is the number to beat.
+
+    Attributes:
+      source: held-out videos with audio.
+      stream: whose `layer` is a map of one channel.
+      records: so many of them are scored, spread evenly over the source; 0: all.
+      drawn: so many of these are drawn.
+      tile: height of an image in pixels.
+    """
+
+    source: Source
+    stream: str = "map"
+    layer: str = "map"
+    records: int = 0
+    drawn: int = 8
+    tile: int = 96
+    every: int = 0
+
+    def __post_init__(self):
+        at_least(self, 0, "records")
+        at_least(self, 1, "drawn", "tile")
+
+    def run(self, frozen) -> Iterator[tuple[str, float | np.ndarray]]:
+        """ConfigError for a layer that is no map of one channel, or a stream without images."""
+        import cv2
+
+        method = frozen.method
+
+        def read(record: Record) -> dict[str, np.ndarray]:
+            times = method.times(record, self.stream, 1)
+            clips = {k: v[0] for k, v in method.clips(record, self.stream, times).items()}
+            if "vision" not in clips:
+                raise ConfigError(f"stream={self.stream!r} takes no images")
+            if "mask" not in record.extra:
+                return clips
+            # Whatever the method cuts and resizes is done to the mask as well.
+            seen = dataclasses.replace(record, frames=functools.partial(_mask_frames, record))
+            return {**clips, "truth": method.clips(seen, self.stream, times)["vision"][0, ..., 0]}
+
+        inputs = read_some(self.source, read, self.records, frozen.batch_size, frozen.loading)
+        truth = inputs.pop("truth") / FULL if "truth" in inputs else None
+        maps = np.float64(frozen.maps(self.stream, inputs, (self.layer,))[self.layer])
+        if maps.ndim != 4 or maps.shape[-1] != 1:
+            raise ConfigError(
+                f"layer={self.layer!r} of {self.stream} has the shape {maps.shape[1:]}, a map of "
+                "one channel is needed"
+            )
+        maps, pictures = maps[..., 0], inputs["vision"]
+        few = np.linspace(0, len(maps) - 1, min(self.drawn, len(maps))).round().astype(int)
+        most = np.abs(maps[few]).max()
+        drawn = [(as_picture(pictures[i]), maps[i]) for i in few]
+        rows = [
+            [Tile(picture, "frame"), Tile(laid_on(picture, one, most), "sounds here")]
+            for picture, one in drawn
+        ]
+        yield "places", page(rows, self.tile)
+        if truth is not None:
+            h, w = truth.shape[1:]
+            heats = [cv2.resize(one, (w, h), interpolation=cv2.INTER_LINEAR) for one in maps]
+            yield from _scores("", heats, truth)
+            yield from _scores("centre/", [_centre(h, w)] * len(truth), truth)
+
+
+def _mask_frames(record: Record, numbers: Sequence[int]) -> UInt8[np.ndarray, "t h w 3"]:
+    masks = masks_of(record)[np.asarray(numbers)]
+    shown = np.uint8(FULL) * ((masks > 0) & (masks != VOID))
+    return np.repeat(shown[..., None], 3, axis=-1)
+
+
+def _centre(h: int, w: int) -> Float[np.ndarray, "h w"]:
+    y, x = (np.arange(h) + 0.5) / h - 0.5, (np.arange(w) + 0.5) / w - 0.5
+    return -(y[:, None] ** 2 + x**2)
+
+
+def _scores(
+    prefix: str, heats: Sequence[np.ndarray], truth: Float[np.ndarray, "n h w"]
+) -> Iterator[tuple[str, float]]:
+    scores = [consensus_iou(heat, one) for heat, one in zip(heats, truth, strict=True)]
+    scores = [score for score in scores if score == score]  # frames without a sounding thing
+    if scores:
+        share, area = share_and_area(scores)
+        named = {"ciou": share, "area": area, "mean": float(np.mean(scores))}
+        yield from ((prefix + name, value) for name, value in named.items())

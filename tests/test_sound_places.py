@@ -1,0 +1,147 @@
+"""Where a sound comes from (AVOL-Net), the scores of it, and L3-Net's joined trunks."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ssl_jax.config import ConfigError
+from ssl_jax.data.pipeline import Loading
+from ssl_jax.data.sources.synthetic import SyntheticSource
+from ssl_jax.evals.sound_places import SoundPlaces
+from ssl_jax.methods.audio.correspondence import Correspondence
+from ssl_jax.methods.audio.localization import Localization
+from ssl_jax.models.audio import AudioNet
+from ssl_jax.models.l3 import L3Net
+from ssl_jax.objectives.localization import match_at_best_place, place_logits
+from ssl_jax.scores.sound_places import consensus_iou, share_and_area
+
+HEAT = np.array([[0.9, 0.8, 0.1, 0], [0.7, 0.6, 0.2, 0], [0.3, 0.2, 0.1, 0], [0, 0, 0, 0]])
+KEY = jax.random.key(0)
+
+
+def weights(method, batch) -> int:
+    made = jax.eval_shape(lambda: method.net.init(KEY, batch, train=True))
+    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(made["params"]))
+
+
+PAIR = {"vision": jnp.zeros((1, 224, 224, 3)), "audio": jnp.zeros((1, 1, 200, 257))}
+
+
+def test_l3_net_has_the_published_number_of_weights():
+    trunks = L3Net(first_stride=1), AudioNet(first_stride=1)
+    assert weights(Correspondence(*trunks, criterion="concatenation"), PAIR) == 9_508_738
+
+
+def test_avol_net_has_ave_nets_weights_and_a_map_of_14_x_14():
+    method = Localization(L3Net(), AudioNet())
+    # fc3 of AVE-Net has two scales and two biases, of which only differences count.
+    assert weights(method, PAIR) == 9_541_636 - 2
+
+    def answer():
+        variables = method.net.init(KEY, PAIR, train=True)
+        pair = {**PAIR, "audio": PAIR["audio"][:, 0]}
+        return method.net.apply(variables, pair, False, method="map")["map"]
+
+    assert jax.eval_shape(answer).shape == (1, 14, 14, 1)
+
+
+def test_the_best_place_answers():
+    scores = jnp.array([[[0.1, 0.9], [0.4, -0.3]]])
+    places = scores[..., None] * jnp.array([1.0, 0.0])
+    sound = jnp.array([[1.0, 0.0]])
+    logits = place_logits(places, sound, jnp.float32(2.0), jnp.float32(-0.5))
+    assert jax.nn.sigmoid(logits).max() == pytest.approx(0.785835, abs=1e-6)
+    loss, metrics = match_at_best_place(places, sound, -sound, jnp.float32(2.0), jnp.float32(-0.5))
+    # The other sound's best place is that of -0.3.
+    p, q = 0.785835, 1 / (1 + np.exp(-(0.6 - 0.5)))
+    assert loss == pytest.approx(-(np.log(p) + np.log(1 - q)) / 2, abs=1e-5)
+    assert metrics["accuracy"] == 0.5
+    every = 1 / (1 + np.exp(-(2 * np.array([0.1, 0.9, 0.4, -0.3]) - 0.5)))
+    assert metrics["own"] == pytest.approx(every.mean(), abs=1e-6)
+
+
+def test_consensus_of_a_box_and_of_two_annotators():
+    box = np.zeros((4, 4))
+    box[:2, :2] = 1
+    rows = np.zeros((4, 4))
+    rows[:2] = 1
+    assert consensus_iou(HEAT, box) == pytest.approx(4 / 7)
+    assert consensus_iou(HEAT, (box + rows) / 2) == pytest.approx(0.5625)
+
+
+def test_a_flat_map_answers_nothing_and_an_empty_truth_is_no_number():
+    truth = np.eye(4)
+    assert consensus_iou(np.ones((4, 4)), truth) == 0.0
+    assert np.isnan(consensus_iou(HEAT, np.zeros((4, 4))))
+
+
+def test_share_and_area_over_thresholds():
+    assert share_and_area([0.9, 0.55, 0.5, 0.2]) == pytest.approx((0.75, 0.5625))
+    # The paper's thresholds are multiples in floats, and 0.05 * 12 is above 0.6.
+    assert share_and_area([0.6])[1] < share_and_area([0.05 * 12])[1]
+
+
+@dataclasses.dataclass
+class Answers:
+    """Stands for a network: its map is what `heat` makes of the frames."""
+
+    method: Localization
+    heat: object
+    batch_size: int = 4
+    loading: Loading = Loading()
+
+    def maps(self, stream, inputs, layers):
+        return {"map": self.heat(inputs["vision"])}
+
+
+def small(**knobs) -> Localization:
+    sound = {"sample_rate": 8000, "seconds": 0.5, "window": 128, "hop": 64, "bins": 128}
+    trunks = L3Net(width=0.0625), AudioNet(width=0.0625)
+    return Localization(*trunks, short_side=32, crop=32, embedding=8, **sound, **knobs)
+
+
+def test_maps_of_what_sounds_are_right_and_those_beside_it_are_wrong():
+    source = SyntheticSource(size=6, frames=16, height=32, width=48)
+    method = small()
+    truths = []
+    for record in source:
+        (time,) = method.times(record, "map", 1)
+        mask = np.asarray(record.extra["mask"](record.frame_at(time + 0.25)))
+        truths.append(mask[:, 8:40])  # the middle square
+    truth = np.stack(truths).astype(np.float64)[..., None]
+    right = dict(SoundPlaces(source, drawn=2).run(Answers(method, lambda frames: truth)))
+    assert right["mean"] == right["ciou"] == right["area"] == 1.0
+    wrong = dict(SoundPlaces(source, drawn=2).run(Answers(method, lambda frames: -truth)))
+    assert wrong["mean"] == 0.0
+    # A map that is highest in the middle is right by chance, in the same way whatever is heard.
+    assert 0 < right["centre/mean"] == wrong["centre/mean"] < 1
+    assert right["places"].dtype == np.uint8
+
+
+def test_a_layer_that_is_no_map_is_named():
+    source = SyntheticSource(size=2, frames=16, height=32, width=32)
+    flat = Answers(small(), lambda frames: np.zeros((len(frames), 8)))
+    with pytest.raises(ConfigError, match="layer='map' of map has the shape"):
+        list(SoundPlaces(source).run(flat))
+    method = small(layer="pool")
+    batch = {"vision": jnp.zeros((1, 32, 32, 3)), "audio": jnp.zeros((1, 1, 61, 65))}
+    with pytest.raises(ConfigError, match="layer='pool' is no map of the vision trunk; it has con"):
+        jax.eval_shape(lambda: method.net.init(KEY, batch, train=True))
+
+
+def test_half_of_the_joined_pairs_match_and_the_target_says_which():
+    trunks = L3Net(width=0.0625), AudioNet(width=0.0625)
+    method = Correspondence(*trunks, short_side=4, crop=4, criterion="concatenation")
+    b = 64
+    audio = jnp.arange(b, dtype=jnp.float32)[:, None, None] * jnp.ones((1, 1, 3))
+    batch = {"vision": jnp.zeros((b, 4, 4, 3), jnp.uint8), "audio": audio}
+    made = method.augment(batch, {}, KEY)
+    own = made["audio"][:, 0, 0] == jnp.arange(b)
+    np.testing.assert_array_equal(own, made["target"] == 1)
+    others = made["audio"][:, 0, 0][~own]
+    np.testing.assert_array_equal(others, (np.arange(b) - 1)[~np.asarray(own)] % b)
+    assert 0.25 < made["target"].mean() < 0.75
+    assert method.words(made)[""][:2] == [("no match", "match")[int(k)] for k in made["target"][:2]]
