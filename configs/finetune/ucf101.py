@@ -21,6 +21,7 @@ Variants, each for the trunk of a config in video/ (but for the last two):
   clips of 16 frames, ten of a test video
     `:c3d`, `:r3d`            clip_order_ucf101.py of the same variants
     `:space_time_puzzle`      space_time_puzzle_ucf101.py
+    `:motion_statistics`      motion_statistics_ucf101.py
     `:speediness`             speediness_ucf101.py (64 frames of 224 pixels)
     `:dense_prediction`       dense_prediction_ucf101.py (40 frames of 128 pixels), without its
                               ConvGRU, which the paper fine-tunes too
@@ -85,8 +86,9 @@ def get_config(variant: str = ""):
 
 def finetuned(data: Actions, variant: str, tiny: Callable):
     """A variant on a data set."""
-    of_clips = clip_order, c3d, r3d, space_time_puzzle, speediness, dense_prediction
-    of_frames = mc3, r2plus1d18, frames, frames_vgg, shuffle_and_learn, order_prediction
+    of_clips = clip_order, c3d, r3d, space_time_puzzle, motion_statistics, speediness
+    of_clips += dense_prediction, mc3, r2plus1d18
+    of_frames = frames, frames_vgg, shuffle_and_learn, order_prediction
     of_motion = differences, odd_one_out, flow, flow_vgg, arrow_of_time
     recipes = [
         functools.update_wrapper(functools.partial(recipe, data), recipe)
@@ -119,6 +121,11 @@ def r3d(data: Actions):
 
 def space_time_puzzle(data: Actions):
     return clips(data, trunk_of("space_time_puzzle_ucf101.py"))
+
+
+def motion_statistics(data: Actions):
+    grey = {"mean": (128 / 255,) * 3, "std": BYTES}
+    return clips(data, trunk_of("motion_statistics_ucf101.py"), dropout=0.5, **grey)
 
 
 def speediness(data: Actions):
