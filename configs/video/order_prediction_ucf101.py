@@ -6,8 +6,8 @@ Data: the folder data/ucf101 with manifest.csv (path, label, split).
 Cost: 170,000 steps, not measured.
 Paper: fine-tuned 56.3 % on UCF101, see finetune/ucf101.py.
 
-Variants: `:arcade` trains a narrow network on game video in minutes on a CPU; `:tiny` is four steps
-on synthetic data.
+Variants: `:arcade` trains a narrow network on game video in minutes on a CPU, `:audited` with the
+audit for shortcuts; `:tiny` is four steps on synthetic data.
 
     :arcade             order of four frames, unseen episodes (12 orders, chance 0.083)
     ours                0.342 ± 0.020
@@ -18,6 +18,11 @@ on synthetic data.
 The features recognise the game (linear probe, 2 labels per game) no better than at random
 initialisation (1 seed, conv1: 0.368 ± 0.079 against 0.353 ± 0.041 over draws of the labels): the
 crop at the middle of the screen shows little of it.
+
+Audit for shortcuts (1 seed, 192 test videos; accuracy 0.312, two convolutions alone 0.125): without
+camera motion it loses 0.104 [0.004, 0.205] more than in the control. Of the other fourteen, among
+them counters, black borders, cuts, JPEG grid and BatchNorm, none is above 0, and none alone tells
+the order better than 0.115.
 """
 
 from ssl_jax import presets
