@@ -75,7 +75,7 @@ def arcade():
             crop=56,
         ),
         optimizer=call(Optimizer, name="adam", learning_rate=3e-3, schedule=call(Cosine)),
-        steps=300,
+        steps=250,
         batch_size=16,
         evaluators={
             "pretext": call(Pretext, source=test),

@@ -105,3 +105,17 @@ def cover_flow(
 def mirrored_flow(flow: Float32[np.ndarray, "t h w 2"]) -> Float32[np.ndarray, "t h w 2"]:
     """Flow of the video with left and right swapped: mirrored, and u negated."""
     return flow[:, :, ::-1] * np.array([-1, 1], np.float32)
+
+
+def crop_and_flip(
+    frames: UInt8[np.ndarray, "t h w 3"],
+    flow: Float32[np.ndarray, "n h w 2"],
+    size: int,
+    rng: np.random.Generator,
+) -> tuple[UInt8[np.ndarray, "t size size 3"], Float32[np.ndarray, "n size size 2"]]:
+    """The same random square of frames and of their flow; in half of all cases mirrored."""
+    if rng.random() < 0.5:
+        frames, flow = frames[:, :, ::-1], mirrored_flow(flow)
+    top, left = (int(rng.integers(side - size + 1)) for side in frames.shape[1:3])
+    rows, columns = slice(top, top + size), slice(left, left + size)
+    return np.ascontiguousarray(frames[:, rows, columns]), flow[:, rows, columns]

@@ -24,7 +24,7 @@ class SoftArgmaxTrunk(nn.Module):
       base: 'inception' (`InceptionV3`), or 'convs': 5x5 stride 2, 3x3 stride 2 and 3x3, with BN.
       still: the base stays as it came: no gradient, and the statistics of BN do not move.
       convs: widths of 3x3 convolutions behind the base.
-      hidden: width of the first dense layer.
+      hidden: width of the first dense layer; 0: places are the last layer.
       embedding: width of the last.
       dropout: rate, on the base's maps and on the hidden layer.
       bn_momentum: fraction of the past in the running statistics.
@@ -45,7 +45,8 @@ class SoftArgmaxTrunk(nn.Module):
     def __post_init__(self):
         check_trunk(self)
         one_of(self, "base", ("inception", "convs"))
-        at_least(self, 1, "convs", "hidden", "embedding")
+        at_least(self, 0, "hidden")
+        at_least(self, 1, "convs", "embedding")
         within(self, 0, 1, "dropout")
         super().__post_init__()
 
@@ -62,6 +63,8 @@ class SoftArgmaxTrunk(nn.Module):
             x = conv_offset(x, features, 3, train, name, 1, "SAME", momentum, self.dtype)
             layers[name] = x
         x = layers["places"] = soft_argmax(x)
+        if not self.hidden:
+            return layers
         x = jax.nn.relu(nn.Dense(self._wide(self.hidden), dtype=self.dtype, name="hidden")(x))
         layers["hidden"] = x
         dense = nn.Dense(self.embedding, dtype=self.dtype, name="embedding")

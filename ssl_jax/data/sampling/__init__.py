@@ -30,6 +30,7 @@ from ssl_jax.data.sampling.clips import (
     random_clip,
     random_frame,
     spaced_clips,
+    starts_apart,
     timed_clip,
     two_speeds,
 )
@@ -79,6 +80,7 @@ __all__ = [
     "shifted_start",
     "spaced_clips",
     "speech_window",
+    "starts_apart",
     "timed_clip",
     "tracked_frames",
     "two_speeds",

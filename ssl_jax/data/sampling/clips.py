@@ -70,6 +70,16 @@ def spaced_clips(
     return rng.integers(num_frames - span + 1) + stride * first
 
 
+def starts_apart(num_frames: int, start: int, length: int) -> Indices:
+    """Where all other clips of `length` frames begin that share no frame with that from `start`.
+
+    Of 60 frames and clips of 13, one of which begins at 20, the others begin at 0 to 7 and at 33 to
+    47.
+    """
+    starts = np.arange(num_frames - length + 1)
+    return starts[np.abs(starts - start) >= length]
+
+
 def clips_in_cells(
     num_frames: int,
     rng: np.random.Generator,

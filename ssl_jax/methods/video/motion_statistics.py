@@ -12,7 +12,7 @@ import numpy as np
 
 from ssl_jax.config import ConfigError
 from ssl_jax.data.clips import clip_numbers, even_clip_times
-from ssl_jax.data.flow import cover_flow, flow_of, mirrored_flow
+from ssl_jax.data.flow import cover_flow, crop_and_flip, flow_of
 from ssl_jax.data.image import center_crop, cover
 from ssl_jax.data.motion_statistics import (
     MOTION,
@@ -96,15 +96,9 @@ class MotionStatistics(Method):
         numbers = random_clip(record.num_frames, self.frames, rng)
         frames = cover(record.need_frames()(numbers), (self.height, self.width))
         flow = cover_flow(flow_of(record, numbers[:-1]), (self.height, self.width))
-        if rng.random() < 0.5:
-            frames, flow = frames[:, :, ::-1], mirrored_flow(flow)
-        top = int(rng.integers(self.height - self.crop + 1))
-        left = int(rng.integers(self.width - self.crop + 1))
-        frames, flow = (
-            x[:, top : top + self.crop, left : left + self.crop] for x in (frames, flow)
-        )
+        frames, flow = crop_and_flip(frames, flow, self.crop, rng)
         target = np.concatenate([motion_statistics(flow), appearance_statistics(frames)])
-        return {"vision": np.ascontiguousarray(frames), "target": target}
+        return {"vision": frames, "target": target}
 
     def prepare(self, name: str, x: jax.Array) -> jax.Array:
         return 255.0 * x - 128.0
