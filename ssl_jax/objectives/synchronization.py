@@ -1,0 +1,47 @@
+"""Whether what is heard is what is seen at the same time (Chung, Zisserman 2016)."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from ssl_jax.objectives.classification import classification
+
+Metrics = dict[str, Float[Array, ""]]
+
+
+def margin_pairs(
+    distance: Float[Array, "*n"], same: Int[Array, "*n"], margin: float
+) -> Float[Array, ""]:
+    """SyncNet's loss of pairs: mean of (same d^2 + (1 - same) max(margin - d, 0)^2) / 2.
+
+    Args:
+      distance: d, Euclidean, of embeddings of any length; the released margin, 20, is for such.
+      same: 1 where both are of the same time.
+    """
+    distance, same = distance.astype(jnp.float32), same.astype(jnp.float32)
+    apart = jnp.maximum(margin - distance, 0.0)
+    return jnp.mean(same * distance**2 + (1.0 - same) * apart**2) / 2
+
+
+def euclidean(a: Float[Array, "*n d"], b: Float[Array, "*n d"]) -> Float[Array, "*n"]:
+    """Distances in float32, with a slope at 0."""
+    return jnp.sqrt(jnp.sum((a.astype(jnp.float32) - b.astype(jnp.float32)) ** 2, -1) + 1e-12)
+
+
+def which_window(
+    video: Float[Array, "b n d"],
+    audio: Float[Array, "b n d"],
+    scale: Float[Array, ""],
+    bias: Float[Array, ""],
+) -> tuple[Float[Array, ""], Metrics]:
+    """For each window of a video, which of the same video's n windows of audio is its own?
+
+    The multi-way form (Chung, Chung, Kang 2019): the softmax over scale * cosine + bias. Chance is
+    1 / n.
+
+    Returns the mean cross-entropy and {'accuracy'}.
+    """
+    v, a = (x.astype(jnp.float32) for x in (video, audio))
+    v, a = (x / jnp.sqrt(jnp.sum(x**2, -1, keepdims=True) + 1e-12) for x in (v, a))
+    logits = scale * jnp.einsum("bnd,bmd->bnm", v, a) + bias
+    own = jnp.broadcast_to(jnp.arange(video.shape[1]), video.shape[:2])
+    return classification(logits, own)
