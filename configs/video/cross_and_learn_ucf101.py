@@ -24,6 +24,11 @@ with flow.
 
 What is recognised is the game: among videos of one game R@10 is at chance (1 seed: 0.318, chance
 0.312). `:arcade_flow`: not measured.
+
+Audit for shortcuts (1 seed, 192 test videos; of the loss, -0.525): without fine detail it loses
+0.389 [0.278, 0.501] more than in the control, without camera motion 0.185 [0.095, 0.274], without
+black borders 0.095 [0.011, 0.179]; BatchNorm 0.043 [0.003, 0.084], JPEG grid 0.015 [0.004, 0.027].
+Of the other ten, counters, cuts and colours among them, none is above 0.
 """
 
 from ssl_jax import presets
