@@ -5,28 +5,25 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ssl_jax.knobs import at_least, within
+from ssl_jax.knobs import within
 
 
 class ConvGRU(nn.Module):
-    """One step of a gated recurrent unit, its products being convolutions (Ballas et al. 2016).
+    """One step of a gated recurrent unit, its products being 1x1 convolutions (Ballas et al. 2016).
 
         r = sigmoid(reset [x, h]),  z = sigmoid(update [x, h]),  n = tanh(candidate [x, r h])
         h' = (1 - z) h + z n
 
-    Called with the state h and the input x, returns the new state. Kernels begin orthogonal, biases
-    at 0, as in DPC (Han, Xie and Zisserman 2019).
+    Called with the state h and the input x, returns the new state. Every place has a state of its
+    own. Kernels begin orthogonal, biases at 0, as in DPC (Han, Xie and Zisserman 2019).
 
     Attributes:
-      size: of the kernels; 1: every place has a state of its own.
       dropout: rate, on the new state.
     """
 
-    size: int = 1
     dropout: float = 0.0
 
     def __post_init__(self):
-        at_least(self, 1, "size")
         within(self, 0, 1, "dropout")
         super().__post_init__()
 
@@ -37,7 +34,7 @@ class ConvGRU(nn.Module):
         def gate(name: str, state: Array) -> Array:
             conv = nn.Conv(
                 h.shape[-1],
-                (self.size, self.size),
+                (1, 1),
                 kernel_init=nn.initializers.orthogonal(),
                 name=name,
             )
