@@ -3,7 +3,7 @@
 import itertools
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Num, UInt8
 
 from ssl_jax.data.sampling.clips import need
 
@@ -67,18 +67,28 @@ def high_motion_patch(frames: UInt8[np.ndarray, "t h w c"], size: int) -> tuple[
     Raises:
       ValueError: a square larger than the frames.
     """
-    height, width = frames.shape[1:3]
+    change = np.zeros(frames.shape[1:], np.int64)
+    for frame, after in itertools.pairwise(frames):
+        change += np.maximum(frame, after) - np.minimum(frame, after)  # in uint8: fast
+    return busiest_square(change.sum(-1), size)
+
+
+def busiest_square(values: Num[np.ndarray, "h w"], size: int) -> tuple[int, int]:
+    """Upper left corner (y, x) of the square of `size` pixels with the largest sum.
+
+    The middle square if all are 0.
+
+    Raises:
+      ValueError: a square larger than the array.
+    """
+    height, width = values.shape
     if size > min(height, width):
         raise ValueError(
             f"a window of {size} pixels does not fit frames of {height}x{width}; lower the window "
             "or resize to more pixels"
         )
-    change = np.zeros(frames.shape[1:], np.int64)
-    for frame, after in itertools.pairwise(frames):
-        change += np.maximum(frame, after) - np.minimum(frame, after)  # in uint8: fast
-    change = change.sum(-1)
     corner = np.zeros((height + 1, width + 1), np.int64)  # sums of everything above and left
-    corner[1:, 1:] = change.cumsum(0).cumsum(1)
+    corner[1:, 1:] = values.cumsum(0).cumsum(1)
     inside = corner[size:, size:] - corner[:-size, size:] - corner[size:, :-size]
     inside += corner[:-size, :-size]
     if inside.max() == 0:
