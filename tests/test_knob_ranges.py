@@ -61,6 +61,7 @@ CONFIGS = (
     "video/odd_one_out_ucf101.py:tiny",
     "video/dense_prediction_ucf101.py:tiny",
     "video/order_prediction_ucf101.py:tiny",
+    "video/patch_tracking_ucf101.py:tiny",
     "video/space_time_puzzle_ucf101.py:tiny",
     "video/speediness_ucf101.py:tiny",
     "video/shuffle_and_learn_ucf101.py:tiny",

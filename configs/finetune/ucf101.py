@@ -30,7 +30,7 @@ Variants, each for the trunk of a config in video/ (but for the last two):
   single frames, ten crops of each of 25 of a test video
     `:frames`, `:frames_vgg`  cross_and_learn_ucf101.py and its `:vgg` (58.7 %, 70.5 %; the paper's
                               colour jitter shifts hues further)
-    `:shuffle_and_learn`, `:order_prediction`
+    `:shuffle_and_learn`, `:order_prediction`, `:pose_from_action`, `:patch_tracking`
 
   motion, likewise
     `:differences`            cross_and_learn_ucf101.py
@@ -77,6 +77,7 @@ class Actions(NamedTuple):
 UCF101 = Actions("data/ucf101/UCF-101", "../ucfTrainTestlist", classes=101, videos=9537)
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 BYTES = (1 / 255,) * 3  # as `std`: pixels in 0..255
+MEAN = (123.68 / 255, 116.779 / 255, 103.939 / 255)
 
 
 def get_config(variant: str = ""):
@@ -88,7 +89,8 @@ def finetuned(data: Actions, variant: str, tiny: Callable):
     """A variant on a data set."""
     of_clips = clip_order, c3d, r3d, space_time_puzzle, motion_statistics, speediness
     of_clips += dense_prediction, mc3, r2plus1d18
-    of_frames = frames, frames_vgg, shuffle_and_learn, order_prediction
+    of_frames = frames, frames_vgg, shuffle_and_learn, order_prediction, pose_from_action
+    of_frames += (patch_tracking,)
     of_motion = differences, odd_one_out, flow, flow_vgg, arrow_of_time
     recipes = [
         functools.update_wrapper(functools.partial(recipe, data), recipe)
@@ -190,15 +192,24 @@ def frames_vgg(data: Actions):
 
 
 def shuffle_and_learn(data: Actions):
-    mean = (123.68 / 255, 116.779 / 255, 103.939 / 255)
     trunk = trunk_of("shuffle_and_learn_ucf101.py")
-    return streams(data, vision=trunk, crop=227, mean=mean, std=BYTES)
+    return streams(data, vision=trunk, crop=227, mean=MEAN, std=BYTES)
 
 
 def order_prediction(data: Actions):
     # What it saw were windows of 80 pixels, to which its fc6 fits.
     trunk = trunk_of("order_prediction_ucf101.py", fc6=0)
     return streams(data, vision=trunk, crop=227, mean=(96.5 / 255,) * 3, std=BYTES, **NEW_FCS)
+
+
+def pose_from_action(data: Actions):
+    trunk = trunk_of("pose_from_action_ucf101.py")
+    return streams(data, vision=trunk, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+
+
+def patch_tracking(data: Actions):
+    trunk = trunk_of("patch_tracking_ucf101.py")
+    return streams(data, vision=trunk, crop=227, mean=MEAN, std=BYTES, dropout=0.5)
 
 
 def differences(data: Actions):
