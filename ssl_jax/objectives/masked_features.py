@@ -1,0 +1,71 @@
+"""The objective of contrastive bidirectional transformers (Sun et al. 2019): masked features."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from ssl_jax.objectives.contrastive import unit
+from ssl_jax.objectives.log_sums import MASKED, products
+
+Metrics = dict[str, Float[Array, ""]]
+
+
+def masked_nce(
+    predicted: Float[Array, "b m d"],
+    features: Float[Array, "b n d"],
+    target: Int[Array, "b m"],
+    temperature: float = 1.0,
+    own_video: bool = False,
+) -> tuple[Float[Array, ""], Metrics]:
+    """Each prediction for a hidden step picks that step's feature among others.
+
+        s_ik,j = predicted_ik . feature_j / temperature
+        loss   = mean_ik [log sum_j exp(s_ik,j) - s_ik,(i, target_ik)]
+
+    j runs over the n steps of all b videos, or with `own_video` over those of video i. Plain
+    products: lengths do not divide them. All-equal products give log(b n), or log n.
+
+    Returns:
+      The loss, and {'accuracy': of picking among the n steps of one's own video (what happens
+      when); 'hidden_accuracy': among those of them that are hidden, since a network that sees the
+      others can rule them out; 'video_accuracy': among one's own feature and all of other videos
+      (which video)}.
+    """
+    b, n, d = features.shape
+    scores = products(predicted.reshape(-1, d), features.reshape(-1, d)) / temperature
+    scores = scores.reshape(b, -1, b, n)
+    own = jnp.diagonal(scores, axis1=0, axis2=2)  # (m n b)
+    own = jnp.moveaxis(own, -1, 0)  # (b m n)
+    right = jnp.take_along_axis(own, target[..., None], axis=2)[..., 0]  # (b m)
+    rivals = own if own_video else scores.reshape(b, -1, b * n)
+    loss = jnp.mean(jax.nn.logsumexp(rivals, axis=2) - right)
+    hidden = (jnp.arange(n) == target[..., None]).any(1)  # (b n)
+    itself = jnp.eye(b, dtype=bool)[:, None, :, None]
+    others = jnp.where(itself, MASKED, scores).max((2, 3))  # the best of other videos
+    return loss, {
+        "accuracy": _rate(own.argmax(2) == target),
+        "hidden_accuracy": _rate(jnp.where(hidden[:, None], own, MASKED).argmax(2) == target),
+        "video_accuracy": _rate(right > others),
+    }
+
+
+def neighbours_accuracy(
+    features: Float[Array, "b n d"], target: Int[Array, "b m"]
+) -> Float[Array, ""]:
+    """How often the mean of a step's two neighbours finds it among the others but these two.
+
+    By cosine; the first and the last step have one neighbour. What a network has to beat that knows
+    the neighbours of a hidden step: it can tell them from it.
+    """
+    x, n = unit(features), features.shape[1]
+    places = jnp.stack([target - 1, target + 1], axis=-1)  # (b m 2)
+    there = (places >= 0) & (places < n)
+    near = jax.vmap(lambda rows, numbers: rows[numbers])(x, places.clip(0, n - 1))
+    mean = (near * there[..., None]).sum(2)
+    scores = jnp.einsum("bmd,bnd->bmn", mean, x, precision=jax.lax.Precision.HIGHEST)
+    beside = (jnp.arange(n) == jnp.where(there, places, -1)[..., None]).any(2)  # (b m n)
+    return _rate(jnp.where(beside, MASKED, scores).argmax(2) == target)
+
+
+def _rate(hits: Bool[Array, "b m"]) -> Float[Array, ""]:
+    return jnp.mean(hits.astype(jnp.float32))
