@@ -25,6 +25,8 @@ Variants, each for the trunk of a config in video/ (but for the last two):
     `:speediness`             speediness_ucf101.py (64 frames of 224 pixels)
     `:dense_prediction`       dense_prediction_ucf101.py (40 frames of 128 pixels), without its
                               ConvGRU, which the paper fine-tunes too
+    `:generation`             generation_flickr.py (32 frames of 64 pixels, 1,000 steps)
+    `:masked_features`        masked_features_kinetics.py (30 frames of 224 pixels)
     `:mc3`, `:r2plus1d18`     the 18-layer trunks of AVTS and XDC
 
   single frames, ten crops of each of 25 of a test video
@@ -88,7 +90,7 @@ def get_config(variant: str = ""):
 def finetuned(data: Actions, variant: str, tiny: Callable):
     """A variant on a data set."""
     of_clips = clip_order, c3d, r3d, space_time_puzzle, motion_statistics, speediness
-    of_clips += dense_prediction, mc3, r2plus1d18
+    of_clips += dense_prediction, generation, masked_features, mc3, r2plus1d18
     of_frames = frames, frames_vgg, shuffle_and_learn, order_prediction, pose_from_action
     of_frames += (patch_tracking,)
     of_motion = differences, odd_one_out, flow, flow_vgg, arrow_of_time
@@ -150,6 +152,22 @@ def dense_prediction(data: Actions):
     )
     config.steps = 120 * epoch
     return config
+
+
+def generation(data: Actions):
+    size = {"frames": 32, "height": 64, "width": 64, "fit": "cut", "crop": 64, "flip": 0.0}
+    range_of_tanh = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+    knobs = {"pool": "flat", "dropout": 0.5, **size, **range_of_tanh}
+    config = clips(data, trunk_of("generation_flickr.py"), **knobs)
+    config.optimizer = call(Optimizer, name="adam", learning_rate=2e-4)
+    config.steps, config.batch_size = 1000, 256
+    return config
+
+
+def masked_features(data: Actions):
+    size = {"frames": 30, "height": 256, "width": 340, "crop": 224}
+    around_zero = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+    return clips(data, trunk_of("masked_features_kinetics.py"), **size, **around_zero)
 
 
 def mc3(data: Actions):
