@@ -1,17 +1,21 @@
-"""Applying a trained run to image files.
+"""Applying a trained run to files.
 
     python -m ssl_jax.apply colorize IMAGE... --workdir=RUN [--output=DIR]
     python -m ssl_jax.apply inpaint  IMAGE... --workdir=RUN [--output=DIR]
+    python -m ssl_jax.apply sync     VIDEO... --workdir=RUN [--output=DIR]
 
 A method that can be applied has
 
     apply_to(variables, images) -> images      uint8 (b h w 3) in and out, of any size, jit-safe
 
 Results are PNG files with the images' names in DIR, by default RUN/colorize (or RUN/inpaint).
+
+'sync' prints by how many frames a video's picture is late, and how sure that is; with --output it
+writes the videos with picture and sound in step.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +26,9 @@ from ssl_jax.config import ConfigError
 from ssl_jax.data import decode
 from ssl_jax.data.paths import home
 from ssl_jax.data.record import MediaError
+from ssl_jax.data.shifted_audio import write_shifted
+from ssl_jax.data.sources.files import FilesSource
+from ssl_jax.evals.sync_offset import distances_of
 from ssl_jax.method import Method
 from ssl_jax.training.differing_arrays import naming_unfit_arrays
 from ssl_jax.training.trained import load
@@ -52,13 +59,40 @@ def apply(verb: str, images: Sequence[str], workdir: str, output: str = "") -> l
     return targets
 
 
+def synchronise(videos: Sequence[str], workdir: str, output: str = "") -> Iterator[str]:
+    """Says of each video by how much its picture is late, and writes it in step to `output`.
+
+    Shifts of up to 15 frames of the run's rate are looked for; see `evals.sync_offset`.
+
+    Raises:
+      ConfigError: the run is of another method, or files would overwrite one another.
+      MediaError: a file is not a video with audio, or is too short.
+    """
+    workdir, output = home(workdir), home(output)
+    targets = _targets(videos, output, "") if output else [""] * len(videos)
+    frozen = load(workdir)
+    check(frozen.method, "sync", workdir)
+    for record, target in zip(FilesSource(tuple(videos)), targets, strict=True):
+        distances = distances_of(frozen, record, frozen.method.layer, most=15).mean(0)
+        late = 15 - int(distances.argmin())
+        sure = float(np.median(distances) - distances.min())
+        seconds = late / frozen.method.fps
+        place = "late" if late > 0 else "early"
+        count = f"{abs(late)} frame{'s' if abs(late) > 1 else ''}"
+        said = f"{count} ({abs(seconds):.3f} s) {place}" if late else "in step"
+        yield f"{record.name}: the picture is {said}, confidence {sure:.3f}"
+        if target:
+            write_shifted(record.name, target, seconds)
+
+
 def check(method: Method, verb: str, workdir: str) -> None:
     """ConfigError if the method of a run is not the one that the verb asks for."""
     name = type(method).__name__
-    if name != VERBS[verb] or not hasattr(method, "apply_to"):
-        fits = [v for v, owner in VERBS.items() if owner == name]
-        can = f"can only {fits[0]}" if fits else "makes no images"
-        raise ConfigError(f"{workdir} is a run of {name}, which {can}; {verb} needs {VERBS[verb]}")
+    owners = {**VERBS, "sync": "Synchronization"}
+    if name != owners[verb]:
+        fits = [v for v, owner in owners.items() if owner == name]
+        can = f"can only {fits[0]}" if fits else "is not applied to files"
+        raise ConfigError(f"{workdir} is a run of {name}, which {can}; {verb} needs {owners[verb]}")
 
 
 def read(path: str) -> np.ndarray:
@@ -80,13 +114,14 @@ def write(pixels: np.ndarray, path: str) -> None:
         raise ConfigError(f"cannot write {path}: {error.strerror}") from error
 
 
-def _targets(images: Sequence[str], output: str) -> list[str]:
-    """The file to write for every image; ConfigError if one would be overwritten."""
-    stems = [os.path.splitext(os.path.basename(image))[0] for image in images]
+def _targets(images: Sequence[str], output: str, suffix: str = ".png") -> list[str]:
+    """The file to write for every file, '': of its own suffix; ConfigError if one would be lost."""
+    names = [os.path.splitext(os.path.basename(image)) for image in images]
+    stems = [stem for stem, _ in names]
     for stem in stems:
         if stems.count(stem) > 1:
-            raise ConfigError(f"{stems.count(stem)} images are named '{stem}'; give one at a time")
-    targets = [os.path.join(output, f"{stem}.png") for stem in stems]
+            raise ConfigError(f"{stems.count(stem)} files are named '{stem}'; give one at a time")
+    targets = [os.path.join(output, f"{stem}{suffix or own}") for stem, own in names]
     originals = {os.path.realpath(image) for image in images}
     for target in targets:
         if os.path.realpath(target) in originals:
@@ -96,17 +131,23 @@ def _targets(images: Sequence[str], output: str) -> list[str]:
 
 def main(argv: Sequence[str]) -> None:
     """Applies a run to the images that the command line names."""
-    parser = parser_of("apply", "Applies a trained run to image files.")
-    parser.add_argument("verb", nargs="?", default="", help=" or ".join(VERBS))
-    parser.add_argument("images", nargs="*", metavar="IMAGE")
+    parser = parser_of("apply", "Applies a trained run to files.")
+    verbs = (*VERBS, "sync")
+    parser.add_argument("verb", nargs="?", default="", help=" or ".join(verbs))
+    parser.add_argument("images", nargs="*", metavar="FILE")
     parser.add_argument("--workdir", default="", help="folder of the trained run")
     parser.add_argument("--output", default="", help="folder of the results; default: RUN/VERB")
     known = arguments_of(parser, argv)
-    if known.verb not in VERBS:
-        raise ConfigError(f"write one of {', '.join(VERBS)} first, not '{known.verb}'")
+    if known.verb not in verbs:
+        raise ConfigError(f"write one of {', '.join(verbs)} first, not '{known.verb}'")
+    kind = "video" if known.verb == "sync" else "image"
     if not known.images or not known.workdir:
-        missing = "--workdir=RUN" if known.images else "the image files"
-        raise ConfigError(f"{missing} missing: {known.verb} IMAGE... --workdir=RUN")
+        missing = "--workdir=RUN" if known.images else f"the {kind} files"
+        raise ConfigError(f"{missing} missing: {known.verb} {kind.upper()}... --workdir=RUN")
+    if known.verb == "sync":
+        for line in synchronise(known.images, known.workdir, known.output):
+            print(line)
+        return
     for path in apply(known.verb, known.images, known.workdir, known.output):
         print(path)
 

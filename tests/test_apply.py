@@ -103,7 +103,7 @@ def test_the_picture_is_the_methods(run, tmp_path):
 @pytest.mark.parametrize(
     ("method", "verb", "message"),
     [
-        (Rotation(NIN()), "colorize", "a run of Rotation, which makes no images; colorize needs"),
+        (Rotation(NIN()), "colorize", "a run of Rotation, which is not applied to files; colo"),
         (Colorization(NIN()), "inpaint", "a run of Colorization, which can only colorize; inpaint"),
     ],
 )
@@ -120,8 +120,8 @@ def test_a_mistake_is_one_line(run, tmp_path):
     twin = save(tmp_path / "other" / "a.jpg", 9, 9)
     here, out = f"--workdir={run}", f"--output={tmp_path / 'out'}"
     for argv, message in (
-        ([], "write one of colorize, inpaint first, not ''"),
-        (["colourise", good, here], "write one of colorize, inpaint first, not 'colourise'"),
+        ([], "write one of colorize, inpaint, sync first, not ''"),
+        (["colourise", good, here], "write one of colorize, inpaint, sync first, not 'colourise'"),
         (["colorize", here], "the image files missing"),
         (["colorize", good], "--workdir=RUN missing"),
         (["colorize", good, here, "--size=3"], "unknown argument --size=3"),
@@ -133,7 +133,7 @@ def test_a_mistake_is_one_line(run, tmp_path):
             ["colorize", str(film), here, out],
             "film.mp4: has 5 frames; give files of one",
         ),
-        (["colorize", good, twin, here, out], "2 images are named 'a'; give one at a time"),
+        (["colorize", good, twin, here, out], "2 files are named 'a'; give one at a time"),
         (["colorize", good, here, f"--output={tmp_path}"], "a.png would be overwritten"),
         (["colorize", good, here, "--output=/proc/none"], "cannot write /proc/none/a.png"),
         (["inpaint", good, here, out], "a run of Colorization, which can only colorize"),

@@ -4,9 +4,11 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import media
 import numpy as np
 import pytest
 
+from ssl_jax import apply
 from ssl_jax.config import ConfigError
 from ssl_jax.data.pipeline import Loading
 from ssl_jax.data.record import MediaError, Record
@@ -133,7 +135,7 @@ def test_the_network_sees_in_training_what_evaluation_gives_it():
     trained = own.prepare("vision", jnp.asarray(example["vision"])[None] / 255.0)
     assert trained.shape == (1, 6, 8, 8, 4)
     starts = example["vision"][:, 0, 0, 0][::3][:6] / FPS
-    clips = own.clips(record, "vision", (starts + 1e-6).tolist())["vision"]
+    clips = own.clips(record, "vision", starts.tolist())["vision"]
     read = own.prepare("vision", jnp.asarray(clips) / 255.0)
     np.testing.assert_allclose(read[:, 0], trained[0], rtol=1e-5)
     sound = own.clips(record, "audio", [0.5, 1.0])["audio"]
@@ -188,3 +190,35 @@ def test_videos_too_short_for_the_shifts_are_named():
     strict = Reader(method(), loading=Loading(on_error="raise"))
     with pytest.raises(MediaError, match=r"clock: 1\.00 s are too short"):
         list(evaluator.run(strict))
+
+
+def film(path, lag: float) -> str:
+    """The clock as a file."""
+    times = np.arange(6 * RATE) / RATE - lag
+    return media.write(
+        path,
+        frames=150,
+        draw=lambda number: np.full((16, 16, 3), number, np.uint8),
+        wave=np.float32(times / 100)[None],
+        rate=RATE,
+    )
+
+
+def test_a_file_is_told_its_shift_and_written_in_step(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(apply, "load", lambda workdir: Reader(method()))
+    late = film(tmp_path / "late.mkv", lag=4 / FPS)
+    early = film(tmp_path / "early.mkv", lag=-3 / FPS)
+    good = film(tmp_path / "good.mkv", lag=0.0)
+    out = tmp_path / "out"
+    apply.main(["sync", late, early, good, "--workdir=run", f"--output={out}"])
+    lines = capsys.readouterr().out.splitlines()
+    assert f"{late}: the picture is 4 frames (0.160 s) early, confidence " in lines[0]
+    assert f"{early}: the picture is 3 frames (0.120 s) late, confidence " in lines[1]
+    assert f"{good}: the picture is in step" in lines[2]
+    apply.main(["sync", *(str(out / f"{k}.mkv") for k in ("late", "early")), "--workdir=run"])
+    assert capsys.readouterr().out.count("the picture is in step") == 2
+    with pytest.raises(ConfigError, match=r"late\.mkv would be overwritten"):
+        apply.main(["sync", late, "--workdir=run", f"--output={tmp_path}"])
+    silent = media.write(tmp_path / "silent.mkv", frames=10)
+    with pytest.raises(MediaError, match=r"silent\.mkv"):
+        apply.main(["sync", silent, "--workdir=run"])

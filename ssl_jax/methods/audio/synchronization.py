@@ -139,7 +139,9 @@ class Synchronization(Method):
         }
 
     def _frames(self, record: Record, times: Sequence[float], size: int) -> np.ndarray:
-        frames = record.need_frames()([record.frame_at(time) for time in times])
+        # In the middle of its time: at its beginning, rounding would choose the one before.
+        middle = 0.5 / self.fps
+        frames = record.need_frames()([record.frame_at(time + middle) for time in times])
         h, w = frames.shape[1:3]
         top, left, bottom, right = (
             round(share * side) for share, side in zip(self.box, (h, w, h, w), strict=True)
