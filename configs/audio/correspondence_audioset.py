@@ -20,6 +20,13 @@ steps on synthetic data.
     shuffled control    0.525 ± 0.038    0.199 ± 0.008          –
     raw spectrogram     –                –                      0.421
     3 seeds, 7 minutes each on 1 CPU core, unseen episodes; paper's setting: not measured
+
+Audit for shortcuts (1 seed, 300 test videos; accuracy 0.889): without fine detail it loses 0.068
+[0.049, 0.086] more than in the control, black borders 0.040 [0.013, 0.067], zero padding 0.038
+[0.018, 0.059]. The frame grid (0.012 [0.000, 0.024]), silence, loudness, JPEG grid, colours,
+BatchNorm: around 0. That accuracy rises and retrieval falls where audio leaves the grid, as in the
+paper, is not reproduced: here frames are chosen by their audio, which is drawn in one way whether
+it matches or not, so a sampler that leaks does not exist.
 """
 
 from ssl_jax import presets
