@@ -16,6 +16,9 @@ shortcuts; `:tiny` is four steps on synthetic data.
     :arcade             own later patch nearest of 64 rows, unseen episodes
     ours                not measured
     paper's setting     not measured
+
+On `:arcade` the black place of hidden counters shows where in the frame a patch lies, which a track
+keeps more or less.
 """
 
 from ssl_jax import presets
