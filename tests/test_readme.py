@@ -28,7 +28,7 @@ def shown(name: str) -> str:
 
 
 def test_the_readme_is_read_in_one_sitting_and_grows_by_a_row_a_method():
-    assert len(TEXT.splitlines()) - len(METHODS) <= 197
+    assert len(TEXT.splitlines()) - len(METHODS) <= 200
 
 
 def test_two_commands_set_everything_up():
