@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import tiny
 
@@ -198,3 +199,59 @@ def test_the_small_network_has_the_size_of_its_table():
     assert outputs.shape == (1, 2)
     assert made["params"]["hidden"]["kernel"].shape == (384, 128)
     assert _count(made["params"]) == 172_770
+
+
+def wandering(seed: int) -> Record:
+    """A bright square that wanders over a dark frame, with its flow."""
+    rng, size, count = np.random.default_rng(seed), 32, 60
+    place, speed = rng.uniform(0, 24, 2), rng.uniform(-1.5, 1.5, 2)
+    video = np.full((count, size, size, 3), 60, np.uint8)
+    flow = np.zeros((count - 1, size, size, 2), np.float32)
+    for number in range(count):
+        y, x = np.round(place).astype(int)
+        square = slice(y, y + 8), slice(x, x + 8)
+        video[number][square] = 220
+        speed = np.where((place + speed < 0) | (place + speed > 24), -speed, speed)
+        if rng.random() < 0.1:
+            speed = np.clip(place + rng.uniform(-1.5, 1.5, 2), 0, 24) - place
+        place = place + speed
+        if number < count - 1:
+            flow[number][square] = speed[::-1]
+
+    def take(of):
+        return lambda numbers: of[np.asarray(numbers)]
+
+    return Record(str(seed), seed, count, 15.0, frames=take(video), extra={"flow": take(flow)})
+
+
+@pytest.mark.slow
+def test_it_learns_where_a_single_thing_moves():
+    vision, trunk = (
+        SoftArgmaxTrunk(base="convs", convs=(), hidden=0, dropout=0.0, bn_momentum=0.9)
+        for _ in range(2)
+    )
+    method = PoseFromAction(vision, trunk, height=32, width=32, crop=32, bound=5.0, hidden=128)
+    records = [wandering(seed) for seed in range(328)]
+
+    def batch(rows, seed):
+        views = [method.views(row, np.random.default_rng([seed, row.index])) for row in rows]
+        return {name: jnp.stack([view[name] for view in views]) for name in views[0]}
+
+    variables = method.init(jax.random.key(0), batch(records[:16], 0), 200)
+    params, optimizer = variables.pop("params"), optax.adam(optax.cosine_decay_schedule(3e-3, 250))
+    moments = optimizer.init(params)
+
+    @jax.jit
+    def step(params, state, moments, batch):
+        loss = jax.grad(lambda p: method.loss(p, state, batch, jax.random.key(0)), has_aux=True)
+        gradient, (state, _) = loss(params)
+        updates, moments = optimizer.update(gradient, moments, params)
+        return optax.apply_updates(params, updates), state, moments
+
+    rng = np.random.default_rng(0)
+    for number in range(250):
+        rows = [records[k] for k in rng.choice(200, 16, replace=False)]
+        params, variables, moments = step(params, variables, moments, batch(rows, number))
+    unseen = batch(records[200:], 0)
+    _, (_, metrics) = method.loss(params, variables, unseen, jax.random.key(0), train=False)
+    assert float(metrics["accuracy"]) > 0.8

@@ -79,7 +79,7 @@ def arcade():
             hidden=256,
         ),
         optimizer=call(Optimizer, name="adam", learning_rate=1e-3, schedule=call(Cosine)),
-        steps=400,
+        steps=350,
         batch_size=16,
         evaluators={
             "pretext": call(Pretext, source=test),

@@ -84,7 +84,7 @@ def arcade():
             bound=5.0,  # of small frames little moves by more
             hidden=128,
         ),
-        optimizer=call(Optimizer, name="adam", learning_rate=1e-3, schedule=call(Cosine)),
+        optimizer=call(Optimizer, name="adam", learning_rate=3e-3, schedule=call(Cosine)),
         steps=400,
         batch_size=16,
         evaluators={
