@@ -14,7 +14,7 @@ from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.methods.video.masked_features import MaskedFeatures
 from ssl_jax.objectives.masked_features import masked_nce, neighbours_accuracy
 
-nce = jax.jit(masked_nce, static_argnums=4)
+nce = jax.jit(masked_nce, static_argnums=(3, 4))
 
 
 def drawn(*shape, seed=0):

@@ -30,33 +30,53 @@ class MaskedFeaturesNet(nn.Module):
     transformer: Transformer
     still: bool
 
-    def features(self, clips: jax.Array, train: bool) -> jax.Array:
-        """Of each of n clips by itself, (b n d)."""
-        found = pooled(self.vision(fold(clips), train and not self.still))
-        return unfold(found, clips.shape[1]).astype(jnp.float32)
-
     @nn.compact
-    def sequence(self, features: jax.Array, hidden: jax.Array, train: bool) -> jax.Array:
-        """What the transformer says of every step, those `hidden` (b n) not being seen."""
-        init = nn.initializers.normal(0.02)
-        mask = self.param("mask", init, features.shape[2:])
-        positions = self.param("positions", init, features.shape[1:])
+    def sequence(
+        self, clips: jax.Array, hidden: jax.Array, train: bool
+    ) -> tuple[jax.Array, jax.Array]:
+        """What the transformer says of every step, those `hidden` (b n) not being seen; and the
+        features of the clip of every step by itself; both (b n d)."""
+        found = pooled(self.vision(fold(clips), train and not self.still))
+        features = unfold(found, clips.shape[1]).astype(jnp.float32)
+        # Most of a feature is what all steps share: without this products hardly differ.
+        norm = nn.BatchNorm(
+            use_running_average=not train,
+            momentum=0.9,
+            use_scale=False,
+            use_bias=False,
+            name="norm",
+        )
+        features = norm(features)
+        mask = self.param("mask", nn.initializers.normal(0.02), features.shape[2:])
+        positions = self.param("positions", sinusoids, features.shape[1:])
         seen = jnp.where(hidden[..., None], mask, features)
-        return last(self.transformer(seen + positions, train)).astype(jnp.float32)
+        return last(self.transformer(seen + positions, train)).astype(jnp.float32), features
 
     def __call__(self, batch: Batch, train: bool) -> tuple[jax.Array, jax.Array]:
         """Of hidden steps what is predicted (b m d), and the features of all steps (b n d)."""
-        features, places = self.features(batch["vision"], train), batch["hidden"]
-        hidden = (jnp.arange(features.shape[1]) == places[..., None]).any(1)
-        said = self.sequence(features, hidden, train)
+        clips, places = batch["vision"], batch["hidden"]
+        hidden = (jnp.arange(clips.shape[1]) == places[..., None]).any(1)
+        said, features = self.sequence(clips, hidden, train)
         return jnp.take_along_axis(said, places[..., None], axis=1), features
 
     def context(self, batch: Batch, train: bool) -> dict[str, jax.Array]:
         """Means over all steps (b d): of their features, and of what the transformer makes of
         them, none being hidden."""
-        features = self.features(batch["vision"], train)
-        said = self.sequence(features, jnp.zeros(features.shape[:2], bool), train)
+        clips = batch["vision"]
+        said, features = self.sequence(clips, jnp.zeros(clips.shape[:2], bool), train)
         return {"features": features.mean(1), "context": said.mean(1)}
+
+
+def sinusoids(key: jax.Array, shape: tuple[int, int], dtype=jnp.float32) -> jax.Array:
+    """Initial positions (n d), those of Vaswani et al. 2017: near steps begin alike.
+
+    As large as the features; of the usual N(0, 0.02) little would be left beside these.
+    """
+    del key
+    n, d = shape
+    rates = 10_000.0 ** (-2 * (jnp.arange(d) // 2) / d)
+    angles = jnp.arange(n)[:, None] * rates
+    return jnp.where(jnp.arange(d) % 2 == 0, jnp.sin(angles), jnp.cos(angles)).astype(dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +98,8 @@ class MaskedFeatures(Method):
     transformer say of a whole sequence.
 
     Differs from the paper: the visual part alone, without the text, its frozen BERT and the
-    cross-modal transformer. No code was released; the number of steps and blocks is ours.
+    cross-modal transformer. Features are normalised over the batch, so that they differ by more
+    than they share. No code was released; positions and the number of steps and blocks are ours.
 
     Batch: views {"vision": uint8 (steps frames size size 3)}; augment {"vision": the same (b ...),
     "hidden": int32 (b m), places, "target": int32 (b m), the places whose features are asked for:
