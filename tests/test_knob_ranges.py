@@ -35,6 +35,7 @@ from ssl_jax.models.heads import Classifier, ConvHead, MLPHead, PairwiseOrderHea
 from ssl_jax.models.resnet_v2 import ResNetV2
 from ssl_jax.models.s3d import S3D
 from ssl_jax.models.siamese import Siamese
+from ssl_jax.models.transformer import Transformer
 from ssl_jax.models.vgg import DilatedVGG
 from ssl_jax.training.schedules import HoldThenDecay, InverseSqrt, Linear, Plateau, Step, TriStage
 
@@ -59,6 +60,8 @@ CONFIGS = (
     "video/cross_and_learn_ucf101.py:tiny",
     "video/long_term_motion_ucf101.py:tiny",
     "video/motion_statistics_ucf101.py:tiny",
+    "video/generation_flickr.py:tiny",
+    "video/masked_features_kinetics.py:tiny",
     "video/odd_one_out_ucf101.py:tiny",
     "video/dense_prediction_ucf101.py:tiny",
     "video/order_prediction_ucf101.py:tiny",
@@ -118,7 +121,7 @@ def others(folder: Path) -> Iterator[ConfigDict]:
     for trunk in (C3D, ConvNet, DilatedVGG, ResNetV2, ImageDecoder, Critic, Adversary, MLPHead):
         yield call(trunk)
     yield from (call(kind, classes=3) for kind in (PairwiseOrderHead, Classifier, ConvHead))
-    yield call(S3D)
+    yield from (call(S3D), call(Transformer))
     yield call(DenseDecoder, hidden=(4,), out=4)
     yield call(Siamese, vision=call(C3D), classes=3)
     yield call(ClusterTransfer, vision=call(C3D), clusters="")
