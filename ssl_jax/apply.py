@@ -10,8 +10,8 @@ A method that can be applied has
 
 Results are PNG files with the images' names in DIR, by default RUN/colorize (or RUN/inpaint).
 
-'sync' prints by how many frames a video's picture is late, and how sure that is; with --output it
-writes the videos with picture and sound in step.
+'sync' prints by how many frames a video lags or leads its audio, and how sure that is; with
+--output it writes the videos in sync.
 """
 
 import os
@@ -30,10 +30,12 @@ from ssl_jax.data.shifted_audio import write_shifted
 from ssl_jax.data.sources.files import FilesSource
 from ssl_jax.evals.sync_offset import distances_of
 from ssl_jax.method import Method
+from ssl_jax.scores.offset import offset_of
 from ssl_jax.training.differing_arrays import naming_unfit_arrays
 from ssl_jax.training.trained import load
 
 VERBS = {"colorize": "Colorization", "inpaint": "Inpainting"}  # verb -> class of the method
+MOST = 15  # frames by which a video's audio may be shifted
 
 
 def apply(verb: str, images: Sequence[str], workdir: str, output: str = "") -> list[str]:
@@ -60,27 +62,27 @@ def apply(verb: str, images: Sequence[str], workdir: str, output: str = "") -> l
 
 
 def synchronise(videos: Sequence[str], workdir: str, output: str = "") -> Iterator[str]:
-    """Says of each video by how much its picture is late, and writes it in step to `output`.
+    """Says of each video by how much it lags its audio, and writes it in sync to `output`.
 
-    Shifts of up to 15 frames of the run's rate are looked for; see `evals.sync_offset`.
+    Shifts of up to 15 frames of the run's rate are looked for; see `evals.sync_offset`. What is
+    written is Matroska.
 
     Raises:
       ConfigError: the run is of another method, or files would overwrite one another.
       MediaError: a file is not a video with audio, or is too short.
     """
     workdir, output = home(workdir), home(output)
-    targets = _targets(videos, output, "") if output else [""] * len(videos)
+    targets = _targets(videos, output, ".mkv") if output else [""] * len(videos)
     frozen = load(workdir)
     check(frozen.method, "sync", workdir)
     for record, target in zip(FilesSource(tuple(videos)), targets, strict=True):
-        distances = distances_of(frozen, record, frozen.method.layer, most=15).mean(0)
-        late = 15 - int(distances.argmin())
-        sure = float(np.median(distances) - distances.min())
-        seconds = late / frozen.method.fps
-        place = "late" if late > 0 else "early"
-        count = f"{abs(late)} frame{'s' if abs(late) > 1 else ''}"
-        said = f"{count} ({abs(seconds):.3f} s) {place}" if late else "in step"
-        yield f"{record.name}: the picture is {said}, confidence {sure:.3f}"
+        mean = distances_of(frozen, record, frozen.method.layer, MOST).mean(0)
+        lag, confidence = offset_of(mean)
+        seconds, rate = lag / frozen.method.fps, frozen.method.fps
+        count = f"{abs(lag)} frame{'s' if abs(lag) > 1 else ''} of {rate:g} per second"
+        side = "lags its audio" if lag > 0 else "leads its audio"
+        said = f"{side} by {count} ({abs(seconds):.3f} s)" if lag else "is in sync"
+        yield f"{record.name}: the video {said}, confidence {confidence:.3f}"
         if target:
             write_shifted(record.name, target, seconds)
 
@@ -115,13 +117,12 @@ def write(pixels: np.ndarray, path: str) -> None:
 
 
 def _targets(images: Sequence[str], output: str, suffix: str = ".png") -> list[str]:
-    """The file to write for every file, '': of its own suffix; ConfigError if one would be lost."""
-    names = [os.path.splitext(os.path.basename(image)) for image in images]
-    stems = [stem for stem, _ in names]
+    """The file to write for every file; ConfigError if one would be overwritten."""
+    stems = [os.path.splitext(os.path.basename(image))[0] for image in images]
     for stem in stems:
         if stems.count(stem) > 1:
             raise ConfigError(f"{stems.count(stem)} files are named '{stem}'; give one at a time")
-    targets = [os.path.join(output, f"{stem}{suffix or own}") for stem, own in names]
+    targets = [os.path.join(output, f"{stem}{suffix}") for stem in stems]
     originals = {os.path.realpath(image) for image in images}
     for target in targets:
         if os.path.realpath(target) in originals:

@@ -358,7 +358,7 @@ def test_flow_is_another_modality():
     np.testing.assert_allclose(made.mean((1, 2)), np.zeros((2, 4)), atol=1e-3)
 
 
-def test_mirrored_flow_turns_round_in_training_and_in_ten_crops():
+def test_mirrored_flow_is_negated_in_training_and_in_ten_crops():
     motion = method(**CUT, crops=10)
     rows = seen(motion, noise(), 10)
     assert rows.shape == (10, 2, 16, 16, 2)
@@ -370,9 +370,19 @@ def test_mirrored_flow_turns_round_in_training_and_in_ten_crops():
     batch = {"flow": jnp.asarray(rows[:4]), "target": jnp.zeros(4, jnp.int32)}
     always = dataclasses.replace(one, flip=1.0, reverse=1.0)
     found = np.asarray(always.augment(batch, {}, jax.random.key(0))["flow"]).astype(int)
-    # Mirrored, u is turned round; backwards, both are: u twice.
+    # Mirrored, u is negated; backwards, both are: u twice.
     np.testing.assert_array_equal(found[..., 0], u[:4, ::-1, :, ::-1])
     np.testing.assert_array_equal(found[..., 1], 256 - v[:4, ::-1, :, ::-1])
+
+
+def test_clips_are_mirrored_and_reversed_independently():
+    shades = jnp.arange(12, dtype=jnp.uint8).reshape(1, 3, 1, 4, 1)
+    clips = jnp.broadcast_to(shades, (64, 3, 4, 4, 3))
+    batch = {"vision": clips, "target": jnp.zeros(64, jnp.int32)}
+    half = method(frames=3, crop=4, height=4, width=4, reverse=0.5, flip=0.5)
+    made = np.asarray(half.augment(batch, {}, jax.random.key(0))["vision"])[:, :, 0, :, 0]
+    ways = {(bool(x[0, 0] > x[0, -1]), bool(x[0, 0] > x[-1, 0])) for x in made.astype(int)}
+    assert len(ways) == 4
 
 
 def test_clips_run_backwards_and_windows_follow_motion():

@@ -1,7 +1,6 @@
 """Micro-batches: the gradients of the whole batch, contrastive losses too, in less memory."""
 
 import dataclasses
-import pathlib
 from typing import ClassVar
 
 import flax.linen as nn
@@ -18,8 +17,6 @@ from ssl_jax.methods.image.simclr import SimCLR
 from ssl_jax.objectives.contrastive import info_nce
 from ssl_jax.training.micro_batches import loss_and_gradients
 
-ROOT = pathlib.Path(__file__).parent.parent
-CONFIGS = sorted(str(f.relative_to(ROOT)) for f in (ROOT / "configs").rglob("*.py"))
 KEY = jax.random.key(7)
 
 

@@ -80,8 +80,15 @@ def test_a_flat_map_answers_nothing_and_an_empty_truth_is_no_number():
 
 def test_share_and_area_over_thresholds():
     assert share_and_area([0.9, 0.55, 0.5, 0.2]) == pytest.approx((0.75, 0.5625))
-    # The paper's thresholds are multiples in floats, and 0.05 * 12 is above 0.6.
-    assert share_and_area([0.6])[1] < share_and_area([0.05 * 12])[1]
+    assert share_and_area([0.1, 0.5, 0.6, 0.9]) == pytest.approx((0.75, 0.55))
+
+
+def test_unknown_pixels_count_for_nothing():
+    box = np.zeros((4, 4))
+    box[:2, :2] = 1
+    beside = np.zeros((4, 4), bool)
+    beside[2, :2] = True  # two of the three answers outside the box
+    assert consensus_iou(HEAT, box, beside) == pytest.approx(4 / 5)
 
 
 @dataclasses.dataclass
@@ -119,6 +126,23 @@ def test_maps_of_what_sounds_are_right_and_those_beside_it_are_wrong():
     # A map that is highest in the middle is right by chance, in the same way whatever is heard.
     assert 0 < right["centre/mean"] == wrong["centre/mean"] < 1
     assert right["places"].dtype == np.uint8
+
+
+def test_records_without_masks_are_drawn_and_not_scored():
+    source = list(SyntheticSource(size=4, frames=16, height=32, width=32))
+    plain = [dataclasses.replace(record, extra={}) for record in source]
+    flat = Answers(small(), lambda frames: frames[..., :1].astype(float))
+    assert set(dict(SoundPlaces(plain).run(flat))) == {"places"}
+    mixed = [plain[0], source[1], plain[2], source[3]]
+    known = dict(SoundPlaces([source[1], source[3]]).run(flat))
+    assert dict(SoundPlaces(mixed).run(flat))["mean"] == known["mean"]
+
+
+def test_a_map_that_is_not_finite_is_no_answer():
+    source = SyntheticSource(size=2, frames=16, height=32, width=32)
+    broken = Answers(small(), lambda frames: np.full((len(frames), 4, 4, 1), np.nan))
+    with pytest.raises(ValueError, match="the map 'map' is not finite"):
+        list(SoundPlaces(source).run(broken))
 
 
 def test_a_layer_that_is_no_map_is_named():

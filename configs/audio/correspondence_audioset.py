@@ -7,7 +7,8 @@ Cost: not measured.
 Paper: correspondence accuracy 81.9 %; its retrieval score is nDCG@30 over a tree of labels
 (`GradedRetrieval`; here recall).
 
-Variants: `:concatenated` is L3-Net, whose trunks are joined by dense layers (paper, on
+Variants: `:concatenated` is L3-Net, whose trunks are joined by dense layers, without the paper's
+jitter of colour and gain, and misaligned by half a second in place of a whole one (paper, on
 Flickr-SoundNet: 78 %; AVE-Net's paper, on these data: 80.8 %); `:arcade` trains narrow networks on
 game video with audio in minutes on a CPU, `:audited` with the audit for shortcuts; `:tiny` is four
 steps on synthetic data.

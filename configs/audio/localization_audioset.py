@@ -66,7 +66,7 @@ def audioset():
 
 
 def synthetic():
-    """A shape's tone is its pitch and follows its height; the background is silent."""
+    """The tone's pitch tells the shape, its loudness the height; the background is silent."""
     size = {"frames": 32, "height": 64, "width": 64}
     train = call(SyntheticSource, size=1024, **size)
     test = call(SyntheticSource, size=128, seed=1, **size)

@@ -1,11 +1,11 @@
-"""Where a network hears a sound in a frame: drawn over it, and scored against masks or boxes."""
+"""Where a network hears a sound in a frame: drawn over it, and scored against masks."""
 
 import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from ssl_jax.config import ConfigError
 from ssl_jax.data.annotations import masks_of
@@ -17,8 +17,6 @@ from ssl_jax.drawing.pixels import as_picture
 from ssl_jax.knobs import at_least
 from ssl_jax.scores.masks import VOID
 from ssl_jax.scores.sound_places import consensus_iou, share_and_area
-
-FULL = 255
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,8 +54,17 @@ class SoundPlaces:
         at_least(self, 0, "records")
         at_least(self, 1, "drawn", "tile")
 
+    def check(self, frozen) -> None:
+        """ConfigError for an unknown stream or layer, and for an empty source."""
+        if len(self.source) == 0:
+            raise ConfigError(f"the source {self.source} is empty")
+        frozen.check_layers(self.stream, (self.layer,), self.source)
+
     def run(self, frozen) -> Iterator[tuple[str, float | np.ndarray]]:
-        """ConfigError for a layer that is no map of one channel, or a stream without images."""
+        """ConfigError for a layer that is no map of one channel, or a stream without images.
+
+        ValueError if the map is not finite.
+        """
         import cv2
 
         method = frozen.method
@@ -68,19 +75,21 @@ class SoundPlaces:
             if "vision" not in clips:
                 raise ConfigError(f"stream={self.stream!r} takes no images")
             if "mask" not in record.extra:
-                return clips
+                return {**clips, "mask": np.zeros_like(clips["vision"])}
             # Whatever the method cuts and resizes is done to the mask as well.
             seen = dataclasses.replace(record, frames=functools.partial(_mask_frames, record))
-            return {**clips, "truth": method.clips(seen, self.stream, times)["vision"][0, ..., 0]}
+            return {**clips, "mask": method.clips(seen, self.stream, times)["vision"][0]}
 
         inputs = read_some(self.source, read, self.records, frozen.batch_size, frozen.loading)
-        truth = inputs.pop("truth") / FULL if "truth" in inputs else None
+        masks = inputs.pop("mask") >= 128
         maps = np.float64(frozen.maps(self.stream, inputs, (self.layer,))[self.layer])
         if maps.ndim != 4 or maps.shape[-1] != 1:
             raise ConfigError(
                 f"layer={self.layer!r} of {self.stream} has the shape {maps.shape[1:]}, a map of "
                 "one channel is needed"
             )
+        if not np.isfinite(maps).all():
+            raise ValueError(f"the map {self.layer!r} is not finite")
         maps, pictures = maps[..., 0], inputs["vision"]
         few = np.linspace(0, len(maps) - 1, min(self.drawn, len(maps))).round().astype(int)
         most = np.abs(maps[few]).max()
@@ -90,17 +99,18 @@ class SoundPlaces:
             for picture, one in drawn
         ]
         yield "places", page(rows, self.tile)
-        if truth is not None:
-            h, w = truth.shape[1:]
-            heats = [cv2.resize(one, (w, h), interpolation=cv2.INTER_LINEAR) for one in maps]
-            yield from _scores("", heats, truth)
-            yield from _scores("centre/", [_centre(h, w)] * len(truth), truth)
+        h, w = masks.shape[1:3]
+        heats = [cv2.resize(one, (w, h), interpolation=cv2.INTER_LINEAR) for one in maps]
+        yield from _scores("", heats, masks)
+        yield from _scores("centre/", [_centre(h, w)] * len(masks), masks)
 
 
 def _mask_frames(record: Record, numbers: Sequence[int]) -> UInt8[np.ndarray, "t h w 3"]:
+    """In red what sounds, in green what is unknown."""
     masks = masks_of(record)[np.asarray(numbers)]
-    shown = np.uint8(FULL) * ((masks > 0) & (masks != VOID))
-    return np.repeat(shown[..., None], 3, axis=-1)
+    unknown = masks == VOID
+    shown = np.stack([(masks > 0) & ~unknown, unknown, np.zeros_like(unknown)], axis=-1)
+    return np.uint8(255) * shown.astype(np.uint8)
 
 
 def _centre(h: int, w: int) -> Float[np.ndarray, "h w"]:
@@ -109,10 +119,14 @@ def _centre(h: int, w: int) -> Float[np.ndarray, "h w"]:
 
 
 def _scores(
-    prefix: str, heats: Sequence[np.ndarray], truth: Float[np.ndarray, "n h w"]
+    prefix: str, heats: Sequence[np.ndarray], masks: Bool[np.ndarray, "n h w 3"]
 ) -> Iterator[tuple[str, float]]:
-    scores = [consensus_iou(heat, one) for heat, one in zip(heats, truth, strict=True)]
-    scores = [score for score in scores if score == score]  # frames without a sounding thing
+    """Nothing without a frame in which it is known that something sounds."""
+    scores = [
+        consensus_iou(heat, mask[..., 0].astype(np.float64), mask[..., 1])
+        for heat, mask in zip(heats, masks, strict=True)
+        if mask[..., 0].any()
+    ]
     if scores:
         share, area = share_and_area(scores)
         named = {"ciou": share, "area": area, "mean": float(np.mean(scores))}

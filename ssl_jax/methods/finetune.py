@@ -205,7 +205,7 @@ class Finetune(Method):
 
     def augment(self, batch: Batch, state: State, key: jax.Array) -> Batch:
         (stream,) = self.trunks
-        key_crop, key_flip, key_colour = jax.random.split(key, 3)
+        key_crop, key_flip, key_colour, key_reverse = jax.random.split(key, 4)
         images = batch[stream]
         if self.area or self.jitter:
             images = scaled(images)
@@ -220,7 +220,6 @@ class Finetune(Method):
         if self.jitter:
             images = colour_jitter(key_colour, images, self.jitter)
         if self.reverse:
-            key_reverse = jax.random.fold_in(key, 1)
             chosen = jax.random.bernoulli(key_reverse, self.reverse, (len(images),))
             if stream == "flow":
                 images = reversed_flow(images, chosen)

@@ -27,7 +27,7 @@ class LipNet(nn.Module):
       width: multiplies all widths but the embedding's.
       dtype: of the computation.
 
-    Raises ConfigError for images of less than 57 pixels, of which no map would be left.
+    Raises ConfigError for images of less than 49 pixels, of which no map would be left.
     """
 
     embedding: int = 128
@@ -41,9 +41,9 @@ class LipNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> dict[str, Array]:
-        if min(x.shape[1:3]) < 57:
+        if min(x.shape[1:3]) < 49:
             raise ConfigError(
-                f"LipNet: images of {x.shape[1:3]} are too small, 57 pixels are needed"
+                f"LipNet: images of {x.shape[1:3]} are too small, 49 pixels are needed"
             )
         layers = {}
         x = layers["conv1"] = _conv(self, "conv1", x, 96, 3, train, "VALID")

@@ -2,7 +2,10 @@
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
+
+HIGHEST = lax.Precision.HIGHEST  # an accelerator's default would round products to bfloat16
 
 
 def place_logits(
@@ -13,7 +16,7 @@ def place_logits(
 ) -> Float[Array, "b h w"]:
     """Of every place, whether it makes this sound: scale * <place, sound> + bias, in float32."""
     places, sounds = places.astype(jnp.float32), sounds.astype(jnp.float32)
-    return scale * jnp.einsum("bhwd,bd->bhw", places, sounds) + bias
+    return scale * jnp.einsum("bhwd,bd->bhw", places, sounds, precision=HIGHEST) + bias
 
 
 def match_at_best_place(

@@ -27,9 +27,9 @@ def masked_nce(
 
     Returns:
       The loss, and {'accuracy': of picking among the n steps of one's own video (what happens
-      when); 'hidden_accuracy': among those of them that are hidden, since a network that sees the
-      others can rule them out; 'video_accuracy': among one's own feature and all of other videos
-      (which video)}.
+      when); where several are hidden 'hidden_accuracy': among those, since a network that sees the
+      others can rule them out (chance: 1 / m); 'video_accuracy': among one's own feature and all of
+      other videos (which video)}.
     """
     b, n, d = features.shape
     scores = products(predicted.reshape(-1, d), features.reshape(-1, d)) / temperature
@@ -42,20 +42,23 @@ def masked_nce(
     hidden = (jnp.arange(n) == target[..., None]).any(1)  # (b n)
     itself = jnp.eye(b, dtype=bool)[:, None, :, None]
     others = jnp.where(itself, MASKED, scores).max((2, 3))  # the best of other videos
-    return loss, {
+    metrics = {
         "accuracy": _rate(own.argmax(2) == target),
-        "hidden_accuracy": _rate(jnp.where(hidden[:, None], own, MASKED).argmax(2) == target),
         "video_accuracy": _rate(right > others),
     }
+    if target.shape[1] > 1:
+        among = jnp.where(hidden[:, None], own, MASKED)
+        metrics["hidden_accuracy"] = _rate(among.argmax(2) == target)
+    return loss, metrics
 
 
 def neighbours_accuracy(
     features: Float[Array, "b n d"], target: Int[Array, "b m"]
 ) -> Float[Array, ""]:
-    """How often the mean of a step's two neighbours finds it among the others but these two.
+    """How often the mean of a step's two neighbours finds that step, by cosine.
 
-    By cosine; the first and the last step have one neighbour. What a network has to beat that knows
-    the neighbours of a hidden step: it can tell them from it.
+    The neighbours are left out; the first and the last step have one. A baseline: a network that
+    only interpolates reaches it.
     """
     x, n = unit(features), features.shape[1]
     places = jnp.stack([target - 1, target + 1], axis=-1)  # (b m 2)

@@ -1,11 +1,13 @@
 """Whether what is heard is what is seen at the same time (Chung, Zisserman 2016)."""
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from ssl_jax.objectives.classification import classification
 
 Metrics = dict[str, Float[Array, ""]]
+HIGHEST = jax.lax.Precision.HIGHEST  # an accelerator's default would round products to bfloat16
 
 
 def margin_pairs(
@@ -42,6 +44,6 @@ def which_window(
     """
     v, a = (x.astype(jnp.float32) for x in (video, audio))
     v, a = (x / jnp.sqrt(jnp.sum(x**2, -1, keepdims=True) + 1e-12) for x in (v, a))
-    logits = scale * jnp.einsum("bnd,bmd->bnm", v, a) + bias
+    logits = scale * jnp.einsum("bnd,bmd->bnm", v, a, precision=HIGHEST) + bias
     own = jnp.broadcast_to(jnp.arange(video.shape[1]), video.shape[:2])
     return classification(logits, own)

@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float, Key, UInt8
 def random_flow_flip(
     key: Key[Array, ""], flow: UInt8[Array, "b t h w 2"], probability: float = 0.5
 ) -> UInt8[Array, "b t h w 2"]:
-    """Swaps left and right, by the draws of `augment.random_flip`; u is turned round with them."""
+    """Swaps left and right, by the draws of `augment.random_flip`; u is negated with them."""
     chosen = jax.random.bernoulli(key, probability, (len(flow),))[:, None, None, None, None]
     mirrored = flow[..., ::-1, :]
     mirrored = mirrored.at[..., 0].set(opposite(mirrored[..., 0]))
@@ -18,7 +18,7 @@ def random_flow_flip(
 def reversed_flow(
     flow: UInt8[Array, "b t h w 2"], chosen: Bool[Array, "b"]
 ) -> UInt8[Array, "b t h w 2"]:
-    """Where chosen, the fields in reverse order and turned round.
+    """Where chosen, the fields in reverse order and negated.
 
     About the flow of the video played backwards, which begins at other frames.
     """

@@ -40,8 +40,11 @@ def mfcc(
       emphasis: every sample loses so much of the one before.
       lifter: coefficient n is weighted by 1 + lifter / 2 sin(pi n / lifter).
 
-    Raises ConfigError if a frame is longer than the transform, or a band holds no bin of it.
+    Raises ConfigError for a lifter below 1, if a frame is longer than the transform, or if a band
+    holds no bin of it.
     """
+    if lifter < 1:
+        raise ConfigError(f"mfcc: lifter={lifter} must be 1 or more")
     size, step = round(window * sample_rate), round(hop * sample_rate)
     if size > fft:
         raise ConfigError(f"mfcc: window={window} has {size} samples, more than fft={fft}")
@@ -56,7 +59,7 @@ def mfcc(
     energies = jnp.matmul(
         power, _band_matrix(sample_rate, fft, bands), precision=lax.Precision.HIGHEST
     )
-    tiny = np.finfo(np.float32).tiny  # silence has a logarithm
+    tiny = np.float32(np.finfo(np.float64).eps)  # of silence, as in other tools
     logs = jnp.log(jnp.maximum(energies, tiny))
     cosines = jnp.matmul(logs, _cosine_matrix(bands, coefficients), precision=lax.Precision.HIGHEST)
     weights = 1 + lifter / 2 * np.sin(np.pi * np.arange(coefficients) / lifter)

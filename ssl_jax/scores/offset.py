@@ -1,4 +1,4 @@
-"""By how many frames sound is shifted against the picture, and how sure that is."""
+"""By how many frames audio is shifted against its video, and how sure that is."""
 
 import numpy as np
 from jaxtyping import Float
@@ -15,18 +15,14 @@ def distances_by_offset(
     return np.sqrt(((video[:, None].astype(np.float64) - shifted + EPS) ** 2).sum(-1))
 
 
-def offset_and_confidence(
-    video: Float[np.ndarray, "t d"], audio: Float[np.ndarray, "t d"], most: int
-) -> tuple[int, float]:
+def offset_of(mean: Float[np.ndarray, "j"]) -> tuple[int, float]:
     """SyncNet's offset of a video, and its confidence (Chung, Zisserman 2016; released code).
 
-    Distances are averaged over the video's frames; the offset is where they are smallest, positive
-    if the picture is late: what is heard is seen so many frames after. The confidence is their
-    median less their minimum.
+    The offset is where the mean distance is smallest, positive if the video lags its audio: what
+    is heard is seen so many frames after. The confidence is the median less the minimum.
 
     Args:
-      video, audio: features of the same moments.
-      most: frames of the largest shift that is tried.
+      mean: over a video's frames, of `distances_by_offset`.
     """
-    mean = distances_by_offset(video, audio, most).mean(0)
+    most = len(mean) // 2
     return int(most - mean.argmin()), float(np.median(mean) - mean.min())

@@ -3,7 +3,7 @@
 import itertools
 
 import numpy as np
-from jaxtyping import Float, Int, Num, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from ssl_jax.data.sampling.clips import need
 
@@ -73,7 +73,7 @@ def high_motion_patch(frames: UInt8[np.ndarray, "t h w c"], size: int) -> tuple[
     return busiest_square(change.sum(-1), size)
 
 
-def busiest_square(values: Num[np.ndarray, "h w"], size: int) -> tuple[int, int]:
+def busiest_square(values: Int[np.ndarray, "h w"], size: int) -> tuple[int, int]:
     """Upper left corner (y, x) of the square of `size` pixels with the largest sum.
 
     The middle square if all are 0.

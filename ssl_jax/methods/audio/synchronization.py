@@ -21,10 +21,8 @@ from ssl_jax.data.sampling import even_times
 from ssl_jax.knobs import above, at_least, no_larger, one_of, within
 from ssl_jax.method import Batch, Example, Method, State
 from ssl_jax.objectives.synchronization import euclidean, margin_pairs, which_window
-from ssl_jax.ops.augment import random_crop, random_flip
+from ssl_jax.ops.augment import LUMA, random_crop, random_flip
 from ssl_jax.ops.mfcc import mfcc
-
-GREY = (0.299, 0.587, 0.114)
 
 
 class SynchronizationNet(nn.Module):
@@ -54,17 +52,19 @@ class Synchronization(Method):
     """Learns which window of a video's audio belongs to a few of its frames.
 
     All windows of an example are of one video, so who speaks, or what is seen, tells nothing; only
-    time does. A trained run gives the shift between picture and sound: `evals.sync_offset`.
+    time does. A trained run gives the shift between video and audio: `evals.sync_offset`.
 
     Shortcut: audio and frames keep to one grid of `fps`, and every window of audio lies within the
     track: silence at its ends would tell the first and last apart.
 
-    Differs from the paper: no faces are looked for. `box` says which part of the frame is seen, and
-    the loss of several ways is the default, the released trainer's; 'margin' is the paper's.
+    Differs from the paper: no faces are looked for. `box` says which part of the frame is seen (it
+    is stretched to a square), and the loss of several ways is the default, as in the released
+    trainer; 'margin' is the paper's.
 
     Batch: views {"vision": uint8 (t short_side short_side 3), "audio": float32 (n s)};
-    augment {"vision": uint8 (b t crop crop 3), "audio": float32 (b n s)}; the net takes "vision"
-    float32 (b n crop crop frames), grey, 0 to 255, and "audio" float32 (b n t f).
+    augment {"vision": uint8 (b t crop crop 3), "audio": float32 (b n s)}, and with 'margin'
+    "shift": int32 (b), of the windows that do not match; the net takes "vision" float32
+    (b n crop crop frames), grey, 0 to 255, and "audio" float32 (b n t f).
 
     Attributes:
       vision, audio: the trunks.
@@ -140,30 +140,35 @@ class Synchronization(Method):
 
     def _frames(self, record: Record, times: Sequence[float], size: int) -> np.ndarray:
         # In the middle of its time: at its beginning, rounding would choose the one before.
-        middle = 0.5 / self.fps
-        frames = record.need_frames()([record.frame_at(time + middle) for time in times])
+        numbers = [record.frame_at(time + 0.5 / self.fps) for time in times]
+        seen, where = np.unique(numbers, return_inverse=True)  # windows overlap
+        frames = record.need_frames()(seen.tolist())
         h, w = frames.shape[1:3]
         top, left, bottom, right = (
             round(share * side) for share, side in zip(self.box, (h, w, h, w), strict=True)
         )
         part = crop(frames, top, left, max(1, bottom - top), max(1, right - left))
-        return resize(part, (size, size))
+        return resize(part, (size, size))[where]
 
     def _sound(self, record: Record, start: float) -> np.ndarray:
         return audio_at(record, start, self.seconds, self.sample_rate)
 
     def augment(self, batch: Batch, state: State, key: jax.Array) -> Batch:
-        key_crop, key_flip, key_gain = jax.random.split(key, 3)
+        key_crop, key_flip, key_gain, key_shift = jax.random.split(key, 4)
         frames = random_flip(key_flip, random_crop(key_crop, batch["vision"], self.crop))
         shape = (len(frames), 1, 1)
         gain = jax.random.uniform(key_gain, shape, minval=1 - self.gain, maxval=1 + self.gain)
-        return {"vision": frames, "audio": batch["audio"] * gain}
+        made = {"vision": frames, "audio": batch["audio"] * gain}
+        if self.criterion == "margin":
+            ways = (len(frames),), 1, self.windows
+            made["shift"] = jax.random.randint(key_shift, *ways)
+        return made
 
     def prepare(self, name: str, x: jax.Array) -> jax.Array:
         if name == "audio":
             coefficients = mfcc(x, self.sample_rate)
             return coefficients if self.energy else coefficients[..., 1:]
-        grey = 255.0 * jnp.einsum("btyxc,c->btyx", x, jnp.array(GREY))
+        grey = 255.0 * jnp.sum(x * jnp.array(LUMA), axis=-1)
         # (b n frames y x), of windows that overlap.
         starts = np.arange(0, x.shape[1] - self.frames + 1, self.stride)
         windows = grey[:, starts[:, None] + np.arange(self.frames)]
@@ -173,10 +178,8 @@ class Synchronization(Method):
         video, audio, scale, bias = outputs
         if self.criterion == "ways":
             return which_window(video, audio, scale, bias)
-        # Another window of the same video: every shift comes in turn, by the row.
-        n = self.windows
-        shift = 1 + jnp.arange(len(audio)) % (n - 1)
-        other = jax.vmap(lambda x, by: jnp.roll(x, by, axis=0))(audio, shift)
+        # Another window of the same video.
+        other = jax.vmap(lambda x, by: jnp.roll(x, by, axis=0))(audio, batch["shift"])
         near, far = euclidean(video, audio), euclidean(video, other)
         distance, same = jnp.stack([near, far]), jnp.array([1, 0])[:, None, None]
         same = jnp.broadcast_to(same, distance.shape)
@@ -189,9 +192,9 @@ class Synchronization(Method):
 
     def times(self, record: Record, stream: str, count: int) -> Sequence[float]:
         begin, end = record.audible
-        if stream == "vision" and end - begin < self.seconds:  # frames alone need no audio
-            begin, end = 0.0, record.duration
         window = self.seconds if stream == "audio" else self.frames / self.fps
+        if stream == "vision" and end - begin < window:  # frames alone need no audio
+            begin, end = 0.0, record.duration
         return even_times(end, window, count, begin=begin)
 
     def clips(self, record: Record, stream: str, times: Sequence[float]) -> Example:

@@ -41,9 +41,11 @@ class GenerationNet(nn.Module):
         kept = {name: x for name, x in self.vision.variables.items() if name != "params"}
         own = self.variable("batch_stats", "of_generated", lambda: kept)
 
+        rngs = {"dropout": self.make_rng("dropout")} if train else {}
+
         def judged(weights: tuple, clips: jax.Array) -> tuple[jax.Array, dict]:
             variables = {"params": weights[0], **own.value}
-            layers, new = trunk.apply(variables, clips, train, mutable=list(kept))
+            layers, new = trunk.apply(variables, clips, train, mutable=list(kept), rngs=rngs)
             return head.apply(weights[1], flat(last(layers))), new
 
         stop = jax.lax.stop_gradient

@@ -113,23 +113,26 @@ class PatchTracking(Method):
     def views(self, record: Record, rng: np.random.Generator) -> Example:
         record.need_frames((self.track - 1) * self.stride + 1)
         size = (self.height, self.width)
-        for _ in range(TRIES):
+        for attempt in range(TRIES):
             frames = moving_frames(record, self.track, rng, self.stride, self.candidates)[1]
             frames = cover(frames, size)
             moves = moving(frames[0], frames[1])
+            last = attempt == TRIES - 1
+            if not (self.share[0] <= moves.mean() <= self.share[1] or last):
+                continue  # following costs more
             corner = busiest_square(moves.astype(np.int64), self.window)
             corners, likeness = follow(frames, corner, self.window, self.reach)
-            if self.share[0] <= moves.mean() <= self.share[1] and likeness >= self.likeness:
+            if likeness >= self.likeness:
                 break
         ends = ((frames[0], corners[0]), (frames[-1], corners[-1]))
         first, later = (frame[y : y + self.window, x : x + self.window] for frame, (y, x) in ends)
         return {"vision": first, "later": later}
 
     def augment(self, batch: Batch, state: State, key: jax.Array) -> Batch:
-        keys, key_draws = jax.random.split(key, (2, 2)), jax.random.fold_in(key, 1)
+        *keys, key_draws = jax.random.split(key, 5)
         made = {
             name: random_flip(flip, random_crop(crop, batch[name], self.crop))
-            for name, (crop, flip) in zip(("vision", "later"), keys, strict=True)
+            for name, (crop, flip) in zip(("vision", "later"), (keys[:2], keys[2:]), strict=True)
         }
         rows, run = len(batch["vision"]), state["run"]
         late = run["step"] >= self.hard_after * run["steps"]
