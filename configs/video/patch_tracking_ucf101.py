@@ -117,7 +117,7 @@ def audited():
 
 def tiny():
     train, test = presets.synthetic(72, frames=6)
-    narrow = trunk(width=0.0625, fc6=64, fc7=32, weight_init="lecun", one_biases=())
+    narrow = trunk(width=0.0625, fc6=64, fc7=256, weight_init="lecun", one_biases=())
     method = call(
         PatchTracking,
         vision=narrow,
