@@ -9,7 +9,15 @@ Paper: shows maps, without a number; it corresponds as well as AVE-Net (81.9 %).
 Variants: `:synthetic` trains narrow networks on videos of one sounding shape in minutes on a CPU;
 `:arcade` on game video; `:tiny` is four steps on synthetic data.
 
-    Ours: not measured.
+    :synthetic          match (chance 0.5)   mean cIoU of 128 videos
+    ours                0.559                0.000
+    random init         0.500                0.109
+    shuffled control    0.504                –
+    always the middle   –                    0.121
+    1 seed, 2 minutes on 1 CPU core; `:arcade` and ours in the paper's setting: not measured
+
+In 300 steps `:synthetic` hardly learns to match, and its maps answer beside the shape: it does not
+localize yet. Half of a map answers and a shape is small, so that even a right map scores little.
 """
 
 from ssl_jax import presets
