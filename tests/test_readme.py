@@ -27,8 +27,8 @@ def shown(name: str) -> str:
     return "".join(code for code in PYTHON if code.split()[1].strip(",") == name)
 
 
-def test_the_readme_is_read_in_one_sitting_and_grows_by_a_row_a_method():
-    assert len(TEXT.splitlines()) - len(METHODS) <= 200
+def test_the_readme_is_read_in_one_sitting():
+    assert len(TEXT.splitlines()) <= 230
 
 
 def test_two_commands_set_everything_up():

@@ -9,7 +9,7 @@ Paper, trained on UCF101, HMDB51 and ACT: fine-tuned on UCF101 55.0 %, on HMDB51
 trunks are the paper's, steps and optimizer ours: they are not known.
 Ours, in the paper's setting: not measured.
 
-Variants: `:videos` takes motion of other videos too, and says how well either is told; `:arcade`
+Variants: `:videos` takes motion of other videos too, and has an accuracy for each kind; `:arcade`
 trains a small network on game video, counters hidden, in minutes on a CPU, `:audited` is the same
 with the audit for shortcuts; `:tiny` is four steps on synthetic data. What the later frame is good
 for: train and evaluate with `--config.method.later=False`.

@@ -61,7 +61,7 @@ class CrossAndLearn(Method):
     """Pulls a frame and its motion together (L_cross) and different videos apart (L_div).
 
     Motion is a stack of frame differences or of optical flow. Rows 2i and 2i+1 of the batch are one
-    item of the paper: two videos that are told apart. Shortcuts: one random colour channel stands
+    item of the paper: two videos to be distinguished. Shortcuts: one random colour channel stands
     for all three, or colour would tell the videos; time is reversed for half of the items, in both
     videos alike: the differences or fields in reverse order and negated.
 

@@ -45,9 +45,9 @@ class PatchTracking(Method):
     Patches are where most moves by itself: camera motion is taken off, for the ground it shows
     would be tracked best and teach least. A window of the video counts if neither too little nor
     too much of it moves. Negatives are other tracks of the batch: at first random ones, later also
-    the nearest, so that the loss does not end once most are told apart. Shortcuts: colours and the
-    camera's noise, which the two patches share; each is cropped and mirrored by itself, and no more
-    is done against it: see the audit.
+    the nearest, so that the loss does not end once most are distinguished. Shortcuts: colours and
+    the camera's noise, which the two patches share; each is cropped and mirrored by itself, and no
+    more is done against it: see the audit.
 
     Differs from the paper: what moves is measured by optical flow at every pixel, not at SURF
     points, and followed by template matching, not KCF, both while training; tracks that look like
