@@ -1,12 +1,15 @@
 """Audio of a record around one of its frames, which is what audio-visual methods begin with."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float32, UInt8
 
 from ssl_jax.data.audio import fit_length, resample
 from ssl_jax.data.image import square
 from ssl_jax.data.record import Record
-from ssl_jax.data.sampling import audio_window
+from ssl_jax.data.sampling import audio_window, even_times
+from ssl_jax.data.squares import squares_at
 
 
 def audio_at(
@@ -59,3 +62,38 @@ def frame_and_audio(
     number = record.frame_at(starts[0] + seconds / 2 + shift)
     audio = np.stack([audio_at(record, start, seconds, sample_rate) for start in starts])
     return square(decode([number]), size)[0], audio
+
+
+def matched_times(
+    record: Record, seconds: float, count: int, grid: float, heard: bool
+) -> Sequence[float]:
+    """`count` times at which windows of audio begin, evenly spread, on the grid.
+
+    Args:
+      heard: whether audio is needed; for frames alone a record without it has times, too.
+
+    Raises MediaError for a record without the audio that is needed.
+    """
+    begin, end = record.audible
+    if heard:
+        record.need_audio(seconds)
+    elif end - begin < seconds:
+        begin, end = 0.0, record.duration
+    return even_times(end, seconds, count, grid, begin)
+
+
+def matched_clips(
+    record: Record,
+    names: Sequence[str],
+    times: Sequence[float],
+    size: int,
+    seconds: float,
+    sample_rate: int,
+) -> dict[str, np.ndarray]:
+    """Of 'audio' and 'vision' those that are named: the window at each time, its middle frame."""
+    found = {}
+    if "audio" in names:
+        found["audio"] = np.stack([audio_at(record, t, seconds, sample_rate) for t in times])
+    if "vision" in names:
+        found["vision"] = squares_at(record, size, [t + seconds / 2 for t in times])
+    return found

@@ -12,10 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssl_jax.config import ConfigError
-from ssl_jax.data.matched_audio import audio_at, frame_and_audio
+from ssl_jax.data.matched_audio import frame_and_audio, matched_clips, matched_times
 from ssl_jax.data.record import Record
-from ssl_jax.data.sampling import even_times
-from ssl_jax.data.squares import squares_at
 from ssl_jax.knobs import above, at_least, no_larger, within
 from ssl_jax.method import Batch, Example, Method, State
 from ssl_jax.objectives.localization import match_at_best_place, place_logits
@@ -166,19 +164,9 @@ class Localization(Method):
         return {"match:": [f"{own} audio"] * count, "no match:": [other] * count}
 
     def times(self, record: Record, stream: str, count: int) -> Sequence[float]:
-        begin, end = record.audible
-        if stream != "vision":
-            record.need_audio(self.seconds)
-        elif end - begin < self.seconds:  # frames alone need no audio
-            begin, end = 0.0, record.duration
-        return even_times(end, self.seconds, count, self.grid, begin)
+        return matched_times(record, self.seconds, count, self.grid, heard=stream != "vision")
 
     def clips(self, record: Record, stream: str, times: Sequence[float]) -> Example:
         """The audio that begins at each time, and the frame in its middle."""
-        read = {
-            "vision": lambda: squares_at(record, self.crop, [t + self.seconds / 2 for t in times]),
-            "audio": lambda: np.stack(
-                [audio_at(record, time, self.seconds, self.sample_rate) for time in times]
-            ),
-        }
-        return {name: read[name]() for name in self.streams[stream]}
+        names, sound = self.streams[stream], (self.seconds, self.sample_rate)
+        return matched_clips(record, names, times, self.crop, *sound)
