@@ -9,7 +9,7 @@ import numpy as np
 from ssl_jax.config import ConfigError
 from ssl_jax.data import decode, paths
 from ssl_jax.data.record import MediaError, Record
-from ssl_jax.data.sources import split_files
+from ssl_jax.data.sources import sound_lists, split_files
 from ssl_jax.data.sources.choices import check_choices
 from ssl_jax.data.sources.lengths import Length, lengths
 from ssl_jax.data.sources.manifest import ENDINGS, KIND, Item, kind, read_manifest
@@ -39,15 +39,16 @@ class FolderSource:
 
     A segment's audio outside of the segment is the video's, not silence.
 
-    UCF101 and HMDB51 come with lists of their own, see `split_files`: give their folder as `lists`
-    in place of a manifest.
+    UCF101 and HMDB51 come with lists of their own, see `split_files`, and so do AudioSet, VGGSound,
+    AVE, ESC-50 and others, see `sound_lists`: give the lists' folder as `lists` in place of a
+    manifest.
 
     Attributes:
       path: the folder; or a URL that fsspec opens, as gs://bucket/videos (with gcsfs installed).
       manifest: the csv, as a path from the folder; '' for none.
-      lists: the folder of the lists that UCF101 or HMDB51 is distributed with, as a path from the
-        folder ('../ucfTrainTestlist'); '' for none.
-      fold: which of their three divisions into training and test videos.
+      lists: the folder of the lists that a set is distributed with, as a path from the folder
+        ('../ucfTrainTestlist'); '' for none.
+      fold: of UCF101 and HMDB51, which of the three divisions into training and test videos.
       split: keep the manifest's rows, or the lists' videos, of this split; '' keeps all.
       kinds: which files to take, by their ending: 'video', 'image', 'audio'.
       need: leave out files without 'frames' or 'audio', and broken ones. Opens every file once,
@@ -121,9 +122,7 @@ class FolderSource:
         if self.manifest:
             items, names = read_manifest(paths.join(self.path, paths.home(self.manifest)))
         elif self.lists:
-            lists = paths.join(self.path, paths.home(self.lists))
-            videos, names = split_files.read(lists, self.fold)
-            items = [Item(path, label, split) for path, label, split in videos]
+            items, names = self._by_lists(paths.join(self.path, paths.home(self.lists)))
         else:
             items, names = _walk(self.path)
         chosen = items
@@ -141,6 +140,17 @@ class FolderSource:
                 f"known endings are {' '.join(sorted(KIND))}"
             )
         return chosen, names
+
+    def _by_lists(self, lists: str) -> tuple[list[Item], tuple[str, ...]]:
+        try:
+            there = paths.names(lists)
+        except OSError as error:
+            raise ConfigError(f"{lists}: cannot be read as a folder of lists ({error})") from error
+        found = sound_lists.read(lists, self.path, there)
+        if found is not None:
+            return found
+        videos, names = split_files.read(lists, self.fold)
+        return [Item(path, label, split) for path, label, split in videos], names
 
     @functools.cached_property
     def items(self) -> list[Item]:
