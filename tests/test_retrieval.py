@@ -1,6 +1,7 @@
 """Retrieval: orders, ties, groups, and the map between two feature spaces."""
 
 import dataclasses
+import json
 from itertools import combinations, permutations
 
 import numpy as np
@@ -15,11 +16,13 @@ from ssl_jax.evals.clip_retrieval import ClassRetrieval
 from ssl_jax.evals.cross_modal_retrieval import (
     CrossModalRetrieval,
     GradedRetrieval,
+    best_pair,
     predict_features,
 )
 from ssl_jax.evals.knn import nearest, nearest_by_distance
 from ssl_jax.evals.text_video_retrieval import CaptionSource, TextVideoRetrieval
 from ssl_jax.frozen import Features
+from ssl_jax.scores.label_tree import relevance_by_tree
 from ssl_jax.scores.retrieval import (
     matching_places,
     median_rank,
@@ -42,6 +45,10 @@ class Computed:
         name = "films" if isinstance(source, Films) else source
         name = "captions" if isinstance(source, CaptionSource) else name
         full = self.tables[f"{name} {stream}"]
+        if facts is not None and not full.facts:
+            records = [Record("", 0, num_frames=1, fps=1.0, label=int(x)) for x in full.labels]
+            shown = np.stack([facts(record)["shown"] for record in records])
+            full = dataclasses.replace(full, facts={"shown": shown})
         return dataclasses.replace(full, layers={k: full.layers[k] for k in layers or full.layers})
 
 
@@ -446,6 +453,39 @@ def test_graded_retrieval_leaves_the_query_out(tmp_path):
     frozen.tables["test vision"] = unlabelled(embedding=vision)
     with pytest.raises(ConfigError, match="have no label"):
         dict(GradedRetrieval("test").run(frozen))
+
+
+ONTOLOGY = [
+    {"id": "/m/1", "name": "Music", "child_ids": ["/m/2", "/m/3"]},
+    {"id": "/m/2", "name": "Guitar", "child_ids": ["/m/4", "/m/5"]},
+    {"id": "/m/3", "name": "Drum", "child_ids": []},
+    {"id": "/m/4", "name": "Banjo", "child_ids": []},
+    {"id": "/m/5", "name": "Bass guitar", "child_ids": []},
+    {"id": "/m/6", "name": "Dog", "child_ids": []},
+]
+
+
+def test_relevance_falls_with_the_distance_in_the_tree(tmp_path):
+    file = tmp_path / "ontology.json"
+    file.write_text(json.dumps(ONTOLOGY))
+    classes = ("Banjo", "Bass guitar", "Drum", "/m/6", "Guitar")
+    # Banjo - Guitar - Music - Drum: 3 edges; on to the root of all and to Dog: 4.
+    expected = [20, 18, 17, 16, 19]
+    table = relevance_by_tree(str(file), classes)
+    assert table[0].tolist() == expected
+    assert (table == table.T).all()
+    with pytest.raises(ConfigError, match=r"ontology\.json: has no class 'Cat'"):
+        relevance_by_tree(str(file), ("Cat",))
+    file.write_text('[{"id": "/m/6"}]')
+    with pytest.raises(ConfigError, match=r"ontology\.json: is no tree of labels"):
+        relevance_by_tree(str(file), ("Dog",))
+
+
+def test_of_several_classes_the_best_pair_counts():
+    table = np.array([[20.0, 17, 12], [17, 20, 15], [12, 15, 20]])
+    shown = np.array([[0, 2], [2, -1], [1, -1]], np.int32)
+    assert best_pair(table, shown[0], shown).tolist() == [20, 20, 17]
+    assert best_pair(table, shown[1], shown).tolist() == [20, 20, 15]
 
 
 @pytest.mark.parametrize("similarity", ["dot", "cosine"])

@@ -128,6 +128,22 @@ def test_maps_of_what_sounds_are_right_and_those_beside_it_are_wrong():
     assert right["places"].dtype == np.uint8
 
 
+@pytest.mark.parametrize("agree", [1, 2])
+def test_boxes_of_several_annotators_count_as_far_as_these_agree(agree):
+    # One box is the upper half, the other the left one: they agree on a quarter.
+    boxes = {"boxes": "0 0 0.5 1; 0 0 1 0.5"}
+    record = next(iter(SyntheticSource(size=1, frames=16, height=32, width=32)))
+    source = [dataclasses.replace(record, extra=boxes)] * 2
+    truth = np.zeros((32, 32))
+    truth[:16] += 1
+    truth[:, :16] += 1
+    truth = np.minimum(truth / agree, 1)
+    heat = np.random.default_rng(0).normal(size=(32, 32))
+    answers = Answers(small(), lambda frames: np.stack([heat] * len(frames))[..., None])
+    found = dict(SoundPlaces(source, agree=agree).run(answers))
+    assert found["mean"] == pytest.approx(consensus_iou(heat, truth))
+
+
 def test_records_without_masks_are_drawn_and_not_scored():
     source = list(SyntheticSource(size=4, frames=16, height=32, width=32))
     plain = [dataclasses.replace(record, extra={}) for record in source]

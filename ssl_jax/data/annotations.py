@@ -10,6 +10,7 @@ y2) around a person's head, numbers or text.
 'labels': the numbers of all classes that a record shows, an array or text such as '3 17'.
 'overlays': boxes (top, left, bottom, right), as shares of height and width, of what is written over
 all frames, such as a score: an array (k 4), or text, boxes separated by ';'.
+'boxes': likewise, around what annotators marked; two of them may have marked the same.
 'views': functions like `Record.frames`, the same frames as other cameras see them.
 'group': a number that records of one kind share. 'fold': that of an official cross-validation.
 
@@ -33,6 +34,7 @@ MOST_CLASSES = 100_000  # of a table with a column a class
 MOST_BYTES = 512  # of a record's name, as a fact
 
 Facts = dict[str, Shaped[np.ndarray, "..."] | np.generic]
+Boxes = tuple[tuple[float, float, float, float], ...]
 
 
 def masks_of(record: Record) -> Int[np.ndarray, "t h w"]:
@@ -109,6 +111,13 @@ def labels_fact(record: Record) -> Facts:
     return rows
 
 
+def shown_fact(record: Record) -> Facts:
+    """'shown' of `labels_fact`; -1 throughout for a record without labels."""
+    if "labels" not in record.extra and record.label < 0:
+        return {"shown": np.full(MOST_LABELS, -1, np.int32)}
+    return {"shown": labels_fact(record)["shown"]}
+
+
 def presence(facts: Mapping[str, np.ndarray], classes: int = 0) -> Int[np.ndarray, "n k"]:
     """1 where a record shows a class, 0 where it is difficult, -1 where not, as in VOC's files.
 
@@ -140,12 +149,21 @@ def head_of(record: Record) -> Float[np.ndarray, "4"]:
     return _floats(record, "head", 4)
 
 
-def overlays_of(record: Record) -> tuple[tuple[float, float, float, float], ...] | None:
+def overlays_of(record: Record) -> Boxes | None:
     """extra['overlays']: boxes (top, left, bottom, right) in 0..1; None if the source knows none.
 
     MediaError for anything else.
     """
-    found = record.extra["overlays"] if "overlays" in record.extra else None
+    return _boxes(record, "overlays")
+
+
+def boxes_of(record: Record) -> Boxes | None:
+    """extra['boxes'], likewise: what annotators marked."""
+    return _boxes(record, "boxes")
+
+
+def _boxes(record: Record, key: str) -> Boxes | None:
+    found = record.extra[key] if key in record.extra else None
     if found is None:
         return None
     try:
@@ -153,11 +171,11 @@ def overlays_of(record: Record) -> tuple[tuple[float, float, float, float], ...]
             found = [[float(x) for x in _parts(box)] for box in found.split(";") if box.strip()]
         boxes = np.asarray(found, np.float64).reshape(-1, 4)
     except (TypeError, ValueError) as error:
-        raise MediaError(f"{record.name}: extra['overlays'] holds no boxes of 4 numbers") from error
+        raise MediaError(f"{record.name}: extra['{key}'] holds no boxes of 4 numbers") from error
     if not ((boxes >= 0) & (boxes <= 1)).all() or (boxes[:, :2] >= boxes[:, 2:]).any():
         raise MediaError(
-            f"{record.name}: extra['overlays'] holds boxes that are not (top, left, bottom, right) "
-            "in 0..1"
+            f"{record.name}: extra['{key}'] holds boxes that are not (top, left, bottom, right) in "
+            "0..1"
         )
     return tuple((a, b, c, d) for a, b, c, d in boxes.tolist())
 

@@ -5,15 +5,17 @@ import re
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from ssl_jax.config import ConfigError
 from ssl_jax.data import paths
-from ssl_jax.data.labels import check_labelled
+from ssl_jax.data.annotations import shown_fact
+from ssl_jax.data.labels import check_labelled, label_names
 from ssl_jax.data.record import Source
 from ssl_jax.features import Features, labelled
 from ssl_jax.knobs import at_least, given, one_of
 from ssl_jax.ops.probe_pooling import POOLS
+from ssl_jax.scores.label_tree import relevance_by_tree
 from ssl_jax.scores.retrieval import (
     QUERIES,
     TIES,
@@ -158,9 +160,10 @@ class GradedRetrieval:
       layer: of both.
       k: places.
       gain: 'exponential' (2^relevance - 1) or 'linear'.
-      relevance: text file of a square table of numbers: row a, column b, how relevant a record of
-        class b is to a query of class a (in the paper 20 less the labels' distance in AudioSet's
-        tree); '': 1 within a class, else 0.
+      relevance: AudioSet's `ontology.json`: relevance is 20 less the distance of two classes in
+        that tree, as in the paper. Or a text file of a square table of numbers: row a, column b,
+        how relevant a record of class b is to a query of class a. '': 1 within a class, else 0. Of
+        records with several classes (extra['labels']) the best pair counts.
       ties: 'mean' or 'index'; see `retrieval.ndcg`.
       clips: clips of a record whose features are averaged.
       pool: 'max' or 'avg', how large maps are made smaller.
@@ -188,22 +191,29 @@ class GradedRetrieval:
         """ConfigError for unknown streams or layers, or sources without labels."""
         for stream in (self.query, self.gallery):
             frozen.check_layers(stream, (self.layer,), self.test)
-        check_labelled(self.test)
+        if "labels" not in self.test[0].extra:  # of several classes
+            check_labelled(self.test)
 
     def run(self, frozen) -> Iterator[tuple[str, float]]:
         """ConfigError without labels."""
         queries, gallery = paired(
             *(
-                frozen.features(self.test, stream, (self.layer,), self.clips, self.pool)
+                frozen.features(
+                    *(self.test, stream, (self.layer,), self.clips, self.pool), facts=shown_fact
+                )
                 for stream in (self.query, self.gallery)
             )
         )
-        queries = labelled(queries)
+        # As `labelled` looks for labels, and one of several will do.
+        shown = queries.facts["shown"]
+        queries = labelled(dataclasses.replace(queries, labels=shown[:, 0].astype(np.int64)))
         gallery = gallery.rows(np.flatnonzero(np.isin(gallery.indices, queries.indices)))
-        labels = queries.labels
+        shown = queries.facts["shown"]
+        shown = shown[:, (shown >= 0).any(axis=0)]
         if not self.relevance:  # numbers may be as large as they like
-            labels = np.unique(labels, return_inverse=True)[1]
-        table = self._table(int(labels.max()) + 1)
+            classes = np.unique(shown[shown >= 0])
+            shown = np.where(shown >= 0, np.searchsorted(classes, shown), -1)
+        table = self._table(int(shown.max()) + 1)
         asked, found = (
             unit(
                 finite_rows(f"{name} {self.layer}", x.layers[self.layer], x.indices).astype(
@@ -223,10 +233,10 @@ class GradedRetrieval:
             # What is closer than float32's rounding is a tie.
             similarity = np.round(asked[rows] @ found.T, 6)
             similarity[np.arange(len(rows)), rows] = -np.inf
-            relevance = table[labels[rows]][:, labels]
+            relevance = np.stack([best_pair(table, shown[row], shown) for row in rows])
             relevance[np.arange(len(rows)), rows] = 0
             scores.append(ndcg(relevance, similarity, self.k, self.gain, self.ties))
-            others = relevance[np.arange(len(labels)) != rows[:, None]].reshape(len(rows), -1)
+            others = relevance[np.arange(len(shown)) != rows[:, None]].reshape(len(rows), -1)
             chance.append(ndcg_by_chance(others, self.k, self.gain))
         yield f"{self.layer}/nDCG@{self.k}", float(np.mean(np.concatenate(scores)))
         yield f"chance/nDCG@{self.k}", float(np.mean(np.concatenate(chance)))
@@ -234,6 +244,8 @@ class GradedRetrieval:
     def _table(self, classes: int) -> Float[np.ndarray, "k k"]:
         if not self.relevance:
             return np.eye(classes)
+        if self.relevance.endswith(".json"):
+            return relevance_by_tree(self.relevance, label_names(self.test)[:classes])
         try:
             lines = paths.read_text(self.relevance).read().splitlines()
             rows = [re.sub(r"[,;]", " ", line).split() for line in lines if line.strip()]
@@ -248,6 +260,14 @@ class GradedRetrieval:
                 f"not cover {classes} classes"
             )
         return table
+
+
+def best_pair(
+    table: Float[np.ndarray, "k k"], asked: Int[np.ndarray, "l"], shown: Int[np.ndarray, "n l"]
+) -> Float[np.ndarray, "n"]:
+    """How relevant records of the classes `shown` are to one of the classes `asked`; -1 is none."""
+    most = table[asked[asked >= 0]].max(axis=0)
+    return np.where(shown >= 0, most[shown], 0).max(axis=1)
 
 
 def predict_features(

@@ -5,10 +5,10 @@ import functools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, UInt8
 
 from ssl_jax.config import ConfigError
-from ssl_jax.data.annotations import masks_of
+from ssl_jax.data.annotations import Boxes, boxes_of, masks_of
 from ssl_jax.data.record import Record, Source
 from ssl_jax.data.record_batches import read_some
 from ssl_jax.drawing.layout import Tile, page
@@ -26,7 +26,7 @@ class SoundPlaces:
     Senocak et al. 2018; thresholds as in Chen et al. 2021. For methods with a stream that takes
     frames and audio and gives a map of one channel, as `Localization` does. The middle of each
     video is taken. Yields 'places', a page of frames with their maps: red makes the sound, blue
-    does not. Of records whose `extra['mask']` is known also
+    does not. Of records whose `extra['mask']` or `extra['boxes']` is known also
 
     * 'ciou': the share of videos of which cIoU is at least 0.5, and 'area', under the curve of
       that share over thresholds;
@@ -37,6 +37,8 @@ class SoundPlaces:
     Attributes:
       source: held-out videos with audio.
       stream: whose `layer` is a map of one channel.
+      agree: of boxes, so many annotators have to mark a pixel that it counts fully: 2 for
+        Flickr-SoundNet; 1, the union of boxes, for VGG-SS.
       records: so many of them are scored, spread evenly over the source; 0: all.
       drawn: so many of these are drawn.
       tile: height of an image in pixels.
@@ -45,6 +47,7 @@ class SoundPlaces:
     source: Source
     stream: str = "map"
     layer: str = "map"
+    agree: int = 1
     records: int = 0
     drawn: int = 8
     tile: int = 96
@@ -52,7 +55,7 @@ class SoundPlaces:
 
     def __post_init__(self):
         at_least(self, 0, "records")
-        at_least(self, 1, "drawn", "tile")
+        at_least(self, 1, "agree", "drawn", "tile")
 
     def check(self, frozen) -> None:
         """ConfigError for an unknown stream or layer, and for an empty source."""
@@ -74,14 +77,16 @@ class SoundPlaces:
             clips = {k: v[0] for k, v in method.clips(record, self.stream, times).items()}
             if "vision" not in clips:
                 raise ConfigError(f"stream={self.stream!r} takes no images")
-            if "mask" not in record.extra:
+            if "mask" not in record.extra and "boxes" not in record.extra:
                 return {**clips, "mask": np.zeros_like(clips["vision"])}
             # Whatever the method cuts and resizes is done to the mask as well.
-            seen = dataclasses.replace(record, frames=functools.partial(_mask_frames, record))
+            drawn = functools.partial(_truth_frames, record, self.agree)
+            seen = dataclasses.replace(record, frames=drawn)
             return {**clips, "mask": method.clips(seen, self.stream, times)["vision"][0]}
 
         inputs = read_some(self.source, read, self.records, frozen.batch_size, frozen.loading)
-        masks = inputs.pop("mask") >= 128
+        # Edges are between two values where frames were made smaller.
+        masks = np.round(inputs.pop("mask") / 255 * self.agree) / self.agree
         maps = np.float64(frozen.maps(self.stream, inputs, (self.layer,))[self.layer])
         if maps.ndim != 4 or maps.shape[-1] != 1:
             raise ConfigError(
@@ -105,12 +110,29 @@ class SoundPlaces:
         yield from _scores("centre/", [_centre(h, w)] * len(masks), masks)
 
 
-def _mask_frames(record: Record, numbers: Sequence[int]) -> UInt8[np.ndarray, "t h w 3"]:
-    """In red what sounds, in green what is unknown."""
-    masks = masks_of(record)[np.asarray(numbers)]
-    unknown = masks == VOID
-    shown = np.stack([(masks > 0) & ~unknown, unknown, np.zeros_like(unknown)], axis=-1)
-    return np.uint8(255) * shown.astype(np.uint8)
+def _truth_frames(
+    record: Record, agree: int, numbers: Sequence[int]
+) -> UInt8[np.ndarray, "t h w 3"]:
+    """In red how many annotators see what sounds, `agree` of them fully; in green the unknown."""
+    if "mask" in record.extra:
+        masks = masks_of(record)[np.asarray(numbers)]
+        unknown = masks == VOID
+        marked = ((masks > 0) & ~unknown).astype(np.float64)
+    else:
+        frames = record.need_frames()(numbers)
+        marked = np.stack(
+            [_share_of(boxes_of(record) or (), agree, *frames.shape[1:3])] * len(frames)
+        )
+        unknown = np.zeros_like(marked)
+    return np.uint8(255 * np.stack([marked, unknown, np.zeros_like(marked)], axis=-1))
+
+
+def _share_of(boxes: Boxes, agree: int, h: int, w: int) -> Float[np.ndarray, "h w"]:
+    marked = np.zeros((h, w))
+    for top, left, bottom, right in boxes:
+        rows = slice(int(top * h), int(bottom * h))
+        marked[rows, int(left * w) : int(right * w)] += 1
+    return np.minimum(marked / agree, 1)
 
 
 def _centre(h: int, w: int) -> Float[np.ndarray, "h w"]:
@@ -119,11 +141,11 @@ def _centre(h: int, w: int) -> Float[np.ndarray, "h w"]:
 
 
 def _scores(
-    prefix: str, heats: Sequence[np.ndarray], masks: Bool[np.ndarray, "n h w 3"]
+    prefix: str, heats: Sequence[np.ndarray], masks: Float[np.ndarray, "n h w 3"]
 ) -> Iterator[tuple[str, float]]:
     """Nothing without a frame in which it is known that something sounds."""
     scores = [
-        consensus_iou(heat, mask[..., 0].astype(np.float64), mask[..., 1])
+        consensus_iou(heat, mask[..., 0], mask[..., 1] > 0)
         for heat, mask in zip(heats, masks, strict=True)
         if mask[..., 0].any()
     ]
