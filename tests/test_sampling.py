@@ -450,20 +450,32 @@ def test_a_film_that_just_holds_a_track():
 
 
 @quick
-@given(st.floats(0, 9), seeds)
-def test_hard_negatives_never_overlap(start, rng):
-    other = sampling.hard_negative(10.0, 1.0, start, rng)
+@given(st.floats(0, 3), st.floats(2.6, 9), seeds)
+def test_hard_negatives_never_overlap_and_lie_inside_the_track_on_the_grid(begin, length, rng):
+    end = begin + length
+    start, other = sampling.hard_pair(begin, end, 1.0, rng)
     assert abs(other - start) >= 1.5 - 1e-5
-    assert 0 <= other <= 9 + 1e-5
-    assert other / 0.04 == pytest.approx(round(other / 0.04), abs=1e-6)
+    for time in (start, other):
+        assert begin - 1e-5 <= time <= end - 1 + 1e-5
+        assert time / 0.04 == pytest.approx(round(time / 0.04), abs=1e-6)
 
 
-def test_windows_and_hard_negatives_start_alike_on_the_grid():
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        start = sampling.audio_window(10.0, 1.0, rng, 0.04)
-        for time in (start, sampling.hard_negative(10.0, 1.0, start, rng)):
-            assert abs((time + 0.02) % 0.04 - 0.02) < 1e-6
+def test_windows_that_match_and_hard_negatives_start_equally_often_at_all_times():
+    pairs = draws(lambda rng: sampling.hard_pair(0.0, 2.2, 0.5, rng, 0.1, 0.2), 4000)
+    steps = [(round(a / 0.2), round(b / 0.2)) for a, b in pairs]
+    allowed = [(a, b) for a in range(9) for b in range(9) if abs(a - b) >= 3]
+    counts = [steps.count(pair) for pair in allowed]
+    assert sum(counts) == 4000
+    assert np.array(counts) / 4000 == pytest.approx([1 / len(allowed)] * len(allowed), abs=0.012)
+
+
+def test_a_track_too_short_for_a_hard_negative_has_a_window_all_the_same():
+    starts = draws(lambda rng: sampling.hard_pair(0.0, 2.4, 1.0, rng), 500)
+    assert {other for _, other in starts} == {None}
+    assert {round(start / 0.04) for start, _ in starts} == set(range(36))
+    for begin, end in ((0.0, 0.9), (0.01, 1.02)):
+        with pytest.raises(ValueError, match="no sound of 1 s on a grid of 0.04 s lies between"):
+            sampling.hard_pair(begin, end, 1.0, np.random.default_rng(0))
 
 
 @quick

@@ -30,3 +30,20 @@ def squares_at(
     """
     frames = record.need_frames()
     return square(frames([record.frame_at(time) for time in times]), size)
+
+
+def clip_squares_at(
+    record: Record, size: int, times: Sequence[float], count: int, rate: float
+) -> UInt8[np.ndarray, "n t size size c"]:
+    """`count` frames, `rate` a second, from each of these seconds on, likewise.
+
+    Each is the frame that is seen in the middle of its own 1 / rate seconds: at their beginning,
+    rounding might choose the one before.
+
+    Raises MediaError for a record without frames.
+    """
+    each = np.asarray(times)[:, None] + (np.arange(count) + 0.5) / rate
+    numbers = [record.frame_at(time) for time in each.ravel().tolist()]
+    seen, where = np.unique(numbers, return_inverse=True)  # clips may overlap
+    frames = square(record.need_frames()(seen.tolist()), size)
+    return frames[where.reshape(each.shape)]

@@ -24,6 +24,30 @@ def margin_pairs(
     return jnp.mean(same * distance**2 + (1.0 - same) * apart**2) / 2
 
 
+def matches_within(
+    distance: Float[Array, "b"], match: Int[Array, "b"], hard: Int[Array, "b"], margin: float
+) -> tuple[Float[Array, ""], Metrics]:
+    """AVTS' loss (Korbar et al. 2018): mean of match d^2 + (1 - match) max(margin - d, 0)^2.
+
+    Args:
+      distance: d, Euclidean.
+      match: 1 where both are of the same moment.
+      hard: 1 where they are of different moments of the same video.
+
+    Returns the loss and {'accuracy': how often d is on the right side of half the margin, where a
+    network without a clue puts an even chance; 'match', 'easy' and 'hard': the mean distances of
+    matches, of different videos and of one, 0 where there are none}.
+    """
+    near = distance < margin / 2
+    kinds = {"match": match, "easy": (1 - match) * (1 - hard), "hard": hard}
+    means = {
+        name: jnp.sum(distance * chosen) / jnp.maximum(jnp.sum(chosen), 1)
+        for name, chosen in kinds.items()
+    }
+    accuracy = jnp.mean((near == (match == 1)).astype(jnp.float32))
+    return 2 * margin_pairs(distance, match, margin), {"accuracy": accuracy, **means}
+
+
 def euclidean(a: Float[Array, "*n d"], b: Float[Array, "*n d"]) -> Float[Array, "*n"]:
     """Distances in float32, with a slope at 0."""
     return jnp.sqrt(jnp.sum((a.astype(jnp.float32) - b.astype(jnp.float32)) ** 2, -1) + 1e-12)

@@ -1,4 +1,4 @@
-"""Mel-frequency cepstral coefficients, on the device."""
+"""Log mel filterbanks and mel-frequency cepstral coefficients, on the device."""
 
 import functools
 
@@ -10,7 +10,28 @@ from jaxtyping import Array, Float, Float32
 from ssl_jax.config import ConfigError
 from ssl_jax.ops.spectrogram import from_mel, to_mel
 
-FULL_SCALE = 32768.0  # of 16-bit samples, whose energies SyncNet's coefficients are of
+FULL_SCALE = 32768.0  # of 16-bit samples, of which the published coefficients are
+SILENCE = np.float32(np.finfo(np.float64).eps)  # the smallest power, as in other tools
+
+
+def log_filterbank(
+    wave: Float[Array, "*b s"],
+    sample_rate: int = 48000,
+    window: float = 0.020,
+    hop: float = 0.010,
+    bands: int = 40,
+    fft: int = 1024,
+    emphasis: float = 0.97,
+) -> Float[Array, "*b t f"]:
+    """Natural logarithm of the power in mel bands; arguments as of `mfcc`.
+
+    The defaults are those of AVTS (Korbar et al. 2018): a second at 48 kHz gives 99 frames of 40
+    bands.
+
+    Raises ConfigError if a frame is longer than the transform, or if a band holds no bin of it.
+    """
+    power = _power(wave, sample_rate, window, hop, fft, emphasis)
+    return _log_bands(power, sample_rate, bands, fft)
 
 
 def mfcc(
@@ -45,9 +66,28 @@ def mfcc(
     """
     if lifter < 1:
         raise ConfigError(f"mfcc: lifter={lifter} must be 1 or more")
+    power = _power(wave, sample_rate, window, hop, fft, emphasis)
+    logs = _log_bands(power, sample_rate, bands, fft)
+    cosines = jnp.matmul(logs, _cosine_matrix(bands, coefficients), precision=lax.Precision.HIGHEST)
+    weights = 1 + lifter / 2 * np.sin(np.pi * np.arange(coefficients) / lifter)
+    energy = jnp.log(jnp.maximum(power.sum(-1), SILENCE))
+    return jnp.concatenate(
+        [energy[..., None], cosines[..., 1:] * weights[1:].astype(np.float32)], axis=-1
+    )
+
+
+def _power(
+    wave: Float[Array, "*b s"],
+    sample_rate: int,
+    window: float,
+    hop: float,
+    fft: int,
+    emphasis: float,
+) -> Float[Array, "*b t f"]:
+    """Power spectra of frames, of which the last is filled up."""
     size, step = round(window * sample_rate), round(hop * sample_rate)
     if size > fft:
-        raise ConfigError(f"mfcc: window={window} has {size} samples, more than fft={fft}")
+        raise ConfigError(f"filterbank: window={window} has {size} samples, more than fft={fft}")
     x = FULL_SCALE * wave.astype(jnp.float32)
     x = jnp.concatenate([x[..., :1], x[..., 1:] - emphasis * x[..., :-1]], axis=-1)
     samples = x.shape[-1]
@@ -55,18 +95,16 @@ def mfcc(
     missing = max(0, (count - 1) * step + size - samples)
     x = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, missing)])
     frames = x[..., step * np.arange(count)[:, None] + np.arange(size)]
-    power = jnp.abs(jnp.fft.rfft(frames, fft)) ** 2 / fft
-    energies = jnp.matmul(
-        power, _band_matrix(sample_rate, fft, bands), precision=lax.Precision.HIGHEST
-    )
-    tiny = np.float32(np.finfo(np.float64).eps)  # of silence, as in other tools
-    logs = jnp.log(jnp.maximum(energies, tiny))
-    cosines = jnp.matmul(logs, _cosine_matrix(bands, coefficients), precision=lax.Precision.HIGHEST)
-    weights = 1 + lifter / 2 * np.sin(np.pi * np.arange(coefficients) / lifter)
-    energy = jnp.log(jnp.maximum(power.sum(-1), tiny))
-    return jnp.concatenate(
-        [energy[..., None], cosines[..., 1:] * weights[1:].astype(np.float32)], axis=-1
-    )
+    return jnp.abs(jnp.fft.rfft(frames, fft)) ** 2 / fft
+
+
+def _log_bands(
+    power: Float[Array, "*b t f"], sample_rate: int, bands: int, fft: int
+) -> Float[Array, "*b t bands"]:
+    matrix = _band_matrix(sample_rate, fft, bands)
+    # Highest precision: an accelerator's default would round the products to bfloat16.
+    energies = jnp.matmul(power, matrix, precision=lax.Precision.HIGHEST)
+    return jnp.log(jnp.maximum(energies, SILENCE))
 
 
 @functools.cache
@@ -83,7 +121,7 @@ def _band_matrix(sample_rate: int, fft: int, bands: int) -> Float32[np.ndarray, 
     empty = np.flatnonzero(matrix.max(0) == 0)
     if len(empty):
         raise ConfigError(
-            f"mfcc: bands {empty.tolist()} of {bands} hold no bin of an fft of {fft} at "
+            f"filterbank: bands {empty.tolist()} of {bands} hold no bin of an fft of {fft} at "
             f"{sample_rate} Hz; raise fft or lower the number of bands"
         )
     return matrix.astype(np.float32)

@@ -44,7 +44,7 @@ from ssl_jax.data.sampling.patches import (
 from ssl_jax.data.sampling.sound import (
     audio_window,
     even_times,
-    hard_negative,
+    hard_pair,
     misaligned_starts,
     shifted_start,
     speech_window,
@@ -63,7 +63,7 @@ __all__ = [
     "even_times",
     "frame_motion",
     "frames_kept",
-    "hard_negative",
+    "hard_pair",
     "high_motion_patch",
     "jittered_corners",
     "merged_captions",

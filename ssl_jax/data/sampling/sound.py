@@ -79,23 +79,45 @@ def even_times(
     return starts.tolist()
 
 
-def hard_negative(
-    duration: float,
+def hard_pair(
+    begin: float,
+    end: float,
     seconds: float,
-    start: float,
     rng: np.random.Generator,
     gap: float = 0.5,
-    grid: float | None = 0.04,
-) -> float:
-    """Start of sound of the same video that does not belong to what begins at `start`.
+    grid: float = 0.04,
+) -> tuple[float, float | None]:
+    """Starts of two windows of one track, the second a hard negative of the first.
 
     AVTS (Korbar et al. 2018): at least half a second lies between both, they never overlap. An easy
-    negative is the sound of another video. Both starts on one grid, as `audio_window` says.
+    negative is the sound of another video. All ordered pairs on the grid of times (see
+    `audio_window`) are equally likely, so that windows which match start as often at any time as
+    those which do not.
+
+    Args:
+      begin, end: of the audio, in seconds; no window leaves it.
+      seconds: of a window.
+      gap: smallest time between the end of one and the start of the other.
+      grid: both starts are multiples of so many seconds.
+
+    Returns the starts; None for the second if the track is too short for it: the first may then be
+    any window.
 
     Raises:
-      ValueError: the video is too short.
+      ValueError: no window starts on the grid and lies inside the track.
     """
-    return audio_window(duration, seconds, rng, grid, away=(start, seconds + gap))
+    first = math.ceil((begin - ROUNDING) / grid)
+    count = math.floor((end - seconds + ROUNDING) / grid) - first + 1
+    if count < 1:
+        raise ValueError(
+            f"no sound of {seconds:g} s on a grid of {grid:g} s lies between {begin:g} and "
+            f"{end:g} s; lower seconds"
+        )
+    nearest = math.ceil((seconds + gap) / grid - ROUNDING)
+    if nearest >= count:
+        return grid * (first + int(rng.integers(count))), None
+    one, other = _places_apart(count, nearest, count, rng)
+    return grid * (first + one), grid * (first + other)
 
 
 def misaligned_starts(
@@ -123,10 +145,17 @@ def misaligned_starts(
     need(
         num_frames, length + nearest, f"two stretches of {length} frames", "length or the distance"
     )
-    apart = np.arange(nearest, min(farthest, num_frames - length) + 1)
-    pairs = num_frames - length - apart + 1  # so many are this far apart, either way round
+    return _places_apart(num_frames - length + 1, nearest, farthest, rng)
+
+
+def _places_apart(
+    count: int, nearest: int, farthest: int, rng: np.random.Generator
+) -> tuple[int, int]:
+    """Two of `count` places, so far apart: of all ordered pairs, each is equally likely."""
+    apart = np.arange(nearest, min(farthest, count - 1) + 1)
+    pairs = count - apart  # so many are this far apart, either way round
     distance = int(rng.choice(apart, p=pairs / pairs.sum()))
-    first = int(rng.integers(num_frames - length - distance + 1))
+    first = int(rng.integers(count - distance))
     return (first, first + distance) if rng.random() < 0.5 else (first + distance, first)
 
 
