@@ -14,13 +14,15 @@ from ssl_jax.data.pipeline import Loading
 from ssl_jax.data.record import MediaError, Record
 from ssl_jax.data.shifted_audio import write_shifted
 from ssl_jax.data.sources.files import FilesSource
+from ssl_jax.evals.active_speaker import ActiveSpeaker
 from ssl_jax.evals.sync_offset import SyncOffset
 from ssl_jax.methods.audio.correspondence import Correspondence
 from ssl_jax.methods.audio.synchronization import Synchronization
 from ssl_jax.models.syncnet import LipNet, SpeechNet
 from ssl_jax.objectives.synchronization import margin_pairs, which_window
 from ssl_jax.ops.mfcc import mfcc
-from ssl_jax.scores.offset import distances_by_offset, offset_of
+from ssl_jax.scores.average_precision import average_precision
+from ssl_jax.scores.offset import confidence_by_frame, distances_by_offset, offset_of
 
 RATE, FPS = 16000, 25.0
 
@@ -218,6 +220,48 @@ def test_shifts_are_found_to_a_frame_and_a_lag_of_the_sound_is_an_error():
     assert found["confidence/25"] > 0.5
     late = SyncOffset([clock(6.0, lag=4 / FPS)] * 3, averaged=(25,), most=8, records=0)
     assert dict(late.run(Reader(method())))["within_one/25"] == 0.0
+
+
+def test_who_speaks_is_found_by_the_moment():
+    speaks = dataclasses.replace(clock(6.0), extra={"spans": "1 3.5"})
+    real = speaks.frames
+
+    def frames(numbers):
+        """Beyond the span the lips move by themselves."""
+        shown = real(np.asarray(numbers))
+        within = (np.asarray(numbers) >= FPS) & (np.asarray(numbers) < 3.5 * FPS)
+        other = real((37 * np.asarray(numbers) + 11) % 140)
+        return np.where(within[:, None, None, None], shown, other)
+
+    tracks = [dataclasses.replace(speaks, frames=frames)] * 2
+    found = dict(ActiveSpeaker(tracks, most=8).run(Reader(method())))
+    assert found["ap/chance"] == pytest.approx(2.5 / 6, abs=0.01)
+    assert found["ap"] > 0.9
+    # Somebody else is heard all the time.
+    listens = dataclasses.replace(speaks, extra={"spans": "3.5 6"}, frames=frames)
+    assert dict(ActiveSpeaker([listens], most=8).run(Reader(method())))["ap"] < 0.6
+
+
+def test_spans_are_checked():
+    silent = [dataclasses.replace(clock(6.0), extra={"spans": ""})]
+    with pytest.raises(ConfigError, match="nobody speaks in any video"):
+        list(ActiveSpeaker(silent, most=8).run(Reader(method())))
+    for spans, message in (("1 x", "no pairs of seconds"), ("2 1", "ends before it begins")):
+        wrong = [dataclasses.replace(clock(6.0), extra={"spans": spans})]
+        with pytest.raises(ConfigError, match=message):
+            list(ActiveSpeaker(wrong, most=8).run(Reader(method())))
+
+
+def test_a_frames_confidence_is_the_median_less_its_own_distance():
+    distances = np.array([[3.0, 1, 5], [4, 2, 6], [5, 0, 4]])
+    # Mean distances 4, 1, 5; their median 4; the second shift fits best.
+    assert confidence_by_frame(distances, 1).tolist() == [3, 2, 4]
+    assert confidence_by_frame(distances, 3).tolist() == [2, 3, 2]
+
+
+def test_average_precision_of_ava():
+    target, score = np.array([1, 0, 1, 0, 1]), np.array([0.9, 0.8, 0.7, 0.6, 0.5])
+    assert average_precision(target, score, "step") == pytest.approx(0.755556, abs=1e-6)
 
 
 def test_why_no_video_can_be_used_is_said():

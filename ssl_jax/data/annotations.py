@@ -11,6 +11,8 @@ y2) around a person's head, numbers or text.
 'overlays': boxes (top, left, bottom, right), as shares of height and width, of what is written over
 all frames, such as a score: an array (k 4), or text, boxes separated by ';'.
 'boxes': likewise, around what annotators marked; two of them may have marked the same.
+'spans': seconds (begin, end) in which something holds, say that the person in view speaks: an array
+(k 2), or text, spans separated by ';'; '' is none.
 'views': functions like `Record.frames`, the same frames as other cameras see them.
 'group': a number that records of one kind share. 'fold': that of an official cross-validation.
 
@@ -178,6 +180,22 @@ def _boxes(record: Record, key: str) -> Boxes | None:
             "0..1"
         )
     return tuple((a, b, c, d) for a, b, c, d in boxes.tolist())
+
+
+def spans_of(record: Record) -> list[tuple[float, float]]:
+    """extra['spans']. MediaError without, or for what are no spans."""
+    found = record.extra["spans"] if "spans" in record.extra else None
+    if found is None:
+        raise MediaError(f"{record.name}: has no spans (extra['spans'])")
+    try:
+        if isinstance(found, str):
+            found = [[float(x) for x in _parts(span)] for span in found.split(";") if span.strip()]
+        spans = np.asarray(found, np.float64).reshape(-1, 2)
+    except (TypeError, ValueError) as error:
+        raise MediaError(f"{record.name}: extra['spans'] holds no pairs of seconds") from error
+    if not (spans[:, 0] < spans[:, 1]).all():
+        raise MediaError(f"{record.name}: extra['spans'] holds a span that ends before it begins")
+    return [(begin, end) for begin, end in spans.tolist()]
 
 
 def views_of(record: Record, at_least: int = 1) -> list[Callable]:

@@ -54,21 +54,12 @@ class SyncOffset:
 
     def check(self, frozen) -> None:
         """ConfigError for another method, an empty source, or an unknown layer."""
-        if type(frozen.method).__name__ != "Synchronization":
-            name = type(frozen.method).__name__
-            raise ConfigError(f"SyncOffset is for Synchronization, this run is of {name}")
-        if len(self.source) == 0:
-            raise ConfigError(f"the source {self.source} is empty")
-        for stream in ("vision", "audio"):
-            frozen.check_layers(stream, (self._layer(frozen),), self.source)
-
-    def _layer(self, frozen) -> str:
-        return self.layer or frozen.method.layer
+        check_synchronization(self, frozen, self.layer)
 
     def run(self, frozen) -> Iterator[tuple[str, float]]:
         """ConfigError if no video can be used."""
         rng = np.random.default_rng(self.seed)
-        half, layer = self.most // 2, self._layer(frozen)
+        half, layer = self.most // 2, self.layer or frozen.method.layer
         found = {count: ([], []) for count in self.averaged}
         problem = ""
         for index in spread(range(len(self.source)), self.records):
@@ -96,6 +87,19 @@ class SyncOffset:
             if hits:
                 yield f"within_one/{count}", float(np.mean(hits))
                 yield f"confidence/{count}", float(np.mean(confidences))
+
+
+def check_synchronization(evaluator, frozen, layer: str) -> None:
+    """ConfigError for another method, an empty source, or an unknown layer."""
+    name = type(frozen.method).__name__
+    if name != "Synchronization":
+        raise ConfigError(
+            f"{type(evaluator).__name__} is for Synchronization, this run is of {name}"
+        )
+    if len(evaluator.source) == 0:
+        raise ConfigError(f"the source {evaluator.source} is empty")
+    for stream in ("vision", "audio"):
+        frozen.check_layers(stream, (layer or frozen.method.layer,), evaluator.source)
 
 
 def distances_of(

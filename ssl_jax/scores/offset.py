@@ -2,6 +2,7 @@
 
 import numpy as np
 from jaxtyping import Float
+from scipy.signal import medfilt
 
 EPS = 1e-6  # PyTorch's pairwise distance adds it to every difference
 
@@ -26,3 +27,16 @@ def offset_of(mean: Float[np.ndarray, "j"]) -> tuple[int, float]:
     """
     most = len(mean) // 2
     return int(most - mean.argmin()), float(np.median(mean) - mean.min())
+
+
+def confidence_by_frame(
+    distances: Float[np.ndarray, "t j"], smoothed: int = 9
+) -> Float[np.ndarray, "t"]:
+    """How much nearer each frame is to its audio than a video's frames are to others'.
+
+    SyncNet's score of who speaks: the median over shifts of the mean distance, less the frame's own
+    distance at the shift that fits the video best, then the median over `smoothed` frames, an odd
+    number; ends are filled up with zeros.
+    """
+    mean = distances.mean(axis=0)
+    return medfilt(np.median(mean) - distances[:, mean.argmin()], smoothed)
