@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from ssl_jax.objectives.classification import classification
+from ssl_jax.objectives.contrastive import unit
 
 Metrics = dict[str, Float[Array, ""]]
 HIGHEST = jax.lax.Precision.HIGHEST  # an accelerator's default would round products to bfloat16
@@ -48,6 +49,21 @@ def matches_within(
     return 2 * margin_pairs(distance, match, margin), {"accuracy": accuracy, **means}
 
 
+def aligned_or_shifted(
+    aligned: Float[Array, "b"], shifted: Float[Array, "b"]
+) -> tuple[Float[Array, ""], Metrics]:
+    """Cross-entropy of logits that should be above 0 for aligned audio and below for shifted.
+
+    Owens and Efros 2018. Returns the mean over all, and {'accuracy': the mean of that of the
+    aligned and of the shifted, 'pairs': how often the aligned audio of a video has the larger logit
+    of the two, 'below_ln2': by how many nats the loss is below ln 2, that of chance}.
+    """
+    loss = (jnp.mean(jax.nn.softplus(-aligned)) + jnp.mean(jax.nn.softplus(shifted))) / 2
+    accuracy = (jnp.mean((aligned > 0) * 1.0) + jnp.mean((shifted <= 0) * 1.0)) / 2
+    pairs = jnp.mean((jnp.sign(aligned - shifted) + 1) / 2)  # a tie is half right
+    return loss, {"accuracy": accuracy, "pairs": pairs, "below_ln2": jnp.log(2.0) - loss}
+
+
 def euclidean(a: Float[Array, "*n d"], b: Float[Array, "*n d"]) -> Float[Array, "*n"]:
     """Distances in float32, with a slope at 0."""
     return jnp.sqrt(jnp.sum((a.astype(jnp.float32) - b.astype(jnp.float32)) ** 2, -1) + 1e-12)
@@ -66,8 +82,7 @@ def which_window(
 
     Returns the mean cross-entropy and {'accuracy'}.
     """
-    v, a = (x.astype(jnp.float32) for x in (video, audio))
-    v, a = (x / jnp.sqrt(jnp.sum(x**2, -1, keepdims=True) + 1e-12) for x in (v, a))
+    v, a = unit(video), unit(audio)
     logits = scale * jnp.einsum("bnd,bmd->bnm", v, a, precision=HIGHEST) + bias
     own = jnp.broadcast_to(jnp.arange(video.shape[1]), video.shape[:2])
     return classification(logits, own)
