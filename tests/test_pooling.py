@@ -197,3 +197,11 @@ def test_bad_input_is_named():
         pooling.max_pool(x, (2, 2, 2))
     with pytest.raises(ValueError, match="'avg' or 'max'"):
         pooling.adaptive_pool(x, 2, "mean")
+
+
+def test_the_first_of_equal_maxima_alone_gets_the_gradient():
+    x = jnp.array([[1.0, 3.0, 3.0], [0.0, 0.0, 0.0]])
+    assert pooling.largest(x, 1).tolist() == [3, 0]
+    slope = jax.grad(lambda x: (pooling.largest(x, 1) * jnp.array([2.0, 5.0])).sum())(x)
+    assert slope.tolist() == [[0, 2, 0], [5, 0, 0]]
+    assert pooling.largest(x, 0).tolist() == [1, 3, 3]

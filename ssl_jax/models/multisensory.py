@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from ssl_jax.knobs import at_least
 from ssl_jax.models.layers import Conv3D, check_trunk
-from ssl_jax.ops.pooling import max_pool
+from ssl_jax.ops.pooling import largest, max_pool
 
 
 class VideoStream(nn.Module):
@@ -136,7 +136,7 @@ def fit_time(x: Float[Array, "b n c"], count: int) -> Float[Array, "b count c"]:
     """
     n = x.shape[1]
     windows = [(i * n // count, -(-(i + 1) * n // count)) for i in range(count)]
-    return jnp.stack([x[:, low:high].max(1) for low, high in windows], axis=1)
+    return jnp.stack([largest(x[:, low:high], 1) for low, high in windows], axis=1)
 
 
 def _widths(module: nn.Module, channels: int) -> int:

@@ -5,6 +5,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from ssl_jax.ops.pooling import largest
+
 HIGHEST = lax.Precision.HIGHEST  # an accelerator's default would round products to bfloat16
 
 
@@ -37,8 +39,38 @@ def match_at_best_place(
       these are equal}.
     """
     own_map, other_map = (place_logits(places, x, scale, bias) for x in (own, other))
-    best, worst = own_map.max((1, 2)), other_map.max((1, 2))
-    loss = (jnp.mean(jax.nn.softplus(-best)) + jnp.mean(jax.nn.softplus(worst))) / 2
-    hits = (jnp.mean((best > 0) * 1.0) + jnp.mean((worst <= 0) * 1.0)) / 2
-    means = {"own": own_map, "other": other_map}
-    return loss, {"accuracy": hits, **{k: jnp.mean(jax.nn.sigmoid(v)) for k, v in means.items()}}
+    return _cross_entropy(own_map, other_map, jnp.ones(len(own)))
+
+
+def match_in_batch(
+    places: Float[Array, "b h w d"],
+    sounds: Float[Array, "b d"],
+    scale: Float[Array, ""],
+    bias: Float[Array, ""],
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+    """The same with every other row's audio as one that does not match; holds b * b maps.
+
+    Matching pairs still make half of the loss. Returns as `match_at_best_place`.
+    """
+    places, sounds = places.astype(jnp.float32), sounds.astype(jnp.float32)
+    maps = jnp.einsum("bhwd,nd->bnhw", places, sounds, precision=HIGHEST)
+    own_map = place_logits(places, sounds, scale, bias)
+    return _cross_entropy(own_map, scale * maps + bias, 1.0 - jnp.eye(len(sounds)))
+
+
+def _cross_entropy(
+    own: Float[Array, "b h w"], other: Float[Array, "*n h w"], counted: Float[Array, "*n"]
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+    """Of the maps of matching pairs, and of those others that count."""
+    best, worst = (largest(x.reshape(*x.shape[:-2], -1), -1) for x in (own, other))
+
+    def mean(values: Float[Array, "*n"]) -> Float[Array, ""]:
+        return jnp.sum(values * counted) / jnp.sum(counted)
+
+    loss = (jnp.mean(jax.nn.softplus(-best)) + mean(jax.nn.softplus(worst))) / 2
+    hits = (jnp.mean((best > 0) * 1.0) + mean((worst <= 0) * 1.0)) / 2
+    answers = {
+        "own": jnp.mean(jax.nn.sigmoid(own)),
+        "other": mean(jax.nn.sigmoid(other).mean((-2, -1))),
+    }
+    return loss, {"accuracy": hits, **answers}

@@ -52,6 +52,16 @@ def max_pool(
     return _form(impl, x, native, axes)
 
 
+def largest(x: Float[Array, "..."], axis: int) -> Float[Array, "..."]:
+    """The maximum over one axis; the first of equals gets the gradient.
+
+    The gradient of `jnp.max` looks for the maximum among values that XLA may have computed again
+    and a rounding apart. Where it finds none, it is 0 / 0.
+    """
+    place = jnp.argmax(lax.stop_gradient(x), axis=axis, keepdims=True)
+    return jnp.take_along_axis(x, place, axis=axis).squeeze(axis)
+
+
 def avg_pool(
     x: Float[Array, "b *space c"],
     window: int | tuple[int, ...],
