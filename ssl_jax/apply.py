@@ -3,6 +3,8 @@
     python -m ssl_jax.apply colorize IMAGE... --workdir=RUN [--output=DIR]
     python -m ssl_jax.apply inpaint  IMAGE... --workdir=RUN [--output=DIR]
     python -m ssl_jax.apply sync     VIDEO... --workdir=RUN [--output=DIR]
+    python -m ssl_jax.apply sound    VIDEO... --workdir=RUN [--output=DIR] [--exemplars=256]
+    python -m ssl_jax.apply talk     IMAGE... --audio=FILE --workdir=RUN [--output=DIR]
 
 A method that can be applied has
 
@@ -12,6 +14,11 @@ Results are PNG files with the images' names in DIR, by default RUN/colorize (or
 
 'sync' prints by how many frames a video lags or leads its audio, and how sure that is; with
 --output it writes the videos in sync.
+
+'sound' writes the videos with the audio that a run of IndicatedSound thinks they make, put together
+from audio of its training records, of which --exemplars are searched (0: all).
+
+'talk' writes a video, with its audio, of the person of the images saying what an audio file says.
 """
 
 import os
@@ -21,6 +28,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ssl_jax.applying.sound import add_sound
+from ssl_jax.applying.talk import talk
 from ssl_jax.command import arguments_of, enter, parser_of
 from ssl_jax.config import ConfigError
 from ssl_jax.data import decode
@@ -32,9 +41,12 @@ from ssl_jax.evals.sync_offset import distances_of
 from ssl_jax.method import Method
 from ssl_jax.scores.offset import offset_of
 from ssl_jax.training.differing_arrays import naming_unfit_arrays
-from ssl_jax.training.trained import load
+from ssl_jax.training.trained import load, training_source
 
-VERBS = {"colorize": "Colorization", "inpaint": "Inpainting"}  # verb -> class of the method
+# Verb -> class of the method.
+VERBS = {"colorize": "Colorization", "inpaint": "Inpainting"}
+OF_VIDEOS = {"sync": "Synchronization", "sound": "IndicatedSound"}
+OWNERS = {**VERBS, **OF_VIDEOS, "talk": "TalkingFace"}
 MOST = 15  # frames by which a video's audio may be shifted
 
 
@@ -87,14 +99,51 @@ def synchronise(videos: Sequence[str], workdir: str, output: str = "") -> Iterat
             write_shifted(record.name, target, seconds)
 
 
+def sound(
+    videos: Sequence[str], workdir: str, output: str = "", exemplars: int = 256
+) -> Iterator[str]:
+    """Writes each video with a predicted sound to `output`, by default RUN/sound, as Matroska.
+
+    See `applying.sound`. Yields a line for each.
+
+    Raises:
+      ConfigError: the run is of another method, or files would overwrite one another.
+      MediaError: a file is not a video, or is too short; or no training record can be read.
+    """
+    if exemplars < 0:
+        raise ConfigError(f"exemplars={exemplars} must be at least 0")
+    workdir, output = home(workdir), home(output)
+    targets = _targets(videos, output or os.path.join(workdir, "sound"), ".mkv")
+    frozen = load(workdir)
+    check(frozen.method, "sound", workdir)
+    yield from add_sound(frozen, training_source(workdir), videos, targets, exemplars)
+
+
+def speak(images: Sequence[str], audio: str, workdir: str, output: str = "") -> Iterator[str]:
+    """Writes a video of the person of the images saying what an audio file says, as MP4.
+
+    It has the audio file's name and lies in `output`, by default RUN/talk. Yields a line about it.
+
+    Raises:
+      ConfigError: the run is of another method, or there are too many images or no audio file.
+      MediaError: a file is not an image, or has no audio.
+    """
+    if not audio:
+        raise ConfigError("--audio=FILE missing: talk IMAGE... --audio=FILE --workdir=RUN")
+    workdir, output = home(workdir), home(output)
+    (target,) = _targets([audio], output or os.path.join(workdir, "talk"), ".mp4")
+    frozen = load(workdir)
+    check(frozen.method, "talk", workdir)
+    yield talk(frozen, [read(image) for image in images], audio, target)
+
+
 def check(method: Method, verb: str, workdir: str) -> None:
     """ConfigError if the method of a run is not the one that the verb asks for."""
     name = type(method).__name__
-    owners = {**VERBS, "sync": "Synchronization"}
-    if name != owners[verb]:
-        fits = [v for v, owner in owners.items() if owner == name]
+    if name != OWNERS[verb]:
+        fits = [v for v, owner in OWNERS.items() if owner == name]
         can = f"can only {fits[0]}" if fits else "is not applied to files"
-        raise ConfigError(f"{workdir} is a run of {name}, which {can}; {verb} needs {owners[verb]}")
+        raise ConfigError(f"{workdir} is a run of {name}, which {can}; {verb} needs {OWNERS[verb]}")
 
 
 def read(path: str) -> np.ndarray:
@@ -133,24 +182,31 @@ def _targets(images: Sequence[str], output: str, suffix: str = ".png") -> list[s
 def main(argv: Sequence[str]) -> None:
     """Applies a run to the images that the command line names."""
     parser = parser_of("apply", "Applies a trained run to files.")
-    verbs = (*VERBS, "sync")
+    verbs = tuple(OWNERS)
     parser.add_argument("verb", nargs="?", default="", help=" or ".join(verbs))
     parser.add_argument("images", nargs="*", metavar="FILE")
     parser.add_argument("--workdir", default="", help="folder of the trained run")
     parser.add_argument("--output", default="", help="folder of the results; default: RUN/VERB")
+    parser.add_argument("--exemplars", type=int, default=256, help="of sound: records searched")
+    parser.add_argument("--audio", default="", help="of talk: what is said")
     known = arguments_of(parser, argv)
     if known.verb not in verbs:
         raise ConfigError(f"write one of {', '.join(verbs)} first, not '{known.verb}'")
-    kind = "video" if known.verb == "sync" else "image"
+    kind = "video" if known.verb in OF_VIDEOS else "image"
     if not known.images or not known.workdir:
         missing = "--workdir=RUN" if known.images else f"the {kind} files"
         raise ConfigError(f"{missing} missing: {known.verb} {kind.upper()}... --workdir=RUN")
+    files = known.images, known.workdir, known.output
     if known.verb == "sync":
-        for line in synchronise(known.images, known.workdir, known.output):
-            print(line)
-        return
-    for path in apply(known.verb, known.images, known.workdir, known.output):
-        print(path)
+        lines = synchronise(*files)
+    elif known.verb == "sound":
+        lines = sound(*files, known.exemplars)
+    elif known.verb == "talk":
+        lines = speak(known.images, known.audio, known.workdir, known.output)
+    else:
+        lines = apply(known.verb, *files)
+    for line in lines:
+        print(line)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from ssl_jax import config as configs
 from ssl_jax.config import ConfigError
 from ssl_jax.data.labels import label_names
 from ssl_jax.data.paths import home
+from ssl_jax.data.record import Source
 from ssl_jax.data.warn_once import warn_once
 from ssl_jax.devices.sharding import Sharding, put_same, replicated
 from ssl_jax.frozen import Frozen
@@ -19,11 +20,8 @@ def load(workdir: str | os.PathLike, step: int | None = None) -> Frozen:
 
     Raises ConfigError if there is none, or if this version of ssl_jax cannot read it.
     """
-    workdir = home(os.fspath(workdir))
-    path = os.path.join(workdir, "config.json")
-    if not os.path.isfile(path):
-        raise ConfigError(f"no trained run in {workdir} (there is no config.json)")
-    recorded = configs.read(path)
+    recorded, path = _recorded(workdir)
+    workdir = os.path.dirname(path)
     for knob in ("method", "dtype", "steps", "eval_batch_size", "eval_memory", "data"):
         if knob not in recorded:
             raise ConfigError(
@@ -43,6 +41,21 @@ def load(workdir: str | os.PathLike, step: int | None = None) -> Frozen:
         memory=recorded.eval_memory,
         trained_names=lambda: _names_of(recorded, path),
     )
+
+
+def training_source(workdir: str | os.PathLike) -> Source:
+    """The records that the run in `workdir` was trained on; ConfigError if there is no run."""
+    recorded, path = _recorded(workdir)
+    return configs.build(recorded.source, path)
+
+
+def _recorded(workdir: str | os.PathLike) -> tuple[configs.ConfigDict, str]:
+    """A run's config, and its file."""
+    workdir = home(os.fspath(workdir))
+    path = os.path.join(workdir, "config.json")
+    if not os.path.isfile(path):
+        raise ConfigError(f"no trained run in {workdir} (there is no config.json)")
+    return configs.read(path), path
 
 
 def _names_of(recorded: configs.ConfigDict, path: str) -> tuple[str, ...]:
