@@ -116,17 +116,14 @@ def small(train, test, **knobs):
         steps=300,
         batch_size=32,
         evaluators={
-            "pretext": call(Pretext, source=train),
-            **{
-                f"linear_{name}": call(
-                    Linear,
-                    train=train,
-                    test=test,
-                    read=call(Read, stream=name, layers=("input", "pool")),
-                    labels_per_class=5,
-                )
-                for name in ("vision", "audio")
-            },
+            f"linear_{name}": call(
+                Linear,
+                train=train,
+                test=test,
+                read=call(Read, stream=name, layers=("input", "pool")),
+                labels_per_class=5,
+            )
+            for name in ("vision", "audio")
         },
     )
 

@@ -279,7 +279,9 @@ class CrossModalClustering(Method):
     # Drawing.
 
     def pictures(self, batch: Batch) -> Batch:
-        return {"vision": batch["vision"], "audio": self.prepare("audio", batch["audio"])}
+        """The clip, and the log-mel spectrogram, low bands below."""
+        bands = jnp.flip(self.prepare("audio", batch["audio"]).swapaxes(1, 2), axis=1)
+        return {"vision": batch["vision"], "audio": bands[..., None] / jnp.max(bands)}
 
     def words(self, batch: Batch) -> dict[str, list[str]]:
         """Each head's cluster."""
