@@ -12,7 +12,7 @@ import scipy.special
 
 from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.methods.video.masked_features import MaskedFeatures
-from ssl_jax.objectives.masked_features import masked_nce, neighbours_accuracy
+from ssl_jax.objectives.masked_features import masked_nce, neighbours
 
 nce = jax.jit(masked_nce, static_argnums=(3, 4))
 
@@ -69,21 +69,26 @@ def test_the_mean_of_the_neighbours_is_what_has_to_be_beaten():
     # Features that turn evenly: every step lies between its neighbours, the ends beside one.
     angles = np.linspace(0, 3, 7)
     turning = np.stack([np.cos(angles), np.sin(angles)], axis=-1)[None].astype(np.float32)
-    target = jnp.array([[1, 3, 5]])
-    assert jax.jit(neighbours_accuracy)(jnp.asarray(turning), target) == 1
+    rates = jax.jit(neighbours)(jnp.asarray(turning), jnp.array([[1, 3, 5]]))
+    assert rates == {"neighbours_accuracy": 1, "hidden_neighbours_accuracy": 1}
     features = drawn(3, 8, 4)
-    found = []
-    places = np.array([[0, 4], [7, 2], [5, 6]])
+    places = np.array([[0, 4], [6, 7], [5, 6]])
+    everywhere, among = [], []
     for row, own in zip(
         features / np.linalg.norm(features, axis=-1, keepdims=True), places, strict=True
     ):
+        seen = [k for k in range(8) if k not in own]
         for place in own:
-            near = [k for k in (place - 1, place + 1) if 0 <= k < 8]
-            scores = row @ row[near].sum(0)
-            rest = [k for k in range(8) if k not in near]
-            found.append(rest[int(scores[rest].argmax())] == place)
-    rate = jax.jit(neighbours_accuracy)(jnp.asarray(features), jnp.asarray(places))
-    assert float(rate) == pytest.approx(np.mean(found), abs=1e-6)
+            near = [k for k in seen if k < place][-1:] + [k for k in seen if k > place][:1]
+            scores = row @ row[near].mean(0)
+            everywhere.append(scores.argmax() == place)
+            among.append(scores[place] == scores[own].max())
+    rates = jax.jit(neighbours)(jnp.asarray(features), jnp.asarray(places))
+    assert float(rates["neighbours_accuracy"]) == pytest.approx(np.mean(everywhere), abs=1e-6)
+    assert float(rates["hidden_neighbours_accuracy"]) == pytest.approx(np.mean(among), abs=1e-6)
+    assert np.mean(among) > 0
+    alone = jax.jit(neighbours)(jnp.asarray(features), jnp.array([[3]] * 3))
+    assert set(alone) == {"neighbours_accuracy"}
 
 
 # The method
@@ -138,8 +143,8 @@ def test_different_steps_are_hidden_and_the_targets_are_these():
     batch = {"vision": jnp.zeros((200, 24, 1, 1, 1, 3), jnp.uint8)}
     made = own.augment(batch, {}, jax.random.key(0))
     hidden = np.asarray(made["hidden"])
-    assert hidden.shape == (200, 4)
-    assert (np.diff(hidden, axis=1) > 0).all()
+    assert hidden.shape == (200, 1, 4)
+    assert (np.diff(hidden, axis=2) > 0).all()
     counts = np.bincount(hidden.ravel(), minlength=24)
     assert counts.min() > 0
     assert counts.max() < 3 * 800 / 24
@@ -147,14 +152,32 @@ def test_different_steps_are_hidden_and_the_targets_are_these():
     one = method(steps=4, masked=0.0).augment(
         {"vision": batch["vision"][:, :4]}, {}, jax.random.key(0)
     )
-    assert one["hidden"].shape == (200, 1)
-    assert own.words(made)["hidden"][0] == " ".join(map(str, hidden[0]))
+    assert one["hidden"].shape == (200, 1, 1)
+    assert own.words(made)["hidden"][0] == " ".join(map(str, hidden[0, 0]))
+
+
+def test_steps_hidden_anew_in_the_same_video_count_as_often():
+    clips = jax.random.uniform(jax.random.key(0), (3, 4, 2, 8, 8, 3))
+    made = method(draws=2).augment({"vision": clips}, {}, jax.random.key(1))
+    assert made["hidden"].shape == (3, 2, 2)
+    assert (made["hidden"][:, 0] != made["hidden"][:, 1]).any()
+    variables = jax.jit(lambda: method().init_net(jax.random.key(1), made))()
+
+    @jax.jit
+    def losses(places):
+        batch = {"vision": clips, "hidden": places, "target": places}
+        return method().objective(method().net.apply(variables, batch, False), batch)
+
+    both = losses(made["hidden"])
+    apart = [losses(made["hidden"][:, k : k + 1]) for k in range(2)]
+    mean = jax.tree.map(lambda *values: np.mean(values), *apart)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5), both, mean)
 
 
 def test_what_is_hidden_does_not_reach_the_prediction():
     own = method()
     clips = jax.random.uniform(jax.random.key(0), (3, 4, 2, 8, 8, 3))
-    places = jnp.array([[0, 2], [1, 3], [1, 2]])
+    places = jnp.array([[[0, 2]], [[1, 3]], [[1, 2]]])
     batch = {"vision": clips, "hidden": places, "target": places}
     variables = jax.jit(lambda: own.init_net(jax.random.key(1), batch))()
     variables["params"]["mask"] = jnp.ones(4)
@@ -164,7 +187,7 @@ def test_what_is_hidden_does_not_reach_the_prediction():
         return own.net.apply(variables, {**batch, "vision": clips}, False)
 
     said, features = outputs(clips)
-    hidden = (np.arange(4) == np.asarray(places)[..., None]).any(1)[..., None, None, None, None]
+    hidden = (np.arange(4) == np.asarray(places)[:, 0, :, None]).any(1)[..., None, None, None, None]
     other, moved = outputs(jnp.where(hidden, 1 - clips, clips))
     np.testing.assert_allclose(other, said, atol=1e-6)
     assert np.abs(moved - features).max() > 1e-3
@@ -182,7 +205,7 @@ def test_a_trunk_that_was_trained_before_can_be_kept_still():
             return {"mean": nn.BatchNorm(use_running_average=not train)(x.mean((1, 2, 3)))}
 
     clips = jax.random.uniform(jax.random.key(0), (3, 4, 2, 8, 8, 3))
-    places = jnp.array([[0, 2], [1, 3], [1, 2]])
+    places = jnp.array([[[0, 2]], [[1, 3]], [[1, 2]]])
     own = dataclasses.replace(method(heads=3, still=True), vision=Normed())
     batch = {"vision": clips, "hidden": places, "target": places}
 

@@ -52,22 +52,33 @@ def masked_nce(
     return loss, metrics
 
 
-def neighbours_accuracy(
-    features: Float[Array, "b n d"], target: Int[Array, "b m"]
-) -> Float[Array, ""]:
-    """How often the mean of a step's two neighbours finds that step, by cosine.
+def neighbours(features: Float[Array, "b n d"], target: Int[Array, "b m"]) -> Metrics:
+    """How often hidden steps are found by the mean of what was seen next to them, by cosine.
 
-    The neighbours are left out; the first and the last step have one. A baseline: a network that
-    only interpolates reaches it.
+    Of each hidden step these are the nearest steps before and after it that are not hidden; at an
+    end there is one. A baseline: a network that only interpolates reaches it. All steps are rivals,
+    as in `masked_nce`, those that the mean is made of, too: they are hard to tell from it.
+
+    Returns:
+      {'neighbours_accuracy', and where several are hidden 'hidden_neighbours_accuracy'}: what
+      'accuracy' and 'hidden_accuracy' of `masked_nce` have to be held against.
     """
     x, n = unit(features), features.shape[1]
-    places = jnp.stack([target - 1, target + 1], axis=-1)  # (b m 2)
+    steps, wanted = jnp.arange(n), target[..., None]
+    hidden = (steps == wanted).any(1)  # (b n)
+    seen = ~hidden[:, None]
+    before = jnp.where(seen & (steps < wanted), steps, -1).max(2)
+    after = jnp.where(seen & (steps > wanted), steps, n).min(2)
+    places = jnp.stack([before, after], axis=-1)  # (b m 2)
     there = (places >= 0) & (places < n)
     near = jax.vmap(lambda rows, numbers: rows[numbers])(x, places.clip(0, n - 1))
     mean = (near * there[..., None]).sum(2)
     scores = jnp.einsum("bmd,bnd->bmn", mean, x, precision=jax.lax.Precision.HIGHEST)
-    beside = (jnp.arange(n) == jnp.where(there, places, -1)[..., None]).any(2)  # (b m n)
-    return _rate(jnp.where(beside, MASKED, scores).argmax(2) == target)
+    metrics = {"neighbours_accuracy": _rate(scores.argmax(2) == target)}
+    if target.shape[1] > 1:
+        among = jnp.where(hidden[:, None], scores, MASKED)
+        metrics["hidden_neighbours_accuracy"] = _rate(among.argmax(2) == target)
+    return metrics
 
 
 def _rate(hits: Bool[Array, "b m"]) -> Float[Array, ""]:

@@ -17,7 +17,7 @@ from ssl_jax.knobs import above, at_least, one_of, within
 from ssl_jax.method import Batch, Example, Method, State
 from ssl_jax.models.heads import last, pooled
 from ssl_jax.models.transformer import Transformer
-from ssl_jax.objectives.masked_features import masked_nce, neighbours_accuracy
+from ssl_jax.objectives.masked_features import masked_nce, neighbours
 from ssl_jax.ops.fold import fold, unfold
 
 NEGATIVES = ("batch", "video")
@@ -34,8 +34,8 @@ class MaskedFeaturesNet(nn.Module):
     def sequence(
         self, clips: jax.Array, hidden: jax.Array, train: bool
     ) -> tuple[jax.Array, jax.Array]:
-        """What the transformer says of every step, those `hidden` (b n) not being seen; and the
-        features of the clip of every step by itself; both (b n d)."""
+        """What the transformer says of every step (b r n d), those `hidden` (b r n) not being seen,
+        r times; and the features of the clip of every step by itself (b n d)."""
         found = pooled(self.vision(fold(clips), train and not self.still))
         features = unfold(found, clips.shape[1]).astype(jnp.float32)
         # Most of a feature is what all steps share: without this products hardly differ.
@@ -49,22 +49,25 @@ class MaskedFeaturesNet(nn.Module):
         features = norm(features)
         mask = self.param("mask", nn.initializers.normal(0.02), features.shape[2:])
         positions = self.param("positions", sinusoids, features.shape[1:])
-        seen = jnp.where(hidden[..., None], mask, features)
-        return last(self.transformer(seen + positions, train)).astype(jnp.float32), features
+        seen = jnp.where(hidden[..., None], mask, features[:, None])
+        said = last(self.transformer(fold(seen + positions), train)).astype(jnp.float32)
+        return unfold(said, hidden.shape[1]), features
 
     def __call__(self, batch: Batch, train: bool) -> tuple[jax.Array, jax.Array]:
-        """Of hidden steps what is predicted (b m d), and the features of all steps (b n d)."""
+        """Of hidden steps what is predicted (b r m d), and the features of all steps (b n d)."""
         clips, places = batch["vision"], batch["hidden"]
-        hidden = (jnp.arange(clips.shape[1]) == places[..., None]).any(1)
+        hidden = (jnp.arange(clips.shape[1]) == places[..., None]).any(2)
         said, features = self.sequence(clips, hidden, train)
-        return jnp.take_along_axis(said, places[..., None], axis=1), features
+        return jnp.take_along_axis(said, places[..., None], axis=2), features
 
     def context(self, batch: Batch, train: bool) -> dict[str, jax.Array]:
         """Means over all steps (b d): of their features, and of what the transformer makes of
         them, none being hidden."""
         clips = batch["vision"]
-        said, features = self.sequence(clips, jnp.zeros(clips.shape[:2], bool), train)
-        return {"features": features.mean(1), "context": said.mean(1)}
+        said, features = self.sequence(
+            clips, jnp.zeros((len(clips), 1, clips.shape[1]), bool), train
+        )
+        return {"features": features.mean(1), "context": said[:, 0].mean(1)}
 
 
 def sinusoids(key: jax.Array, shape: tuple[int, int], dtype=jnp.float32) -> jax.Array:
@@ -91,8 +94,9 @@ class MaskedFeatures(Method):
     Shortcuts: what a video looks like, which its visible steps give away, is enough if rivals are
     of other videos: negatives="video" takes those of the same video alone. A score or a clock on
     the screen tells the place of a step: mask it. A step looks like its neighbours: `gap` frames
-    are left out between steps; the metric 'neighbours_accuracy' is what their mean achieves, and
-    'hidden_accuracy' does not profit from ruling out what was seen.
+    are left out between steps; 'neighbours_accuracy' is what the mean of those seen achieves.
+    'hidden_accuracy' does not profit from ruling out what was seen, and is to be held against
+    'hidden_neighbours_accuracy'.
 
     The stream 'vision' reads the trunk on the clip of one step, 'context' what trunk and
     transformer say of a whole sequence.
@@ -102,8 +106,8 @@ class MaskedFeatures(Method):
     than they share. No code was released; positions and the number of steps and blocks are ours.
 
     Batch: views {"vision": uint8 (steps frames size size 3)}; augment {"vision": the same (b ...),
-    "hidden": int32 (b m), places, "target": int32 (b m), the places whose features are asked for:
-    the same}. Control: control=('target',).
+    "hidden": int32 (b r m), places, "target": int32 (b r m), the places whose features are asked
+    for: the same}. Control: control=('target',).
 
     Attributes:
       vision: the trunk of clips; its last layer, averaged over space and time, is the feature. In
@@ -114,6 +118,9 @@ class MaskedFeatures(Method):
       gap: frames, at that rate, left out between steps.
       size: side of the square that the network sees, in pixels.
       masked: share of steps that are hidden, at least one.
+      draws: r, how often steps are hidden anew in the same video. The trunk, of which a step costs
+        most, sees the video once; the transformer sees it r times and learns from r times as many
+        hidden steps. In the paper once.
       negatives: 'batch': all steps of all videos; 'video': those of the same video.
       temperature: divides scalar products.
       blocks, heads, feed_forward: of the `Transformer`, which is as wide as the feature.
@@ -130,6 +137,7 @@ class MaskedFeatures(Method):
     gap: int = 0
     size: int = 224
     masked: float = 0.15
+    draws: int = 1
     negatives: str = "batch"
     temperature: float = 1.0
     blocks: int = 2
@@ -142,7 +150,7 @@ class MaskedFeatures(Method):
 
     def __post_init__(self):
         at_least(self, 2, "steps")
-        at_least(self, 1, "frames", "size", "blocks", "heads", "feed_forward")
+        at_least(self, 1, "frames", "draws", "size", "blocks", "heads", "feed_forward")
         at_least(self, 0, "gap")
         above(self, 0, "rate", "temperature", "std")
         within(self, 0, 1, "masked", "dropout")
@@ -174,29 +182,37 @@ class MaskedFeatures(Method):
 
     def augment(self, batch: Batch, state: State, key: jax.Array) -> Batch:
         count = max(1, round(self.masked * self.steps))
-        ranks = jax.random.uniform(key, (len(batch["vision"]), self.steps))
-        places = jnp.argsort(ranks, axis=1)[:, :count].sort(axis=1).astype(jnp.int32)
+        ranks = jax.random.uniform(key, (len(batch["vision"]), self.draws, self.steps))
+        places = jnp.argsort(ranks, axis=2)[..., :count].sort(axis=2).astype(jnp.int32)
         return {**batch, "hidden": places, "target": places}
 
     def prepare(self, name: str, x: jax.Array) -> jax.Array:
         return (x - jnp.array(self.mean)) / jnp.array(self.std)
 
     def objective(self, outputs: tuple[jax.Array, jax.Array], batch: Batch):
-        own = self.negatives == "video"
-        loss, metrics = masked_nce(*outputs, batch["target"], self.temperature, own)
-        neighbours = neighbours_accuracy(outputs[1], batch["target"])
-        return loss, {**metrics, "neighbours_accuracy": neighbours}
+        predicted, features = outputs
+
+        def of_a_draw(predicted: jax.Array, target: jax.Array):
+            own = self.negatives == "video"
+            loss, metrics = masked_nce(predicted, features, target, self.temperature, own)
+            return loss, {**metrics, **neighbours(features, target)}
+
+        found = jax.vmap(of_a_draw, in_axes=1)(predicted, batch["target"])
+        return jax.tree.map(jnp.mean, found)
 
     def pictures(self, batch: Batch) -> Batch:
-        """The middle frame of every step, black if it is hidden, and those of the hidden steps."""
+        """The middle frame of every step, black if it is hidden, and those of the hidden steps.
+
+        What is hidden in the first draw.
+        """
         frames = batch["vision"][:, :, self.frames // 2]
-        hidden = (jnp.arange(self.steps) == batch["hidden"][..., None]).any(1)
+        hidden = (jnp.arange(self.steps) == batch["hidden"][:, 0, :, None]).any(1)
         seen = jnp.where(hidden[..., None, None, None], 0, frames)
-        answer = jax.vmap(lambda video, places: video[places])(frames, batch["target"])
+        answer = jax.vmap(lambda video, places: video[places])(frames, batch["target"][:, 0])
         return {"vision": seen, "answer": answer}
 
     def words(self, batch: Batch) -> dict[str, list[str]]:
-        return {"hidden": [" ".join(map(str, row)) for row in np.asarray(batch["target"])]}
+        return {"hidden": [" ".join(map(str, row)) for row in np.asarray(batch["target"])[:, 0]]}
 
     def times(self, record: Record, stream: str, count: int) -> Sequence[float]:
         record.need_frames()
