@@ -1,4 +1,4 @@
-"""Writes real films, sounds and pictures for tests. Every frame shows its own number."""
+"""Writes real videos, sounds and pictures for tests. Every frame shows its own number."""
 
 import struct
 from fractions import Fraction
@@ -48,7 +48,7 @@ def write(
     pix_fmt: str = "yuv420p",
     container_options: dict | None = None,
 ) -> str:
-    """A film of `frames` frames (0: sound only) and the sound `wave` (c, s), None for none.
+    """A video of `frames` frames (0: sound only) and the sound `wave` (c, s), None for none.
 
     `times` are the frames' seconds, a constant rate if None; `audio_start` is in samples.
     """

@@ -301,7 +301,7 @@ def resting() -> jax.Array:
     return jnp.repeat(pictures(8, 1, 20, 20, 3), 3, axis=1)
 
 
-def test_a_film_at_rest_stays_at_rest(resting):
+def test_a_video_at_rest_stays_at_rest(resting):
     found = compiled(KEY, resting)
     assert (found.pop("spatial_jitter").var(1) > 0).any()
     for name, clips in found.items():

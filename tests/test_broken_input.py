@@ -38,7 +38,7 @@ def nothing_named_yet(monkeypatch):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Eight good films with sound, and one file of each kind of trouble."""
+    """Eight good videos with sound, and one file of each kind of trouble."""
     root = tmp_path_factory.mktemp("media")
     wave = media.noise(1, RATE)
     for i in range(8):
@@ -50,8 +50,8 @@ def folder(tmp_path_factory):
     good = (root / "good0.mov").read_bytes()
     (root / "cut.mov").write_bytes(good[: len(good) // 2])
     (root / "empty.mov").write_bytes(b"")
-    (root / "text.mp4").write_text("no film")
-    shutil.copy(root / "good1.mov", root / "film.png")
+    (root / "text.mp4").write_text("no video")
+    shutil.copy(root / "good1.mov", root / "fake.png")
     Image.fromarray(media.picture(3)).save(root / "picture.jpg")
     (root / "picture.jpg").rename(root / "picture.mp4")
     media.write(root / "silent.mp4", 25)
@@ -60,7 +60,7 @@ def folder(tmp_path_factory):
     return root
 
 
-BROKEN = {"cut.mov", "empty.mov", "text.mp4", "film.png", "picture.mp4", "silent.mp4", "away.mp4"}
+BROKEN = {"cut.mov", "empty.mov", "text.mp4", "fake.png", "picture.mp4", "silent.mp4", "away.mp4"}
 
 
 def views(record, rng):
@@ -109,7 +109,7 @@ def test_broken_files_are_replaced_alike_on_any_number_of_processes_and_after_a_
     for batch in whole:
         assert batch["sound"].std(axis=1).min() > 0.1  # never zeros
         names = [source[i].name for i in batch["number"].tolist()]
-        first = [25 * int(name[4]) for name in names]  # what is seen is of the film that is named
+        first = [25 * int(name[4]) for name in names]  # what is seen is of the video that is named
         assert ((batch["seen"] >= first) & (batch["seen"] < np.add(first, 25))).all()
         assert len(set(batch["draw"].tolist())) == 8
 
@@ -190,7 +190,7 @@ def test_more_than_the_allowed_share_stops_with_the_file(folder):
 
 def test_a_source_of_nothing_but_broken_files_ends(tmp_path):
     for name in ("a.mp4", "b.mp4"):
-        (tmp_path / name).write_text("no film")
+        (tmp_path / name).write_text("no video")
     source = FolderSource(str(tmp_path))
     with pytest.raises(MediaError, match=r"[ab]\.mp4: .*33 records .* failed"):
         train_dataset(source, views, 4, seed=0)[0]
@@ -268,13 +268,13 @@ def refusals(path, limits=Limits()):
 
 
 @pytest.mark.parametrize(
-    "name", ["cut.mov", "empty.mov", "text.mp4", "film.png", "picture.mp4", "away.mp4"]
+    "name", ["cut.mov", "empty.mov", "text.mp4", "fake.png", "picture.mp4", "away.mp4"]
 )
 def test_what_cannot_be_read_is_refused_by_name(folder, name):
     refusals(folder / name)
 
 
-def test_a_folder_or_a_pipe_that_is_called_like_a_film(folder, tmp_path):
+def test_a_folder_or_a_pipe_that_is_called_like_a_video(folder, tmp_path):
     assert "is not a file" in refusals(folder / "folder.mp4")[0]
     os.mkfifo(tmp_path / "pipe.mp4")
     assert "is not a file" in refusals(tmp_path / "pipe.mp4")[0]  # opening it would wait for ever
@@ -289,9 +289,11 @@ def test_a_file_without_permission(folder, tmp_path):
 
 
 def test_no_frames_and_no_sound(folder, tmp_path):
-    media.write(tmp_path / "film.mp4", 0, wave=media.noise(1, 48000), rate=48000, audio_codec="aac")
+    media.write(
+        tmp_path / "video.mp4", 0, wave=media.noise(1, 48000), rate=48000, audio_codec="aac"
+    )
     sound = FolderSource(str(tmp_path))[0]
-    with pytest.raises(MediaError, match=r"film\.mp4: has 0 frames, 1 are needed"):
+    with pytest.raises(MediaError, match=r"video\.mp4: has 0 frames, 1 are needed"):
         sound.need_frames()
     with pytest.raises(MediaError, match=r"silent\.mp4: has no audio"):
         FolderSource(str(folder))[
@@ -327,18 +329,18 @@ def test_a_sample_rate_that_no_machine_could_hold(tmp_path, rate):
 
 
 def test_limits_are_knobs_and_hold_before_anything_is_decoded(folder, tmp_path):
-    film = folder / "good0.mov"
+    video = folder / "good0.mov"
     for limits, text in (
         (Limits(pixels=48 * 80 - 1), "80x48 pixels are more than limits.pixels"),
         (Limits(seconds=0.5), "lasts 1 s, limits.seconds=0.5"),
         (Limits(bytes=1000), "bytes are more than limits.bytes"),
     ):
-        assert all(text in line for line in refusals(film, limits))
+        assert all(text in line for line in refusals(video, limits))
         with pytest.raises(MediaError, match=r"good0\.mov"):
             FolderSource(str(folder), limits=limits)[
                 source_number(FolderSource(str(folder)), "good0.mov")
             ]
-    assert probe(film, Limits(pixels=48 * 80, seconds=1.0)).num_frames == 25
+    assert probe(video, Limits(pixels=48 * 80, seconds=1.0)).num_frames == 25
     Image.new("1", (9000, 9000)).save(tmp_path / "wide.png")
     with pytest.raises(MediaError, match=r"wide\.png: 9000x9000"):
         probe(tmp_path / "wide.png", Limits(pixels=10**6))
@@ -386,7 +388,7 @@ def mutated(data: bytes, rng: np.random.Generator) -> bytes:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "name",
-    ["film.mp4", "film.mkv", "film.ts", "old.avi", "sound.wav", "sound.flac", "p.jpg", "p.gif"],
+    ["video.mp4", "video.mkv", "video.ts", "old.avi", "sound.wav", "sound.flac", "p.jpg", "p.gif"],
 )
 def test_mutated_files_decode_or_are_refused_by_name(tmp_path, name):
     whole = tmp_path / name
@@ -395,7 +397,7 @@ def test_mutated_files_decode_or_are_refused_by_name(tmp_path, name):
         more = {"save_all": True, "append_images": pages[1:]} if name == "p.gif" else {}
         pages[0].save(whole, **more)
     else:
-        audio = {"film.mp4": "aac", "film.ts": "aac", "sound.flac": "flac"}.get(name, "pcm_s16le")
+        audio = {"video.mp4": "aac", "video.ts": "aac", "sound.flac": "flac"}.get(name, "pcm_s16le")
         frames = 0 if name.startswith("sound") else 20
         codec = {"codec": "mpeg4"} if name == "old.avi" else {}
         options = {"g": "8", "bf": "2"}
@@ -429,7 +431,7 @@ def test_prepare_rejects_mutated_files_one_by_one(tmp_path, monkeypatch):
     monkeypatch.setattr(prepare, "run", lambda jobs, *_: [shards.make(job) for job in jobs])
     (tmp_path / "in").mkdir()
     wave = media.noise(1.2, 16000)
-    whole = media.write(tmp_path / "film.mkv", 30, wave=wave, options={"g": "8", "bf": "2"})
+    whole = media.write(tmp_path / "video.mkv", 30, wave=wave, options={"g": "8", "bf": "2"})
     sound = media.write(tmp_path / "sound.wav", 0, wave=wave)
     rng = np.random.default_rng(3)
     for number in range(24):

@@ -15,7 +15,7 @@ from ssl_jax.data.image import center_crop, crop, resize, resize_short, square
 from ssl_jax.data.record import MediaError
 
 UNEVEN = [(i + (i % 3) * 0.3) / 20 for i in range(40)]  # seconds between frames vary
-FILMS = {
+VIDEOS = {
     "b_frames.mp4": {"options": {"g": "12", "bf": "3"}},
     "one_key_frame.mp4": {"options": {"g": "999", "sc_threshold": "0", "bf": "3"}},
     "open_groups.mp4": {
@@ -42,9 +42,9 @@ FILMS = {
 }
 
 
-@pytest.mark.parametrize("name", FILMS)
+@pytest.mark.parametrize("name", VIDEOS)
 def test_frames_are_exactly_those_asked_for(tmp_path, name):
-    path = media.write(tmp_path / name, **FILMS[name])
+    path = media.write(tmp_path / name, **VIDEOS[name])
     found = probe(path)
     assert found.num_frames == 40
     assert (found.height, found.width, found.sample_rate) == (48, 80, 0)
@@ -53,7 +53,7 @@ def test_frames_are_exactly_those_asked_for(tmp_path, name):
     for _ in range(12):
         wanted = rng.integers(0, 40, rng.integers(1, 6))  # any order, repeats
         assert media.numbers_of(read_frames(path, wanted)) == wanted.tolist()
-    if "times" in FILMS[name]:
+    if "times" in VIDEOS[name]:
         np.testing.assert_allclose(found.times, np.round(UNEVEN, 3), atol=6e-4)
     elif not found.video_index.counted:
         np.testing.assert_allclose(found.times, np.arange(40) / 25, atol=1.1e-3)
@@ -80,7 +80,7 @@ def positions(path):
 
 def test_decoding_begins_at_the_last_key_frame(tmp_path):
     options = {"x264-params": "keyint=20:min-keyint=20:scenecut=0:bframes=0"}
-    path = media.write(tmp_path / "film.mp4", options=options)
+    path = media.write(tmp_path / "video.mp4", options=options)
     frames = read_frames(path, [25, 39])
     with open(path, "r+b") as file:  # frames 10 to 19 are lost
         begin, end = positions(path)[10], positions(path)[20]
@@ -88,14 +88,14 @@ def test_decoding_begins_at_the_last_key_frame(tmp_path):
         file.write(b"\xff" * (end - begin))
     np.testing.assert_array_equal(read_frames(path, [25, 39]), frames)
     assert media.numbers_of(read_frames(path, [9, 20])) == [9, 20]  # and it goes no further
-    with pytest.raises(MediaError, match=r"film\.mp4"):
+    with pytest.raises(MediaError, match=r"video\.mp4"):
         read_frames(path, [10])
 
 
 @pytest.mark.parametrize(
     ("matrix", "corner"),
     [
-        ((0, 1, -1, 0), (0, -1)),  # a quarter clockwise, as telephones store upright films
+        ((0, 1, -1, 0), (0, -1)),  # a quarter clockwise, as telephones store upright videos
         ((0, -1, 1, 0), (-1, 0)),
         ((-1, 0, 0, -1), (-1, -1)),
         ((-1, 0, 0, 1), (0, -1)),  # mirrored, as by front cameras
@@ -120,16 +120,16 @@ def test_stored_rotation_is_applied(tmp_path, matrix, corner):
 
 
 def test_wrong_frame_numbers_are_refused(tmp_path):
-    path = media.write(tmp_path / "film.mp4", frames=5)
+    path = media.write(tmp_path / "video.mp4", frames=5)
     for wrong in (-1, 5):
-        with pytest.raises(MediaError, match=rf"film.mp4: frame {wrong} .* has 5"):
+        with pytest.raises(MediaError, match=rf"video.mp4: frame {wrong} .* has 5"):
             read_frames(path, [0, wrong])
     assert read_frames(path, []).shape == (0, 48, 80, 3)
 
 
 def test_many_threads_read_at_once(tmp_path):
     wave = media.noise(1.6, 16000)
-    path = media.write(tmp_path / "film.mov", options={"g": "12", "bf": "3"}, wave=wave)
+    path = media.write(tmp_path / "video.mov", options={"g": "12", "bf": "3"}, wave=wave)
 
     def read(i):
         numbers = [i % 40, (i * 7) % 40]
@@ -141,9 +141,9 @@ def test_many_threads_read_at_once(tmp_path):
 
 
 def test_a_changed_file_is_probed_again(tmp_path):
-    path = media.write(tmp_path / "film.mp4", frames=5)
+    path = media.write(tmp_path / "video.mp4", frames=5)
     assert probe(path).num_frames == 5
-    media.write(tmp_path / "film.mp4", frames=7)
+    media.write(tmp_path / "video.mp4", frames=7)
     assert probe(path).num_frames == 7
 
 
@@ -151,10 +151,10 @@ def test_a_changed_file_is_probed_again(tmp_path):
 
 
 LOSSLESS = [
-    ("film.mov", "pcm_s16le", 44100, 2, 50),
-    ("film.mkv", "pcm_s16le", 44100, 1, 50),  # Matroska's clock ticks in milliseconds
-    ("film.mkv", "flac", 48000, 2, 50),
-    ("film.avi", "pcm_s16le", 22050, 1, 50),
+    ("video.mov", "pcm_s16le", 44100, 2, 50),
+    ("video.mkv", "pcm_s16le", 44100, 1, 50),  # Matroska's clock ticks in milliseconds
+    ("video.mkv", "flac", 48000, 2, 50),
+    ("video.avi", "pcm_s16le", 22050, 1, 50),
     ("six.mov", "pcm_s16le", 48000, 6, 50),
     ("sound.wav", "pcm_s16le", 16000, 2, 0),
     ("sound.flac", "flac", 44100, 1, 0),
@@ -185,9 +185,9 @@ def test_lossless_sound_is_exact_to_the_sample(tmp_path, name, codec, rate, chan
 @pytest.mark.parametrize(
     ("name", "codec", "rate"),
     [
-        ("film.mp4", "aac", 44100),
-        ("film.mkv", "aac", 48000),
-        ("film.webm", "libopus", 48000),
+        ("video.mp4", "aac", 44100),
+        ("video.mkv", "aac", 48000),
+        ("video.webm", "libopus", 48000),
         ("sound.mp3", "libmp3lame", 44100),
         ("sound.m4a", "aac", 44100),
         ("sound.ogg", "libopus", 48000),
@@ -198,7 +198,7 @@ def test_lossy_sound_keeps_its_place(tmp_path, name, codec, rate):
     t = np.arange(round(3 * rate)) / rate
     wave = 0.5 * np.sin(2 * np.pi * (200 * t + 400 * t**2))[None]
     video = {"codec": "libvpx"} if name.endswith("webm") else {}
-    frames = 50 if name.startswith("film") else 0
+    frames = 50 if name.startswith("video") else 0
     path = media.write(tmp_path / name, frames, wave=wave, rate=rate, audio_codec=codec, **video)
     whole = read_audio(path, 0.0, 2.8, rate)
     np.testing.assert_allclose(whole[:-1000], wave[0, : len(whole) - 1000], atol=0.05)
@@ -292,7 +292,7 @@ def test_silence_in_the_file_stays(tmp_path, name, codec):
 def test_resampled_pieces_join_without_a_seam(tmp_path):
     t = np.arange(3 * 44100) / 44100
     wave = 0.4 * np.sin(2 * np.pi * 1000 * t)[None]
-    path = media.write(tmp_path / "film.mov", 50, wave=wave, rate=44100)
+    path = media.write(tmp_path / "video.mov", 50, wave=wave, rate=44100)
     whole = read_audio(path, 0.0, 2.0, 16000)
     # 1 kHz is still 1 kHz and not shifted; the beginning rings, as silence is before it.
     expected = 0.4 * np.sin(2 * np.pi * 1000 * np.arange(32000) / 16000)
@@ -333,22 +333,22 @@ def test_missing_tracks(tmp_path):
 # Broken files
 
 
-def test_broken_films(tmp_path):
+def test_broken_videos(tmp_path):
     wave = media.noise(1.6, 16000)
-    path = media.write(tmp_path / "film.mov", wave=wave, options={"g": "12"})
+    path = media.write(tmp_path / "video.mov", wave=wave, options={"g": "12"})
     data = Path(path).read_bytes()
     start = {"movflags": "faststart"}
     early = media.write(tmp_path / "early.mov", options={"g": "12"}, container_options=start)
     wav = media.write(tmp_path / "sound.wav", 0, wave=wave)
     broken = {
         "empty.mp4": b"",
-        "text.mp4": b"This is not a film, whatever its name says.\n" * 20,
+        "text.mp4": b"This is not a video, whatever its name says.\n" * 20,
         "playlist.mp4": b"#EXTM3U\n#EXTINF:9,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n",
         "cut.mov": data[: len(data) // 2],
         "cut_index_first.mov": Path(early).read_bytes()[:-3000],
         "head.mov": data[:40],
         "cut.wav": Path(wav).read_bytes()[:-3000],
-        "film_named.jpg": data,
+        "video_named.jpg": data,
         "missing.mp4": None,
     }
     for name, content in broken.items():
@@ -409,7 +409,7 @@ def test_pictures_are_turned_upright(tmp_path):
 
 
 @pytest.mark.parametrize("ending", ["gif", "png", "webp"])
-def test_moving_pictures_are_films(tmp_path, ending):
+def test_moving_pictures_are_videos(tmp_path, ending):
     pages = [Image.fromarray(media.picture(i)) for i in range(5)]
     options = {"lossless": True} if ending == "webp" else {}
     path = tmp_path / f"moving.{ending}"

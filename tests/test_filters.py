@@ -103,12 +103,12 @@ def test_colours_are_principal_components():
 
 
 def test_the_page_of_colours():
-    films = SyntheticSource(size=6, frames=1, height=16, width=16)
-    results = dict(FeatureColours(films, count=3).run(Network({})))
+    videos = SyntheticSource(size=6, frames=1, height=16, width=16)
+    results = dict(FeatureColours(videos, count=3).run(Network({})))
     assert results["conv1/three"] == pytest.approx(1)  # three channels there are
     assert results["same/three"] == 0
     assert set(results) == {"conv1/three", "same/three", "colours"}
-    one = dict(FeatureColours(films, layers=("conv1",), count=3).run(Network({})))
+    one = dict(FeatureColours(videos, layers=("conv1",), count=3).run(Network({})))
     assert one["colours"].shape[1] < results["colours"].shape[1]
     with pytest.raises(ConfigError, match="no layers with maps"):
-        dict(FeatureColours(films, layers=("fc",)).run(Network({})))
+        dict(FeatureColours(videos, layers=("fc",)).run(Network({})))

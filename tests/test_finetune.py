@@ -227,7 +227,7 @@ def test_the_heads_answers_are_a_layer(run):
 # Inputs and targets -------------------------------------------------------------------------------
 
 
-def film(frames=30, height=20, width=30, **facts) -> Record:
+def video(frames=30, height=20, width=30, **facts) -> Record:
     """Frame k is of brightness k at the left and 100 + k at the right."""
 
     def decode(numbers):
@@ -236,7 +236,7 @@ def film(frames=30, height=20, width=30, **facts) -> Record:
         shown[:, :, width // 2 :] += 100
         return shown
 
-    return Record("film", 0, frames, 25.0, frames=decode, **facts)
+    return Record("video", 0, frames, 25.0, frames=decode, **facts)
 
 
 def method(**knobs) -> Finetune:
@@ -250,8 +250,8 @@ def seen(method, record, count: int) -> np.ndarray:
     return method.clips(record, stream, method.times(record, stream, count))[stream]
 
 
-def test_ten_clips_are_spread_over_the_film_and_cut_from_the_middle():
-    clips = seen(method(frames=16), film(100), 10)
+def test_ten_clips_are_spread_over_the_video_and_cut_from_the_middle():
+    clips = seen(method(frames=16), video(100), 10)
     assert clips.shape == (10, 16, 8, 8, 3)
     # VCOP's starts.
     assert clips[:, 0, 0, 0, 0].tolist() == [0, 9, 18, 28, 37, 46, 56, 65, 74, 84]
@@ -259,11 +259,11 @@ def test_ten_clips_are_spread_over_the_film_and_cut_from_the_middle():
     # Of 15 columns the middle 8 are 3 to 10; the right half begins between columns 7 and 8.
     assert (clips[0, 0, 0, [0, 3], 0] == 0).all()
     assert (clips[0, 0, 0, [5, 7], 0] == 100).all()
-    np.testing.assert_array_equal(clips, seen(method(frames=16), film(100), 10))
+    np.testing.assert_array_equal(clips, seen(method(frames=16), video(100), 10))
 
 
-def test_short_films_repeat_their_last_frame_in_training_too():
-    short = film(5, label=2)
+def test_short_videos_repeat_their_last_frame_in_training_too():
+    short = video(5, label=2)
     clip = seen(method(frames=4, stride=2), short, 1)
     assert clip[0, :, 0, 0, 0].tolist() == [0, 2, 4, 4]
     example = method(frames=4, stride=2).views(short, np.random.default_rng(0))
@@ -278,18 +278,18 @@ def test_ten_crops_of_every_frame_stand_together():
     crops = ten_crops(picture, 2)[..., 0]
     assert crops[:5, 0, 0, 0].tolist() == [1 * 6 + 2, 0, 4, 12, 16]
     np.testing.assert_array_equal(crops[5:], crops[:5, :, :, ::-1])
-    rows = seen(method(crops=10), film(25), 250)
+    rows = seen(method(crops=10), video(25), 250)
     assert rows.shape == (250, 8, 8, 3)
     frames = rows.reshape(25, 10, 8, 8, 3)
     # Upper left, and the upper right mirrored: both are dark in the first column, or both bright.
     assert (frames[:, 1, 0, 0, 0] == np.arange(25)).all()
     assert (frames[:, 2, 0, -1, 0] == np.arange(25) + 100).all()
     assert (frames[:, 7, 0, 0, 0] == np.arange(25) + 100).all()
-    clips = seen(method(frames=4, crops=10), film(), 20)
+    clips = seen(method(frames=4, crops=10), video(), 20)
     assert clips.shape == (20, 4, 8, 8, 3)
-    np.testing.assert_array_equal(clips[0], seen(method(frames=4), film(), 2)[0])
+    np.testing.assert_array_equal(clips[0], seen(method(frames=4), video(), 2)[0])
     # Fewer than ten are the first of them.
-    np.testing.assert_array_equal(seen(method(crops=10), film(25), 3)[0], rows[12 * 10])
+    np.testing.assert_array_equal(seen(method(crops=10), video(25), 3)[0], rows[12 * 10])
 
 
 def test_frames_are_stretched_or_cut():
@@ -299,7 +299,7 @@ def test_frames_are_stretched_or_cut():
     assert cover(stripes, (20, 30)).shape == (1, 20, 30, 1)
     assert (cover(stripes[:, :, :10], (3, 7)) == 0).all()
     stretched, cut = (method(fit=fit, height=10, width=10, crop=10) for fit in ("stretch", "cut"))
-    wide = film(1, height=10, width=30)
+    wide = video(1, height=10, width=30)
     assert seen(stretched, wide, 1)[0, 0, [3, 6], 0].tolist() == [0, 100]
     assert seen(stretched, wide, 1).shape == seen(cut, wide, 1).shape
 
@@ -319,8 +319,8 @@ def test_every_frame_of_a_clip_is_augmented_alike():
 def test_differences_are_another_modality():
     motion = method(vision=None, difference=tiny.TinyTrunk(), frames=3)
     assert motion.trunks == ("difference",)
-    assert set(motion.views(film(label=1), np.random.default_rng(0))) == {"difference", "target"}
-    raw = {"difference": jnp.asarray(seen(motion, film(), 2))}
+    assert set(motion.views(video(label=1), np.random.default_rng(0))) == {"difference", "target"}
+    raw = {"difference": jnp.asarray(seen(motion, video(), 2))}
     found = motion.inputs(raw)["difference"]
     np.testing.assert_allclose(found, np.full((2, 8, 8, 6), 1 / 255), rtol=1e-5)
     centred = method(mean=(0.5,) * 3, std=(0.25,) * 3)
@@ -396,8 +396,8 @@ def test_clips_run_backwards_and_windows_follow_motion():
         step = np.where(np.asarray(numbers) > 17, 90 * (np.asarray(numbers) % 2), 7)
         return np.broadcast_to(step.astype(np.uint8)[:, None, None, None], (len(step), 10, 15, 3))
 
-    video = Record("video", 0, 20, 25.0, frames=moves_at_the_end, duration=0.8, label=0)
-    chosen = method(frames=3, candidates=20).views(video, np.random.default_rng(0))
+    record = Record("video", 0, 20, 25.0, frames=moves_at_the_end, duration=0.8, label=0)
+    chosen = method(frames=3, candidates=20).views(record, np.random.default_rng(0))
     assert chosen["vision"].max() == 90
 
 
@@ -405,13 +405,13 @@ def test_targets_of_each_task():
     rng = np.random.default_rng(0)
     several = method(task=SeveralLabels(4))
     extra = {"labels": "0 2", "labels_no_difficult": "2"}
-    assert several.views(film(extra=extra), rng)["target"].tolist() == [-1, -1, 1, -1]
+    assert several.views(video(extra=extra), rng)["target"].tolist() == [-1, -1, 1, -1]
     left_out = method(task=SeveralLabels(4, "left_out"))
-    assert left_out.views(film(extra=extra), rng)["target"].tolist() == [0, -1, 1, -1]
-    assert several.views(film(label=3), rng)["target"].tolist() == [-1, -1, -1, 1]
+    assert left_out.views(video(extra=extra), rng)["target"].tolist() == [0, -1, 1, -1]
+    assert several.views(video(label=3), rng)["target"].tolist() == [-1, -1, -1, 1]
     pose = method(task=Joints(2), height=8, width=8, flip=0.0)
     extra = {"joints": lambda k: np.array([[15.0, k], [np.nan, 3.0]])}
-    example = pose.views(film(extra=extra), np.random.default_rng(1))
+    example = pose.views(video(extra=extra), np.random.default_rng(1))
     frame = int(example["vision"][0, 0, 0])
     np.testing.assert_allclose(example["target"][0], [15 / 30, frame / 20])
     assert np.isnan(example["target"][1]).all()
@@ -420,18 +420,18 @@ def test_targets_of_each_task():
 @pytest.mark.parametrize(
     ("task", "facts", "message"),
     [
-        (OneLabel(5), {"label": 5}, "film: label 5 is none of the 5 classes"),
-        (OneLabel(5), {}, "film: label -1 is none"),
-        (SeveralLabels(3), {"extra": {"labels": "1 3"}}, "film: label 3 is none of the 3 classes"),
-        (SeveralLabels(3), {}, "film: has no labels"),
-        (Joints(3), {"extra": {"joints": np.zeros((30, 2, 2))}}, "film: has 2 joints, not 3"),
-        (Joints(3), {}, "film: has no joints"),
+        (OneLabel(5), {"label": 5}, "video: label 5 is none of the 5 classes"),
+        (OneLabel(5), {}, "video: label -1 is none"),
+        (SeveralLabels(3), {"extra": {"labels": "1 3"}}, "video: label 3 is none of the 3 classes"),
+        (SeveralLabels(3), {}, "video: has no labels"),
+        (Joints(3), {"extra": {"joints": np.zeros((30, 2, 2))}}, "video: has 2 joints, not 3"),
+        (Joints(3), {}, "video: has no joints"),
     ],
 )
 def test_a_record_that_cannot_be_a_target_is_named(task, facts, message):
     knobs = {"height": 8, "width": 8, "flip": 0.0} if isinstance(task, Joints) else {}
     with pytest.raises(MediaError, match=message):
-        method(task=task, **knobs).views(film(**facts), np.random.default_rng(0))
+        method(task=task, **knobs).views(video(**facts), np.random.default_rng(0))
 
 
 def test_knobs_that_do_not_go_together():
@@ -530,7 +530,7 @@ def test_several_classes_by_mean_sigmoid_and_mean_logits():
     shown = rng.choice([-1, 0, 1], (12, 3))
     shown[:2] = 1
     records = Labelled(
-        film(
+        video(
             extra={
                 "labels": np.flatnonzero(row >= 0),
                 "labels_no_difficult": np.flatnonzero(row == 1),
@@ -555,7 +555,7 @@ def test_several_classes_by_mean_sigmoid_and_mean_logits():
 def test_places_are_shares_of_each_picture():
     joints = np.array([[[6.0, 4.0], [6.0, 14.0]], [[12.0, 2.0], [np.nan, 3.0]]])
     records = Labelled(
-        film(1, 20, width, extra={"joints": pose})
+        video(1, 20, width, extra={"joints": pose})
         for width, pose in zip((30, 60), joints, strict=True)
     )
     head = (joints / np.array([[[30, 20]], [[60, 20]]])).reshape(2, 1, 4)

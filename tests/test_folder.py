@@ -17,7 +17,7 @@ RATE = 8000
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Films, a sound and a picture in sub-folders, with files that are none of them."""
+    """Videos, a sound and a picture in sub-folders, with files that are none of them."""
     root = tmp_path_factory.mktemp("folder")
     for name in ("walk", "run/deep", ".hidden"):
         (root / name).mkdir(parents=True)
@@ -27,7 +27,7 @@ def folder(tmp_path_factory):
     media.write(root / "walk" / "a.mp4", 25, options=options)
     media.write(root / "run" / "deep" / "c.wav", 0, wave=wave[:, : RATE // 2], rate=RATE)
     Image.fromarray(media.picture(7)).save(root / "run" / "p.png")
-    (root / "run" / "broken.mp4").write_text("no film")
+    (root / "run" / "broken.mp4").write_text("no video")
     (root / "run" / "notes.txt").write_text("not media")
     (root / ".hidden" / "d.mp4").write_text("")
     (root / "walk" / "._a.mp4").write_text("")  # as macOS leaves behind
@@ -225,8 +225,8 @@ def test_bad_folders_and_knobs_are_told_in_one_line(tmp_path):
         len(FolderSource(str(tmp_path)))
     with pytest.raises(ConfigError, match=r"list\.csv: cannot be read"):
         len(FolderSource(str(tmp_path), manifest="list.csv"))
-    with pytest.raises(ConfigError, match="'film' is none of"):
-        FolderSource(str(tmp_path), kinds=("film",))
+    with pytest.raises(ConfigError, match="'movie' is none of"):
+        FolderSource(str(tmp_path), kinds=("movie",))
     with pytest.raises(ConfigError, match="'sound' is none of"):
         FolderSource(str(tmp_path), need=("sound",))
     with pytest.raises(ConfigError, match="needs a manifest"):
@@ -339,6 +339,6 @@ def test_two_columns_of_one_name_are_refused(folder):
 def test_one_word_where_several_belong():
     with pytest.raises(ConfigError, match=r"kinds='video' must be a tuple.*\('video',\)"):
         check_choices("kinds", "video", ("video", "image"))
-    with pytest.raises(ConfigError, match="'film' is none of"):
-        check_choices("kinds", ("film",), ("video", "image"))
+    with pytest.raises(ConfigError, match="'movie' is none of"):
+        check_choices("kinds", ("movie",), ("video", "image"))
     check_choices("kinds", ["image"], ("video", "image"))

@@ -110,8 +110,8 @@ class Brightness:
 
 @pytest.mark.parametrize("pairs", ["crops", "clips"])
 def test_collapse_shows(pairs):
-    films = SyntheticSource(size=20, frames=4, height=16, width=16)
-    results = dict(Geometry(films, pairs=pairs, limit=18).run(Brightness()))
+    videos = SyntheticSource(size=20, frames=4, height=16, width=16)
+    results = dict(Geometry(videos, pairs=pairs, limit=18).run(Brightness()))
     assert results["conv1/dead"] == 0.25
     assert results["pool/dead"] == 0
     for layer in ("conv1", "pool"):
@@ -125,7 +125,7 @@ def test_collapse_shows(pairs):
         assert results[f"{layer}/feature_std"] == pytest.approx(0, abs=1e-9)
         assert results[f"{layer}/uniformity"] == pytest.approx(0, abs=1e-9)
     assert results["same/cosine"] == pytest.approx(1)
-    some = dict(Geometry(films, pairs=pairs, limit=18, layers=("pool",)).run(Brightness()))
+    some = dict(Geometry(videos, pairs=pairs, limit=18, layers=("pool",)).run(Brightness()))
     assert some == {k: v for k, v in results.items() if k.startswith("pool/")}
     with pytest.raises(ConfigError, match="pairs='neighbours'"):
-        dict(Geometry(films, pairs="neighbours").run(Brightness()))
+        dict(Geometry(videos, pairs="neighbours").run(Brightness()))

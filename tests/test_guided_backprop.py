@@ -104,9 +104,9 @@ def test_boxes_and_correlation():
     assert seen_box(0 * gradient).tolist() == [0, 0, 12, 16]
     raw = np.arange(24 * 32 * 3, dtype=np.uint8).reshape(24, 32, 3)
     np.testing.assert_array_equal(cropped(raw, gradient), raw[6:14, 10:12])
-    film = np.stack([raw, raw[::-1]])
+    video = np.stack([raw, raw[::-1]])
     np.testing.assert_array_equal(
-        cropped(film, np.stack([0 * gradient, -gradient])), raw[::-1][6:14, 10:12]
+        cropped(video, np.stack([0 * gradient, -gradient])), raw[::-1][6:14, 10:12]
     )
     x = np.random.default_rng(0).normal(size=(4, 5))
     assert correlation(x, 3 * x + 1) == pytest.approx(1)
@@ -147,8 +147,8 @@ class Network:
 def test_the_page_and_its_control():
     made = Trunk().init(jax.random.key(3), jnp.zeros((1, 20, 20, 3)), train=False)
     variables = {name: {"vision": tree} for name, tree in made.items()}
-    films = SyntheticSource(size=5, frames=2, height=24, width=24)
-    evaluator = GuidedBackprop(films, "conv2", count=2, units=10, crops=3)
+    videos = SyntheticSource(size=5, frames=2, height=24, width=24)
+    evaluator = GuidedBackprop(videos, "conv2", count=2, units=10, crops=3)
     results = dict(evaluator.run(Network(variables)))
     assert results["guided"].dtype == np.uint8
     assert -1 < results["similarity to shuffled"] < 0.99

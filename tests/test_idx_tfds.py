@@ -116,7 +116,7 @@ def prepared(tmp_path_factory):
 
     with _dtypes_without_tensorflow(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(feature, "tf", audio_feature.tf)  # asked only when a set is written
-        for name in ("tiny_pictures", "tiny_films", "tiny_clips", "tiny_sounds"):
+        for name in ("tiny_pictures", "tiny_videos", "tiny_clips", "tiny_sounds"):
             builder = tfds.builder(name, data_dir=folder, file_format="array_record")
             builder.download_and_prepare()
     return folder
@@ -141,17 +141,17 @@ def test_pictures_of_tfds(prepared):
         source[7]
 
 
-def test_films_of_tfds(prepared):
-    source = TfdsSource("tiny_films", "test", prepared, fps=8.0)
+def test_videos_of_tfds(prepared):
+    source = TfdsSource("tiny_videos", "test", prepared, fps=8.0)
     record = source[1]
     number = int(record.extra["number"])
     assert (record.num_frames, record.fps, record.duration, record.label) == (4, 8.0, 0.5, -1)
     assert record.frames(np.array([3, 0]))[:, 0, 0, 0].tolist() == [10 * number + 3, 10 * number]
-    with pytest.raises(MediaError, match=r"tiny_films test 1: frame 4 .* has 4"):
+    with pytest.raises(MediaError, match=r"tiny_videos test 1: frame 4 .* has 4"):
         record.frames([4])
 
 
-def test_films_with_sound_and_labels_of_tfds(prepared):
+def test_videos_with_sound_and_labels_of_tfds(prepared):
     source = pickle.loads(pickle.dumps(TfdsSource("tiny_clips", "train", prepared, fps=5.0)))
     assert source.label_names == ("walk", "run")
     for i in range(2):
@@ -159,7 +159,7 @@ def test_films_with_sound_and_labels_of_tfds(prepared):
         assert (record.num_frames, record.fps, record.sample_rate) == (3, 5.0, 100)
         assert record.duration == pytest.approx(0.6)
         frames = record.frames([2, 0])[:, 0, 0, 0].tolist()
-        assert frames == [10 * record.label + 2, 10 * record.label]  # the film, not the poster
+        assert frames == [10 * record.label + 2, 10 * record.label]  # the video, not the poster
         ramp = np.arange(60) * 50 * (record.label + 1) / 32768  # the mean of both channels
         np.testing.assert_allclose(record.audio(0.1, 0.6), ramp[10:], atol=1e-6)
         ends = record.audio(-0.1, 0.7)

@@ -1,4 +1,4 @@
-"""A method learns what films it never saw can confirm, and learns nothing from shuffled pairs."""
+"""A method learns what videos it never saw can confirm, and learns nothing from shuffled pairs."""
 
 import dataclasses
 import math
@@ -30,7 +30,7 @@ def optimised():
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("optimised")
-def test_sound_and_picture_are_matched_on_new_films_unless_pairs_were_shuffled(tmp_path):
+def test_sound_and_picture_are_matched_on_new_videos_unless_pairs_were_shuffled(tmp_path):
     config = configs.load("configs/audio/correspondence_audioset.py:tiny")
     config.method.within = 0
     config.source.size = 512
@@ -46,7 +46,7 @@ def test_sound_and_picture_are_matched_on_new_films_unless_pairs_were_shuffled(t
         workdir = tmp_path / "_".join(("run", *names))
         fit(config, workdir)
         accuracy[names] = dict(held_out.run(load(workdir)))["accuracy"]
-    # Half is chance; 256 films, each right or wrong, scatter by 0.031 about it.
+    # Half is chance; 256 videos, each right or wrong, scatter by 0.031 about it.
     assert accuracy[()] > 0.5 + 3 * 0.031
     assert accuracy[("audio",)] < 0.5 + 3 * 0.031
 
@@ -90,7 +90,7 @@ def test_the_rotation_of_new_pictures_is_told_unless_targets_were_shuffled(tmp_p
 
 @dataclasses.dataclass(frozen=True)
 class Growing:
-    """Films of a square that grows as long as they last, or that stands still (`speed` 0)."""
+    """Videos of a square that grows as long as they last, or that stands still (`speed` 0)."""
 
     size: int
     seed: int
@@ -107,13 +107,13 @@ class Growing:
         top, left = rng.integers(0, self.side - 12, 2)
 
         def frames(numbers):
-            film = np.full((len(numbers), self.side, self.side, 3), ground, np.uint8)
-            for picture, number in zip(film, numbers, strict=True):
+            video = np.full((len(numbers), self.side, self.side, 3), ground, np.uint8)
+            for picture, number in zip(video, numbers, strict=True):
                 side = 2 + int(self.speed * number)
                 picture[top : top + side, left : left + side] = colour
-            return film
+            return video
 
-        return Record(f"film {index}", index, self.frames, 15.0, frames=frames)
+        return Record(f"video {index}", index, self.frames, 15.0, frames=frames)
 
 
 @pytest.mark.slow
@@ -133,6 +133,6 @@ def test_the_order_of_clips_is_told_where_time_shows_and_only_there(tmp_path):
         fit(config, workdir)
         held_out = Pretext(Growing(size=256, seed=1, speed=speed), 16)
         accuracy[speed] = dict(held_out.run(load(workdir)))["accuracy"]
-    # A sixth is chance; 256 films, each right or wrong, scatter by 0.023 about it.
+    # A sixth is chance; 256 videos, each right or wrong, scatter by 0.023 about it.
     assert accuracy[0.4] > 0.5
     assert abs(accuracy[0.0] - 1 / 6) < 3 * 0.023

@@ -67,29 +67,31 @@ def cosines(row) -> list[str]:
 
 
 def test_a_query_is_not_its_own_neighbour(monkeypatch):
-    films = SyntheticSource(size=5, frames=1, height=12, width=12)
+    videos = SyntheticSource(size=5, frames=1, height=12, width=12)
     network = Network({0: [0, 0.1, 0.3, 0.8, 1.5]})
-    rows, results = shown(monkeypatch, Nearest(films, queries=5, neighbours=3), network)
+    rows, results = shown(monkeypatch, Nearest(videos, queries=5, neighbours=3), network)
     assert [one_line(row[0][0]) for row in rows] == [f"synthetic video {i}" for i in range(5)]
     assert cosines(rows[0]) == [f"{np.cos(x):.3f}" for x in (0.1, 0.3, 0.8)]
     names = [one_line(text.partition("\n")[2]) for text, _ in rows[0][1:]]
     assert names == [f"synthetic video {i}" for i in (1, 2, 3)]
-    labels = [films[i].label for i in range(5)]
+    labels = [videos[i].label for i in range(5)]
     frames = ["green" if labels[i] == labels[0] else "red" for i in (1, 2, 3)]
     assert [frame for _, frame in rows[0][1:]] == frames
     greens = [frame == "green" for row in rows for _, frame in row[1:]]
     assert results["pool/same class"] == pytest.approx(np.mean(greens))
     assert results["pool"].dtype == np.uint8
-    few = dict(Nearest(films, queries=2, neighbours=99).run(network))
+    few = dict(Nearest(videos, queries=2, neighbours=99).run(network))
     assert few["pool"].shape[0] < results["pool"].shape[0]
     with pytest.raises(ConfigError, match="neighbours=0"):
-        dict(Nearest(films, neighbours=0).run(network))
+        dict(Nearest(videos, neighbours=0).run(network))
 
 
 def test_neighbours_of_another_set_and_of_other_groups(monkeypatch):
-    films, others = (SyntheticSource(size=3, frames=1, height=12, width=12, seed=s) for s in (0, 1))
+    videos, others = (
+        SyntheticSource(size=3, frames=1, height=12, width=12, seed=s) for s in (0, 1)
+    )
     network = Network({0: [0, 1, 2], 1: [0.2, 0.05, 1.9]}, groups=(0, 1, 0))
-    across = Nearest(films, gallery=others, queries=1, neighbours=2)
+    across = Nearest(videos, gallery=others, queries=1, neighbours=2)
     rows, _ = shown(monkeypatch, across, network)
     # Record 0 of the other set is another record, though its name is the same.
     assert cosines(rows[0]) == [f"{np.cos(x):.3f}" for x in (0.05, 0.2)]
@@ -109,8 +111,8 @@ def test_names_are_whole_whatever_their_length_and_letters(monkeypatch):
         def __getitem__(self, index):
             return dataclasses.replace(super().__getitem__(index), name=f"{name} {index}")
 
-    films = Named(size=2, frames=1, height=12, width=12)
-    rows, results = shown(monkeypatch, Nearest(films), Network({0: [0, 0.1]}))
+    videos = Named(size=2, frames=1, height=12, width=12)
+    rows, results = shown(monkeypatch, Nearest(videos), Network({0: [0, 0.1]}))
     whole = name.replace("ü", "\\xfc")
     assert one_line(rows[0][0][0]) == f"{whole} 0"
     assert one_line(rows[0][1][0].partition("\n")[2]) == f"{whole} 1"
@@ -130,8 +132,8 @@ def test_pages_and_pictures():
     assert as_bytes(np.array([0.0, 0.5, 1])).tolist() == [0, 128, 255]
     assert as_bytes(np.full((2, 2), 7.0)).tolist() == [[128, 128]] * 2
     assert around_grey(np.array([-1.0, 0, 2])).tolist() == [64, 128, 255]
-    film = np.arange(5 * 6 * 6 * 3, dtype=np.uint8).reshape(5, 6, 6, 3)
-    np.testing.assert_array_equal(as_picture(film), film[2])
+    video = np.arange(5 * 6 * 6 * 3, dtype=np.uint8).reshape(5, 6, 6, 3)
+    np.testing.assert_array_equal(as_picture(video), video[2])
     wave = np.sin(np.arange(4000) * 2 * np.pi * 0.25).astype(np.float32)
     spectrogram = as_picture(wave)
     assert spectrogram.ndim == 3

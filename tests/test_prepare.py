@@ -1,4 +1,4 @@
-"""Shards of real films: what is in them, that it fits the films, that a run can be killed."""
+"""Shards of real videos: what is in them, that it fits the videos, that a run can be killed."""
 
 import dataclasses
 import json
@@ -53,8 +53,8 @@ def letterbox(number):
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory):
-    root = tmp_path_factory.mktemp("films")
+def videos(tmp_path_factory):
+    root = tmp_path_factory.mktemp("videos")
     (root / "a").mkdir()
     (root / "b").mkdir()
     cut = {"draw": lambda n: scene(n, 1 if n < 30 else 2), "options": {"g": "250"}}
@@ -65,20 +65,20 @@ def films(tmp_path_factory):
     media.write(root / "b" / "uneven.mkv", len(UNEVEN), wave=wave, rate=rate, **uneven)
     media.write(root / "b" / "sound.wav", 0, wave=media.noise(1.5, 8000), rate=8000)
     Image.fromarray(media.picture(7)).save(root / "b" / "picture.png")
-    (root / "b" / "broken.mp4").write_text("no film")
+    (root / "b" / "broken.mp4").write_text("no video")
     data = (root / "a" / "cut.mov").read_bytes()
     (root / "b" / "cut_off.mov").write_bytes(data[: len(data) // 2])
     return str(root)
 
 
 @pytest.fixture(scope="module")
-def whole(films, tmp_path_factory):
-    """The films as shards of their own size, uncut, with flow: (folder, manifest.json)."""
+def whole(videos, tmp_path_factory):
+    """The videos as shards of their own size, uncut, with flow: (folder, manifest.json)."""
     out = str(tmp_path_factory.mktemp("whole"))
     options = shards.Options(short_side=0, sample_rate=RATE, whole=True, flow=True, quality=95)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prepare, "run", lambda jobs, *_: [shards.make(job) for job in jobs])
-        return out, prepare.prepare(films, out, options=options, num_shards=3)
+        return out, prepare.prepare(videos, out, options=options, num_shards=3)
 
 
 def test_manifest_counts_and_names_what_was_rejected(whole):
@@ -99,9 +99,9 @@ def test_manifest_counts_and_names_what_was_rejected(whole):
 
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
-def test_shards_hold_what_the_folder_does(films, whole, data):
+def test_shards_hold_what_the_folder_does(videos, whole, data):
     source = ArrayRecordSource((whole[0],))
-    folder = FolderSource(films, need=(), min_seconds=0.01, sample_rate=RATE)  # the readable ones
+    folder = FolderSource(videos, need=(), min_seconds=0.01, sample_rate=RATE)  # the readable ones
     assert len(source) == len(folder) == 5
     index = data.draw(st.integers(0, 4))
     ours, theirs = source[index], folder[index]
@@ -122,7 +122,7 @@ def test_shards_hold_what_the_folder_does(films, whole, data):
         )
 
 
-def test_frames_are_the_right_ones(films, whole):
+def test_frames_are_the_right_ones(videos, whole):
     uneven = next(r for r in ArrayRecordSource((whole[0],)) if r.name == "b/uneven.mkv")
     numbers = [53, 0, 7, 8, 9, 53, 31]
     assert media.numbers_of(uneven.frames(numbers)) == numbers
@@ -135,7 +135,7 @@ def test_frames_are_the_right_ones(films, whole):
 
 
 def test_click_and_flash_stay_together(tmp_path, serial):
-    """At the same time in an uneven film with a sound of six channels, cut and resampled."""
+    """At the same time in an uneven video with a sound of six channels, cut and resampled."""
     flash = 40
     click = round(UNEVEN[flash] * 44100)
     wave = np.zeros((6, 4 * 44100))
@@ -159,15 +159,15 @@ def test_click_and_flash_stay_together(tmp_path, serial):
         assert bright.argmax() == flash - 20
         assert shot.extra["start"] == pytest.approx(UNEVEN[20], abs=1e-3)
         heard = np.abs(shot.audio(0.0, shot.duration)).argmax()
-        begin = round(UNEVEN[20] * shot.sample_rate)  # samples are counted from the film's zero
+        begin = round(UNEVEN[20] * shot.sample_rate)  # samples are counted from the video's zero
         assert begin + heard == round(UNEVEN[flash] * shot.sample_rate)
         assert shot.frame_at((heard + 1) / shot.sample_rate) == flash - 20
 
 
-def test_shots_borders_and_sizes(films, tmp_path, serial):
+def test_shots_borders_and_sizes(videos, tmp_path, serial):
     out = str(tmp_path / "out")
     knobs = shards.Options(short_side=32)
-    manifest = prepare.prepare(films, out, options=knobs, num_shards=2)
+    manifest = prepare.prepare(videos, out, options=knobs, num_shards=2)
     source = ArrayRecordSource((out,), kinds=("video",), min_frames=20)
     names = [record.name for record in source]
     assert names[:3] == ["a/cut.mov from 0.00 s", "a/cut.mov from 1.20 s", "a/letterbox.mp4"]
@@ -175,7 +175,7 @@ def test_shots_borders_and_sizes(films, tmp_path, serial):
     assert (before.num_frames, after.num_frames) == (30, 40)
     assert manifest["frames"] == 70 + 20 + len(UNEVEN) + 1
     assert (before.duration, after.duration) == pytest.approx((1.2, 1.6))
-    original = FolderSource(films, kinds=("video",), min_frames=20)[0]
+    original = FolderSource(videos, kinds=("video",), min_frames=20)[0]
     wanted = image.resize_short(original.frames([30, 69]), 32)
     got = after.frames([0, 39])
     assert got.shape == (2, 32, 53, 3)
@@ -266,11 +266,11 @@ def test_every_hard_cut_of_varied_contrast_is_found(seed):
     assert shots.find_cuts(look, 25.0) == np.cumsum(cuts)[:-1].tolist()
 
 
-def test_shots_of_segments_are_named_by_the_seconds_of_their_video(films, tmp_path, serial):
+def test_shots_of_segments_are_named_by_the_seconds_of_their_video(videos, tmp_path, serial):
     listing = tmp_path / "list.csv"
     listing.write_text("path,split,start,end\na/cut.mov,train,0,2.8\na/cut.mov,test,0.4,2.8\n")
     out = str(tmp_path / "out")
-    prepare.prepare(films, out, manifest=str(listing))
+    prepare.prepare(videos, out, manifest=str(listing))
     names = [[r.name for r in ArrayRecordSource((out,), split=s)] for s in ("train", "test")]
     assert names[0] == ["a/cut.mov from 0.00 s", "a/cut.mov from 1.20 s"]
     assert names[1] == ["a/cut.mov from 0.40 s", "a/cut.mov from 1.20 s"]
@@ -295,7 +295,7 @@ def test_threads_change_no_byte(tmp_path, bframes):
     assert report["frames"] == 500
 
 
-def test_manifest_rows_become_records(films, tmp_path, serial):
+def test_manifest_rows_become_records(videos, tmp_path, serial):
     text = (
         "path,label,split,caption,start,end,person\n"
         "a/cut.mov,walk,train,before and after,0.4,2,anna\n"
@@ -306,7 +306,7 @@ def test_manifest_rows_become_records(films, tmp_path, serial):
     listing = tmp_path / "list.csv"
     listing.write_text(text)
     out = str(tmp_path / "out")
-    manifest = prepare.prepare(films, out, manifest=str(listing), options=shards.Options())
+    manifest = prepare.prepare(videos, out, manifest=str(listing), options=shards.Options())
     assert manifest["records_by_split"] == {"test": 2, "train": 2}
     train, test = (ArrayRecordSource((out,), split=name) for name in ("train", "test"))
     assert train.label_names == ("run", "walk")
@@ -320,7 +320,7 @@ def test_manifest_rows_become_records(films, tmp_path, serial):
     ]
     assert train[0].extra["person"] == "anna"
     segment = next(r for r in test if r.name == "b/uneven.mkv")
-    other = FolderSource(films, manifest=str(listing), split="test")[1]
+    other = FolderSource(videos, manifest=str(listing), split="test")[1]
     assert segment.num_frames == other.num_frames
     numbers = range(segment.num_frames)
     assert media.numbers_of(segment.frames(numbers)) == media.numbers_of(other.frames(numbers))
@@ -328,7 +328,7 @@ def test_manifest_rows_become_records(films, tmp_path, serial):
         len(ArrayRecordSource((out,), split="val"))
 
 
-def test_source_chooses_pickles_and_joins(whole, tmp_path, films, caplog):
+def test_source_chooses_pickles_and_joins(whole, tmp_path, videos, caplog):
     out = whole[0]
     sounds = ArrayRecordSource((out,), need=("audio",), min_seconds=2.0)
     assert [r.name for r in sounds] == ["a/cut.mov", "b/uneven.mkv"]
@@ -344,12 +344,12 @@ def test_source_chooses_pickles_and_joins(whole, tmp_path, films, caplog):
     assert [r.index for r in ArrayRecordSource((out, again), limit=4)] == [0, 1, 2, 3]
     for paths, message in (
         ((), "must be folders"),
-        ((films,), r"no manifest\.json"),
+        ((videos,), r"no manifest\.json"),
     ):
         with pytest.raises(ConfigError, match=message):
             len(ArrayRecordSource(paths))
-    with pytest.raises(ConfigError, match="'film' is none of"):
-        ArrayRecordSource((out,), kinds=("film",))
+    with pytest.raises(ConfigError, match="'video' is none of"):
+        ArrayRecordSource((out,), kinds=("video",))
     with pytest.raises(ConfigError, match="nothing is left of 5 records"):
         len(ArrayRecordSource((out,), min_frames=1000))
 
@@ -419,9 +419,9 @@ def test_damaged_flac_is_an_error_not_a_noise(tmp_path, serial):
         ("--max_bytes=100000", "b/uneven.mkv", "bytes are more than limits.bytes"),
     ],
 )
-def test_limits_reject_by_name(flag, path, reason, films, tmp_path, serial):
+def test_limits_reject_by_name(flag, path, reason, videos, tmp_path, serial):
     out = tmp_path / "out"
-    assert prepare.main([f"--input={films}", f"--output={out}", "--short_side=32", flag]) == 0
+    assert prepare.main([f"--input={videos}", f"--output={out}", "--short_side=32", flag]) == 0
     with open(out / "manifest.json") as stream:
         rejected = {line["path"]: line["reason"] for line in json.load(stream)["rejected"]}
     assert reason in rejected[path]
@@ -435,12 +435,12 @@ def contents(folder):
     }
 
 
-def test_killed_and_started_again_gives_the_same_shards(films, tmp_path, serial):
+def test_killed_and_started_again_gives_the_same_shards(videos, tmp_path, serial):
     """By Beam in a process of its own, against the shards made one after the other."""
     expected, out = tmp_path / "expected", tmp_path / "out"
     knobs = shards.Options(short_side=32)
-    prepare.prepare(films, str(expected), options=knobs, num_shards=7)
-    command = [sys.executable, "-m", "ssl_jax.prepare", f"--input={films}", f"--output={out}"]
+    prepare.prepare(videos, str(expected), options=knobs, num_shards=7)
+    command = [sys.executable, "-m", "ssl_jax.prepare", f"--input={videos}", f"--output={out}"]
     command += ["--short_side=32", "--shards=7"]
     run = subprocess.Popen([*command, "--direct_num_workers=1"], stderr=subprocess.PIPE)
     deadline = time.monotonic() + 300
@@ -463,23 +463,23 @@ def test_killed_and_started_again_gives_the_same_shards(films, tmp_path, serial)
 
 def test_workers_of_beam_in_other_processes_give_the_same_bytes(tmp_path, serial):
     """Jobs and code travel to them as they do to the machines of a remote runner."""
-    films, expected, out = (tmp_path / name for name in ("films", "expected", "out"))
-    films.mkdir()
+    videos, expected, out = (tmp_path / name for name in ("videos", "expected", "out"))
+    videos.mkdir()
     for seed in range(3):
         wave = media.noise(1, RATE, seed=seed)
-        media.write(films / f"{seed}.mp4", 20, draw=lambda n, seed=seed: scene(n, seed), wave=wave)
-    prepare.prepare(str(films), str(expected), options=shards.Options(short_side=32), num_shards=3)
-    command = [sys.executable, "-m", "ssl_jax.prepare", f"--input={films}", f"--output={out}"]
+        media.write(videos / f"{seed}.mp4", 20, draw=lambda n, seed=seed: scene(n, seed), wave=wave)
+    prepare.prepare(str(videos), str(expected), options=shards.Options(short_side=32), num_shards=3)
+    command = [sys.executable, "-m", "ssl_jax.prepare", f"--input={videos}", f"--output={out}"]
     command += ["--short_side=32", "--shards=3", "--runner=DirectRunner"]
     command += ["--direct_num_workers=2", "--direct_running_mode=multi_processing"]
     subprocess.run(command, capture_output=True, timeout=300, check=True)
     assert contents(out) == contents(expected)
 
 
-def test_damage_is_made_anew_and_other_knobs_are_refused(films, tmp_path, serial):
+def test_damage_is_made_anew_and_other_knobs_are_refused(videos, tmp_path, serial):
     out = tmp_path / "out"
     make = lambda quality: prepare.prepare(  # noqa: E731
-        films, str(out), options=shards.Options(short_side=16, quality=quality), num_shards=1
+        videos, str(out), options=shards.Options(short_side=16, quality=quality), num_shards=1
     )
     first = make(50)["shards"][0]["sha256"]
     shard = out / "shard-00000-of-00001.array_record"
@@ -494,44 +494,44 @@ def test_damage_is_made_anew_and_other_knobs_are_refused(films, tmp_path, serial
         make(60)
     (out / "manifest.json").unlink()  # as an interrupted run leaves it
     with pytest.raises(ConfigError, match=r"short_side=16, quality=50, now short_side=32, quality"):
-        prepare.prepare(films, str(out), options=shards.Options(short_side=32), num_shards=1)
+        prepare.prepare(videos, str(out), options=shards.Options(short_side=32), num_shards=1)
     knobs = shards.Options(short_side=16, quality=50)
-    with pytest.raises(ConfigError, match=f"input={films}, now input={films}/a:"):
-        prepare.prepare(f"{films}/a", str(out), options=knobs, num_shards=1)
+    with pytest.raises(ConfigError, match=f"input={videos}, now input={videos}/a:"):
+        prepare.prepare(f"{videos}/a", str(out), options=knobs, num_shards=1)
     assert shard.read_bytes() == data
     assert make(50)["shards"][0]["sha256"] == first
     with pytest.raises(ConfigError, match=r"holds shard-00000-of-00001.* of another run"):
-        prepare.prepare(films, str(out), num_shards=2)
+        prepare.prepare(videos, str(out), num_shards=2)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ([], "--input=DIR is needed"),
-        (["--input={films}"], "--output=DIR is needed"),
+        (["--input={videos}"], "--output=DIR is needed"),
         (["--input=nowhere", "--output={out}"], "there is no folder 'nowhere'"),
-        (["--input={films}", "--output={out}", "--qualty=3"], "unknown argument --qualty=3"),
-        (["--input={films}", "--output={out}", "--quality=x"], "invalid int value: 'x'"),
-        (["--input={films}", "--output={out}", "--quality=300"], "quality=300 must be 1 to 100"),
-        (["--input={films}", "--output={out}", "--short_side=-1"], "short_side=-1"),
-        (["--input={films}", "--output={out}", "--sample_rate=5"], "sample_rate=5"),
-        (["--input={films}", "--output={out}", "--flow_bound=nan"], "flow_bound=nan"),
-        (["--input={films}", "--output={out}", "--audio=mp3"], "invalid choice: 'mp3'"),
-        (["--input={films}", "--output={out}", "--max_pixels=0"], "limits.pixels=0 must be"),
+        (["--input={videos}", "--output={out}", "--qualty=3"], "unknown argument --qualty=3"),
+        (["--input={videos}", "--output={out}", "--quality=x"], "invalid int value: 'x'"),
+        (["--input={videos}", "--output={out}", "--quality=300"], "quality=300 must be 1 to 100"),
+        (["--input={videos}", "--output={out}", "--short_side=-1"], "short_side=-1"),
+        (["--input={videos}", "--output={out}", "--sample_rate=5"], "sample_rate=5"),
+        (["--input={videos}", "--output={out}", "--flow_bound=nan"], "flow_bound=nan"),
+        (["--input={videos}", "--output={out}", "--audio=mp3"], "invalid choice: 'mp3'"),
+        (["--input={videos}", "--output={out}", "--max_pixels=0"], "limits.pixels=0 must be"),
         (["--input=nostore://x", "--output={out}"], "nostore://x: Protocol not known"),
-        (["--input={films}", "--output={out}", "--shards=-2"], "shards=-2 must be"),
-        (["--input={films}", "--output={out}", "--manifest=x.csv"], "x.csv: cannot be read"),
-        (["--input={films}", "--output={out}", "--runner=Walker"], "runner='Walker'"),
+        (["--input={videos}", "--output={out}", "--shards=-2"], "shards=-2 must be"),
+        (["--input={videos}", "--output={out}", "--manifest=x.csv"], "x.csv: cannot be read"),
+        (["--input={videos}", "--output={out}", "--runner=Walker"], "runner='Walker'"),
         (["--input={broken}", "--output={out}"], "no file could be used"),
     ],
 )
-def test_mistakes_cost_one_line(arguments, message, films, tmp_path, capsys, monkeypatch):
+def test_mistakes_cost_one_line(arguments, message, videos, tmp_path, capsys, monkeypatch):
     if "--runner=Walker" not in arguments:
         monkeypatch.setattr(prepare, "run", lambda jobs, *_: [shards.make(job) for job in jobs])
     broken = tmp_path / "broken"
     broken.mkdir()
-    (broken / "x.mp4").write_text("no film")
-    places = {"films": films, "out": tmp_path / "out", "broken": broken}
+    (broken / "x.mp4").write_text("no video")
+    places = {"videos": videos, "out": tmp_path / "out", "broken": broken}
     assert prepare.main([argument.format(**places) for argument in arguments]) == 2
     line = capsys.readouterr().err
     assert message in line

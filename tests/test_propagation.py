@@ -1,4 +1,4 @@
-"""Masks and joints handed on by likeness: golden numbers, a slow loop, a film that is followed."""
+"""Masks and joints handed on by likeness: golden numbers, a slow loop, a video that is followed."""
 
 import dataclasses
 import math
@@ -167,7 +167,7 @@ def test_bumps_and_peaks_are_inverse():
 class Pixels:
     """Stands for a frozen network whose one layer is smoothed pixels on a grid of an eighth."""
 
-    films: bool = False
+    videos: bool = False
     batch_size: int = 8
 
     @property
@@ -178,19 +178,19 @@ class Pixels:
         return [0.0] * count
 
     def clips(self, record, stream, times):
-        return {stream: np.zeros((len(times), *((4,) if self.films else ()), 8, 8, 3), np.uint8)}
+        return {stream: np.zeros((len(times), *((4,) if self.videos else ()), 8, 8, 3), np.uint8)}
 
     def maps(self, stream, raw, layers):
-        frames = raw[0] if self.films else raw
+        frames = raw[0] if self.videos else raw
         t, h, w, c = frames.shape
         cells = frames.reshape(t, h // 4, 4, w // 4, 4, c).mean((2, 4)) - 128
         maps = cells if layers == ("conv",) else cells[: t // 2]
-        return {layers[0]: maps[None] if self.films else maps}
+        return {layers[0]: maps[None] if self.videos else maps}
 
 
 @dataclasses.dataclass(frozen=True)
 class Squares:
-    """Films of a red square, with its middle and a corner as joints, that crosses a blue ground."""
+    """Videos of a red square, with its middle and a corner as joints, crossing a blue ground."""
 
     count: int = 2
 
@@ -303,10 +303,10 @@ def slow_joints(record, radius, top):
     return found
 
 
-@pytest.mark.parametrize("films", [False, True])
-def test_masks_follow_the_square(films):
+@pytest.mark.parametrize("videos", [False, True])
+def test_masks_follow_the_square(videos):
     evaluator = MaskPropagation(Squares(), layers=("conv",), short_side=96, radius=3, top=3)
-    results = dict(evaluator.run(Pixels(films)))
+    results = dict(evaluator.run(Pixels(videos)))
     similarity = [slow_similarity(Squares()[i], radius=3, top=3, temperature=0.1) for i in (0, 1)]
     assert results["conv/J"] == pytest.approx(np.mean(similarity), abs=1e-6)
     assert results["conv/J"] > 0.9
@@ -321,11 +321,11 @@ def test_masks_follow_the_square(films):
     record = Squares()[1]
     record = dataclasses.replace(record, extra={"mask": np.zeros((6, 24, 32), np.uint8)})
     with pytest.raises(MediaError, match="square 1: its masks are 32x24 pixels, frames 64x48"):
-        dict(dataclasses.replace(evaluator, source=(record,)).run(Pixels(films)))
+        dict(dataclasses.replace(evaluator, source=(record,)).run(Pixels(videos)))
     with pytest.raises(ConfigError, match="'late' has shape"):
-        dict(MaskPropagation(Squares(), layers=("late",), short_side=96).run(Pixels(films)))
+        dict(MaskPropagation(Squares(), layers=("late",), short_side=96).run(Pixels(videos)))
     with pytest.raises(ConfigError, match="layers is empty"):
-        dict(MaskPropagation(Squares(), layers=()).run(Pixels(films)))
+        dict(MaskPropagation(Squares(), layers=()).run(Pixels(videos)))
 
 
 def test_joints_are_followed_or_lost():
@@ -370,18 +370,18 @@ def test_joints_on_a_texture_are_where_a_slow_loop_finds_them():
 
 
 def test_what_records_know():
-    films = SyntheticSource(size=2, frames=5, height=20, width=24)
-    masks = masks_of(films[1])
+    videos = SyntheticSource(size=2, frames=5, height=20, width=24)
+    masks = masks_of(videos[1])
     assert masks.shape == (5, 20, 24)
-    np.testing.assert_array_equal(masks[3], films[1].extra["mask"](3))
+    np.testing.assert_array_equal(masks[3], videos[1].extra["mask"](3))
     with pytest.raises(MediaError, match="synthetic video 1: has no joints"):
-        joints_of(dataclasses.replace(films[1], extra={}))
-    record = dataclasses.replace(films[0], num_frames=2, extra={"joints": "1 2 nan 4;5 6 7 inf"})
+        joints_of(dataclasses.replace(videos[1], extra={}))
+    record = dataclasses.replace(videos[0], num_frames=2, extra={"joints": "1 2 nan 4;5 6 7 inf"})
     np.testing.assert_array_equal(
         joints_of(record), [[[1, 2], [np.nan, np.nan]], [[5, 6], [np.nan, np.nan]]]
     )
     flic = {"xcoords": np.array([3.0, np.nan]), "ycoords": np.array([4.0, np.nan])}
-    single = dataclasses.replace(films[0], num_frames=1, extra=flic)
+    single = dataclasses.replace(videos[0], num_frames=1, extra=flic)
     np.testing.assert_array_equal(joints_of(single), [[[3, 4], [np.nan, np.nan]]])
     for extra, line in (
         ({"joints": "1 2 3;4 5 6"}, "not pairs"),

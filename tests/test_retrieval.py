@@ -42,7 +42,7 @@ class Computed:
     tables: dict[str, Features]  # 'source stream' -> features
 
     def features(self, source, stream, layers=(), clips=1, pool="max", average=True, facts=None):
-        name = "films" if isinstance(source, Films) else source
+        name = "videos" if isinstance(source, Videos) else source
         name = "captions" if isinstance(source, CaptionSource) else name
         full = self.tables[f"{name} {stream}"]
         if facts is not None and not full.facts:
@@ -53,8 +53,8 @@ class Computed:
 
 
 @dataclasses.dataclass(frozen=True)
-class Films:
-    """Films with so many captions each."""
+class Videos:
+    """Videos with so many captions each."""
 
     captions: tuple[int, ...]
 
@@ -63,7 +63,7 @@ class Films:
 
     def __getitem__(self, index):
         captions = tuple(Caption(f"{index} {n}") for n in range(self.captions[index]))
-        return Record(f"film {index}", index, num_frames=1, fps=1.0, captions=captions)
+        return Record(f"video {index}", index, num_frames=1, fps=1.0, captions=captions)
 
 
 def features(labels, groups=None, **layers):
@@ -489,19 +489,19 @@ def test_of_several_classes_the_best_pair_counts():
 
 
 @pytest.mark.parametrize("similarity", ["dot", "cosine"])
-def test_texts_and_films_with_several_captions(similarity):
+def test_texts_and_videos_with_several_captions(similarity):
     rng = np.random.default_rng(10)
-    films = Films((2, 1, 0, 3, 1))  # one without captions
-    owner = np.repeat(np.arange(5), films.captions)
+    videos = Videos((2, 1, 0, 3, 1))  # one without captions
+    owner = np.repeat(np.arange(5), videos.captions)
     video = rng.normal(size=(5, 6)) * rng.uniform(0.5, 3, (5, 1))
     text = video[owner] + 2 * rng.normal(size=(7, 6))
     frozen = Computed(
         {
             "captions text": unlabelled(owner, embedding=text),
-            "films vision": unlabelled(embedding=video),
+            "videos vision": unlabelled(embedding=video),
         }
     )
-    results = dict(TextVideoRetrieval(films, similarity=similarity, ks=(1, 2)).run(frozen))
+    results = dict(TextVideoRetrieval(videos, similarity=similarity, ks=(1, 2)).run(frozen))
     table = text @ video[[0, 1, 3, 4]].T
     if similarity == "cosine":
         lengths = np.linalg.norm(text, axis=1)[:, None], np.linalg.norm(video[[0, 1, 3, 4]], axis=1)
@@ -521,26 +521,26 @@ def test_texts_and_films_with_several_captions(similarity):
 
 
 def test_equal_embeddings_rank_in_the_middle():
-    films = Films((1,) * 9)
+    videos = Videos((1,) * 9)
     same = np.full((9, 4), 0.3) + 1e-9 * np.arange(9)[:, None]
     frozen = Computed(
         {
             "captions text": unlabelled(np.arange(9), embedding=same),
-            "films vision": unlabelled(embedding=same),
+            "videos vision": unlabelled(embedding=same),
         }
     )
-    results = dict(TextVideoRetrieval(films).run(frozen))
+    results = dict(TextVideoRetrieval(videos).run(frozen))
     assert results["text to video/median_rank"] == results["video to text/median_rank"] == 5
     assert results["text to video/R@1"] == pytest.approx(1 / 9)
 
 
 def test_captions_as_records():
-    films = Films((2, 0, 3))
-    found = CaptionSource(films)
+    videos = Videos((2, 0, 3))
+    found = CaptionSource(videos)
     assert [r.captions[0].text for r in map(found.__getitem__, range(len(found)))] == [
         *("0 0", "0 1", "2 0", "2 1", "2 2")
     ]
     assert [found[i].extra["group"] for i in range(5)] == [0, 0, 2, 2, 2]
-    assert len(CaptionSource(films, most=1)) == 2
+    assert len(CaptionSource(videos, most=1)) == 2
     with pytest.raises(ConfigError, match="no video has a caption"):
-        dict(TextVideoRetrieval(Films((0, 0))).run(Computed({})))
+        dict(TextVideoRetrieval(Videos((0, 0))).run(Computed({})))

@@ -55,7 +55,7 @@ def test_even_clips_are_those_of_vcop(frames, starts):
 
 @quick
 @given(st.integers(1, 300), st.integers(1, 30), st.integers(1, 20), st.integers(1, 4))
-def test_even_clips_leave_no_film_out(frames, count, length, stride):
+def test_even_clips_leave_no_video_out(frames, count, length, stride):
     clips = sampling.even_clips(frames, count, length, stride)
     assert clips.shape == (count, length)
     assert clips.min() >= 0
@@ -67,7 +67,7 @@ def test_even_clips_leave_no_film_out(frames, count, length, stride):
 
 
 def test_even_frames_and_a_single_one():
-    # Cross and Learn's 25 test frames of a film of 100.
+    # Cross and Learn's 25 test frames of a video of 100.
     assert sampling.even_frames(100, 25).tolist() == np.linspace(0, 99, 25).astype(int).tolist()
     assert sampling.even_frames(9, 1).tolist() == [4]
     assert sampling.even_frames(1, 3).tolist() == [0, 0, 0]
@@ -168,9 +168,9 @@ def test_frame_motion_against_a_slow_loop():
 @quick
 @given(st.integers(1, 6), st.integers(1, 4), seeds)
 def test_high_motion_patch_against_trying_all(size, frames, rng):
-    film = rng.integers(0, 256, (frames, 7, 9, 3), dtype=np.uint8)
-    change = np.abs(np.diff(film.astype(int), axis=0)).sum((0, 3))
-    y, x = sampling.high_motion_patch(film, size)
+    video = rng.integers(0, 256, (frames, 7, 9, 3), dtype=np.uint8)
+    change = np.abs(np.diff(video.astype(int), axis=0)).sum((0, 3))
+    y, x = sampling.high_motion_patch(video, size)
     found = change[y : y + size, x : x + size]
     assert found.shape == (size, size)
     sums = [
@@ -179,7 +179,7 @@ def test_high_motion_patch_against_trying_all(size, frames, rng):
     assert found.sum() == max(sums)
 
 
-def test_high_motion_patch_of_a_resting_film_is_the_middle():
+def test_high_motion_patch_of_a_resting_video_is_the_middle():
     assert sampling.high_motion_patch(np.full((3, 10, 20, 3), 9, np.uint8), 4) == (3, 8)
     with pytest.raises(ValueError, match="window of 11 pixels does not fit frames of 10x20"):
         sampling.high_motion_patch(np.zeros((2, 10, 20, 3), np.uint8), 11)
@@ -213,7 +213,7 @@ def test_audio_windows_reach_every_place():
     assert sampling.audio_window(1.0, 1.0, np.random.default_rng(0), 0.04) == 0.0
 
 
-def test_a_film_too_short_for_the_sound_is_named_so():
+def test_a_video_too_short_for_the_sound_is_named_so():
     rng = np.random.default_rng(0)
     with pytest.raises(ValueError, match=r"sound of 2 s does not fit a video of 1.5 s; lower sec"):
         sampling.audio_window(1.5, 2.0, rng)
@@ -233,18 +233,18 @@ def test_even_times_spread_from_the_first_to_the_last():
 @quick
 @given(st.integers(0, 5000), st.sampled_from([1.0, 10.0, 23.976, 25.0, 29.97, 60.0]))
 def test_the_frame_at_its_own_time_is_itself(k, fps):
-    film = Record("film", 0, 5001, fps)
-    assert film.frame_at(k / fps) == film.frame_at((k + 0.9) / fps) == k
+    video = Record("video", 0, 5001, fps)
+    assert video.frame_at(k / fps) == video.frame_at((k + 0.9) / fps) == k
 
 
 def test_frame_at_stays_inside():
-    film = Record("film", 0, 10, 25.0)
-    assert (film.frame_at(-0.1), film.frame_at(99.0)) == (0, 9)
+    video = Record("video", 0, 10, 25.0)
+    assert (video.frame_at(-0.1), video.frame_at(99.0)) == (0, 9)
 
 
 def test_uneven_times_are_looked_up():
-    film = Record("film", 0, 4, 2.0, times=np.array([0.0, 0.1, 1.0, 1.5]))
-    assert [film.frame_at(t) for t in (0.05, 0.1, 0.9, 1.2, 9.0)] == [0, 1, 1, 2, 3]
+    video = Record("video", 0, 4, 2.0, times=np.array([0.0, 0.1, 1.0, 1.5]))
+    assert [video.frame_at(t) for t in (0.05, 0.1, 0.9, 1.2, 9.0)] == [0, 1, 1, 2, 3]
 
 
 def test_the_same_seed_gives_the_same_numbers():
@@ -374,7 +374,7 @@ def test_the_narrow_view_lies_in_the_broad_one(aligned, spare, rng):
 
 @quick
 @given(st.floats(0.2, 30), st.integers(1, 12), st.sampled_from([5.0, 6.0, 29.97]), seeds)
-def test_clips_by_time_keep_their_rate_and_end_with_the_film(duration, length, rate, rng):
+def test_clips_by_time_keep_their_rate_and_end_with_the_video(duration, length, rate, rng):
     if length / rate > duration:
         with pytest.raises(ValueError, match="lower their number or raise the rate"):
             sampling.timed_clip(duration, length, rate, rng)
@@ -439,7 +439,7 @@ def test_tracks_are_frames_in_a_row(length, spare, rng):
     assert 0 <= frames[0] <= frames[-1] <= length + spare
 
 
-def test_a_film_that_just_holds_a_track():
+def test_a_video_that_just_holds_a_track():
     frames = sampling.tracked_frames(np.ones(29), np.random.default_rng(0))
     assert frames.tolist() == list(range(30))
     with pytest.raises(ValueError, match="a track of 30 frames: 30 frames needed, 29 there"):
@@ -474,7 +474,7 @@ def test_a_track_too_short_for_a_hard_negative_has_a_window_all_the_same():
     assert {other for _, other in starts} == {None}
     assert {round(start / 0.04) for start, _ in starts} == set(range(36))
     for begin, end in ((0.0, 0.9), (0.01, 1.02)):
-        with pytest.raises(ValueError, match="no sound of 1 s on a grid of 0.04 s lies between"):
+        with pytest.raises(ValueError, match=r"no sound of 1 s on a grid of 0\.04 s lies between"):
             sampling.hard_pair(begin, end, 1.0, np.random.default_rng(0))
 
 

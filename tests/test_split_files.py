@@ -1,4 +1,4 @@
-"""The lists of UCF101 and HMDB51, written as they are distributed, beside small films."""
+"""The lists of UCF101 and HMDB51, written as they are distributed, beside small videos."""
 
 import media
 import pytest
@@ -28,8 +28,8 @@ def write(root, lists, **changes):
     folder.mkdir(parents=True)
     for name, text in {**lists, **changes}.items():
         (folder / name).write_bytes(text.encode())
-    (root / "films").mkdir()
-    return {"path": str(root / "films"), "lists": "../lists"}
+    (root / "videos").mkdir()
+    return {"path": str(root / "videos"), "lists": "../lists"}
 
 
 def listed(source):
@@ -46,12 +46,12 @@ def test_ucf101(tmp_path):
     assert listed(FolderSource(**known, fold=2, split="test")) == [(first, 0)]
     assert len(FolderSource(**known)) == 3
     for name in ("ApplyEyeMakeup", "Archery"):
-        (tmp_path / "films" / name).mkdir()
-    media.write(tmp_path / "films" / first, frames=12, codec="mpeg4")
+        (tmp_path / "videos" / name).mkdir()
+    media.write(tmp_path / "videos" / first, frames=12, codec="mpeg4")
     record = train[0]
     assert (record.num_frames, record.label, record.extra["split"]) == (12, 0, "train")
     assert record.name == first
-    # Films of the lists that are not there can be left out.
+    # Videos of the lists that are not there can be left out.
     assert listed(FolderSource(**known, split="train", need=("frames",))) == [(first, 0)]
 
 
@@ -59,8 +59,8 @@ def test_hmdb51(tmp_path):
     known = write(tmp_path, HMDB)
     train, test = (FolderSource(**known, split=split) for split in ("train", "test"))
     assert train.label_names == ("brush_hair", "sword_exercise")
-    film = "brush_hair/April_09_brush_hair_u_nm_np1_ba_goo_0.avi"
-    assert listed(train) == [(film, 0), ("sword_exercise/d.avi", 1)]
+    video = "brush_hair/April_09_brush_hair_u_nm_np1_ba_goo_0.avi"
+    assert listed(train) == [(video, 0), ("sword_exercise/d.avi", 1)]
     assert listed(test) == [("brush_hair/b.avi", 0), ("sword_exercise/#20_sword_(x).avi", 1)]
     second = FolderSource(**known, fold=2, split="train")
     assert listed(second) == [("brush_hair/b.avi", 0)]

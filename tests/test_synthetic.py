@@ -1,4 +1,4 @@
-"""Synthetic films: exact by index, and sound that fits the picture."""
+"""Synthetic videos: exact by index, and sound that fits the picture."""
 
 import pickle
 

@@ -69,7 +69,7 @@ def joints_at(number):
     return np.stack([x, 16 + np.arange(15.0)], axis=1) - np.eye(15)[14][:, None] * [200, 0]
 
 
-def write_jhmdb(root, annotated=FRAMES, films=False):
+def write_jhmdb(root, annotated=FRAMES, videos=False):
     lists = {
         "catch_test_split1": "a_catch.avi 1 \nb_catch.avi 2 \n",
         "swing_baseball_test_split1": "c_(x).avi 2\n",
@@ -85,7 +85,7 @@ def write_jhmdb(root, annotated=FRAMES, films=False):
         joints = np.stack([joints_at(number) + 1 for number in range(annotated)])
         stored = {"pos_img": joints.transpose(2, 1, 0), "scale": np.ones((1, annotated))}
         savemat(folder / "joint_positions.mat", stored)
-        if films:
+        if videos:
             file = root / f"ReCompressed_Videos/{clip}.avi"
             file.parent.mkdir(parents=True, exist_ok=True)
             media.write(file, frames=FRAMES, fps=30, codec="mpeg4", draw=square)
@@ -215,9 +215,9 @@ def test_davis_names_what_is_missing_or_damaged(tmp_path):
         source[1].extra["mask"](1)
 
 
-@pytest.mark.parametrize("films", [False, True])
-def test_jhmdb(tmp_path, films):
-    path = write_jhmdb(tmp_path, films=films)
+@pytest.mark.parametrize("videos", [False, True])
+def test_jhmdb(tmp_path, videos):
+    path = write_jhmdb(tmp_path, videos=videos)
     source = JhmdbSource(path)
     assert source.label_names == ("catch", "swing_baseball")
     assert source.clips == [("catch/b_catch", 0), ("swing_baseball/c_(x)", 1)]
@@ -230,7 +230,7 @@ def test_jhmdb(tmp_path, films):
     joints = joints_of(record)
     np.testing.assert_allclose(joints, np.stack([joints_at(n) for n in range(FRAMES)]))
     for frame, number in zip(record.frames([4, 0]), (4, 0), strict=True):
-        assert np.abs(frame.astype(int) - square(number)).mean() < 16 * films + 0.1
+        assert np.abs(frame.astype(int) - square(number)).mean() < 16 * videos + 0.1
         # Counted from 0: the first joint is the square's corner.
         x, y = joints[number, 0].astype(int)
         assert frame[y + 1, x + 1, 0] > 128 > frame[y - 2, x - 2, 0]
@@ -240,9 +240,9 @@ def test_jhmdb(tmp_path, films):
         source[2]
 
 
-@pytest.mark.parametrize("films", [False, True])
-def test_jhmdb_obeys_its_limits(tmp_path, films):
-    path = write_jhmdb(tmp_path, films=films)
+@pytest.mark.parametrize("videos", [False, True])
+def test_jhmdb_obeys_its_limits(tmp_path, videos):
+    path = write_jhmdb(tmp_path, videos=videos)
     height, width = square(0).shape[:2]
     enough, less = (Limits(pixels=height * width - k) for k in (0, 1))
     assert JhmdbSource(path, limits=enough)[0].frames([0]).shape == (1, height, width, 3)
@@ -330,7 +330,7 @@ def test_davis_of_tfds(tmp_path):
     write_davis(tmp_path / "davis")
 
     class TinyDavis(tfds.core.GeneratorBasedBuilder):
-        """Two films with the features of `davis`."""
+        """Two videos with the features of `davis`."""
 
         VERSION = tfds.core.Version("1.0.0")
 

@@ -410,7 +410,7 @@ def test_the_speed_is_told_and_chosen_steps_are_traced(tmp_path, capfd):
     assert "MFU" in told
 
 
-def test_a_film_that_breaks_is_named_and_what_was_trained_is_saved(tmp_path, monkeypatch):
+def test_a_video_that_breaks_is_named_and_what_was_trained_is_saved(tmp_path, monkeypatch):
     experiment = configs.build(tiny.experiment())
     numbers = train_dataset(
         experiment.source, lambda record, rng: {"n": np.int64(record.index)}, 8, experiment.seed

@@ -34,7 +34,7 @@ def folder(tmp_path_factory):
     media.write(root / "d.flac", 0, wave=wave, rate=RATE, audio_codec="flac")
     Image.fromarray(media.picture(7)).save(root / "p.png")
     Image.fromarray(media.picture(9)).save(root / "q.jpg")
-    (root / "broken.mp4").write_text("no film")
+    (root / "broken.mp4").write_text("no video")
     (root / "empty.mp4").write_bytes(b"")
     (root / ".hidden.mp4").write_text("")
     (root / "list.csv").write_text("path,label\nwalk/a.mov,2\nq.jpg,1\n")

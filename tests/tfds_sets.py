@@ -34,8 +34,8 @@ class TinyPictures(tfds.core.GeneratorBasedBuilder):
             yield i, {"picture": png(10 * i), "class": i % 2, "number": i}
 
 
-class TinyFilms(tfds.core.GeneratorBasedBuilder):
-    """Three films of four pictures: frame k of number i has the value 10 i + k."""
+class TinyVideos(tfds.core.GeneratorBasedBuilder):
+    """Three videos of four pictures: frame k of number i has the value 10 i + k."""
 
     VERSION = tfds.core.Version("1.0.0")
 
@@ -55,7 +55,7 @@ class TinyFilms(tfds.core.GeneratorBasedBuilder):
 
 
 class TinyClips(tfds.core.GeneratorBasedBuilder):
-    """Two films: three frames of the value 10 i + k, a ramp in stereo, a label and a poster."""
+    """Two videos: three frames of the value 10 i + k, a ramp in stereo, a label and a poster."""
 
     VERSION = tfds.core.Version("1.0.0")
 
