@@ -7,6 +7,7 @@ A linear probe of the teacher's last layer, trained on the labels of the config'
 every segment of every record how likely each class is.
 """
 
+import functools
 import os
 from collections.abc import Callable
 
@@ -25,7 +26,7 @@ from ssl_jax.data.record import Record, Source
 from ssl_jax.data.record_batches import record_batches
 from ssl_jax.data.soft_labels_file import write_soft_labels
 from ssl_jax.experiment import Experiment
-from ssl_jax.features import labelled
+from ssl_jax.features import Features, labelled
 from ssl_jax.methods.audio.teacher_student import TeacherStudent
 from ssl_jax.solvers import logistic
 from ssl_jax.solvers.probe import finite_rows, scores_of, standardise
@@ -51,22 +52,21 @@ def soft_labels(
         raise ConfigError("the config should be of a TeacherStudent with one file in soft_labels")
     frozen = load(teacher)
     stream, count = frozen.method.trunks[0], method.segments
+    times = functools.partial(method.segment_times, count=count)
     settings = {"clips": count, "pool": "global", "average": False}
     with naming_unfit_arrays(teacher):
-        found = frozen.features(
-            source, stream, times=method.segment_times, facts=fingerprint_fact, **settings
+        found = frozen.features(source, stream, times=times, facts=fingerprint_fact, **settings)
+    layer, known = next(reversed(found.layers)), labelled(found, "source")
+
+    def rows_of(features: Features) -> np.ndarray:
+        """A row for each segment of each record."""
+        values = features.layers[layer]
+        return finite_rows(
+            layer, values.reshape(-1, values.shape[-1]), features.indices.repeat(count)
         )
-    known = labelled(found, "source")
-    layer = next(reversed(found.layers))
-    x, rows = (
-        finite_rows(layer, each.layers[layer].reshape(-1, each.layers[layer].shape[-1]), indices)
-        for each, indices in (
-            (known, known.indices.repeat(count)),
-            (found, found.indices.repeat(count)),
-        )
-    )
+
     names, labels = np.unique(known.labels, return_inverse=True)
-    x, rows = standardise(x, rows)
+    x, rows = standardise(rows_of(known), rows_of(found))
     scores = scores_of(logistic.fit, x, labels.repeat(count), rows, len(names), L2)
     probabilities = scipy.special.softmax(scores, axis=1).reshape(-1, count, len(names))
     _write(
@@ -90,8 +90,10 @@ def write_of(
       teacher: of frames (n h w 3) as they are stored the probabilities of k classes (n k).
     """
 
+    count = method.segments
+
     def read(record: Record) -> dict:
-        frames = [record.frame_at(time) for time in method.segment_times(record)]
+        frames = [record.frame_at(time) for time in method.segment_times(record, count)]
         said = teacher(record.need_frames()(frames))
         own = {"record": np.int64(record.index), "name": np.uint32(fingerprint(record.name))}
         return {"said": np.asarray(said, np.float32), **own}

@@ -90,8 +90,8 @@ def test_short_audio_is_repeated_and_its_labels_with_it():
     assert own.segments == 1
     wave = own.clips(ramp(3.0), "audio", [0.0])["audio"][0]
     np.testing.assert_allclose(wave, np.arange(8000) % 3000 / 1000, atol=1e-6)
-    assert own.segment_times(ramp(3.0)) == [pytest.approx(1.0)]  # of 4.0 in the repeated audio
-    assert own.segment_times(ramp(20.0)) == [pytest.approx(4.0)]
+    assert own.segment_times(ramp(3.0), 1) == [pytest.approx(1.0)]  # of 4.0 in the repeated audio
+    assert own.segment_times(ramp(20.0), 1) == [pytest.approx(4.0)]
 
 
 def test_any_function_of_frames_is_a_teacher_and_its_labels_stay_with_their_records(tmp_path):

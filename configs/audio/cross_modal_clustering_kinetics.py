@@ -12,9 +12,19 @@ without labels, 93.0 / 63.7 after AudioSet, 95.5 / 68.9 after IG-Kinetics; with 
 94.2 / 65.1. ESC-50 by a linear SVM 84.8 %, DCASE 95 % (AudioSet).
 
 Variants: `:shapes` trains narrow networks on synthetic videos of shapes, each with a tone of its
-own, in two minutes on a CPU; `:arcade` on game video; `:tiny` is four steps on synthetic data.
+own, in minutes on a CPU; `:arcade` on game video; `:tiny` is four steps on synthetic data.
 
-    Ours: not measured.
+    :shapes            linear probe of the pool, which shape, 5 labels each (chance 0.242)
+                       vision          audio
+    ours, xdc          0.528 ± 0.038   1.000 ± 0.000
+    sdc                0.284 ± 0.029   0.992 ± 0.011
+    random init        0.240 ± 0.016   1.000 ± 0.000
+    shuffled control   0.262 ± 0.024   1.000 ± 0.000
+    raw input          0.259 ± 0.043   1.000 ± 0.000
+    1 seed (deviations over the draws of labels), 5 minutes each on 1 CPU core; mdc, cdc, `:arcade`
+    and ours in the paper's setting: not measured
+
+What is heard tells the shape, and what is seen hides it from clusters of its own.
 """
 
 from ssl_jax import presets

@@ -119,11 +119,11 @@ class TeacherStudent(Method):
         )
         return made["teacher1"].shape[1]
 
-    def segment_times(self, record: Record) -> list[float]:
-        """Seconds of the record in the middle of each segment, of which it may have few."""
+    def segment_times(self, record: Record, count: int) -> list[float]:
+        """Seconds of the record in the middle of each of `count` segments of its repeated audio."""
         begin, end = record.audible
         there = min(self.seconds, end - begin)
-        middles = (np.arange(self.segments) + 0.5) * self.seconds / self.segments
+        middles = (np.arange(count) + 0.5) * self.seconds / count
         return (begin + middles % there).tolist()
 
     def views(self, record: Record, rng: np.random.Generator) -> Example:
