@@ -57,6 +57,8 @@ CONFIGS = (
     "audio/correspondence_audioset.py:tiny",
     "audio/cross_modal_clustering_kinetics.py:tiny",
     "audio/teacher_student_flickr.py:tiny",
+    "audio/indicated_sound_greatest_hits.py:tiny",
+    "audio/talking_face_voxceleb.py:tiny",
     "video/arrow_of_time_ucf101.py:tiny",
     "video/clip_order_ucf101.py:tiny",
     "video/colour_pointing_kinetics.py:tiny",
