@@ -241,3 +241,11 @@ def test_audio_lies_around_the_clip():
         own.times(record, name, 1)[0] + s / 2 for name, s in (("vision", 0.25), ("audio", 1))
     ]
     np.testing.assert_allclose(middles, record.duration / 2)
+
+
+def test_words_tell_clusters_once_there_are_any():
+    batch = {"vision": jnp.zeros((2, 1)), "clusterings": jnp.int32(0)}
+    batch |= {f"{head}/target": jnp.array([2, 0]) for head in heads("xdc")}
+    assert method().words(batch) == {"": ["no clusters yet"] * 2}
+    said = method().words({**batch, "clusterings": jnp.int32(1)})
+    assert said["vision from audio"] == ["cluster 2", "cluster 0"]

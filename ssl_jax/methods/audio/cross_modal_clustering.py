@@ -284,6 +284,8 @@ class CrossModalClustering(Method):
         return {"vision": batch["vision"], "audio": bands[..., None] / jnp.max(bands)}
 
     def words(self, batch: Batch) -> dict[str, list[str]]:
-        """Each head's cluster."""
+        """Each head's cluster, once there are any."""
+        if not int(batch["clusterings"]):
+            return {"": ["no clusters yet"] * len(batch["vision"])}
         targets = {head: np.asarray(batch[f"{head}/target"]) for head in heads(self.mode)}
         return {head.replace("_", " "): [f"cluster {k}" for k in t] for head, t in targets.items()}
