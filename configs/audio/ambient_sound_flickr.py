@@ -87,7 +87,7 @@ def shapes():
 def arcade():
     data = {"seconds": 2.0, "height": 64, "width": 64, "min_loudness": 0.02}
     train, test = presets.arcade(presets.SIX_GAMES, 128, 50, **data)
-    return small(train, test, classes=16, seconds=1.0, short_side=64, crop=56)
+    return small(train, test, classes=16, seconds=0.5, short_side=64, crop=56)
 
 
 def small(train, test, **knobs):

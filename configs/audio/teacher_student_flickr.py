@@ -77,10 +77,11 @@ def arcade():
         source=train,
         method=call(
             TeacherStudent,
-            audio=call(SoundNet, depth=5, width=0.5),
+            audio=call(SoundNet, depth=5, width=0.25),
             soft_labels=("runs/teacher/soft_labels.npz",),
-            head=(6, 1, 0),
+            head=(3, 1, 0),
             seconds=2.0,
+            sample_rate=11025,
         ),
         optimizer=call(Optimizer, name="adam", learning_rate=1e-3, schedule=call(Cosine)),
         steps=300,

@@ -18,6 +18,7 @@ from ssl_jax.data.record import Record, Source
 from ssl_jax.data.sampling import clip_with_sound, even_times
 from ssl_jax.knobs import above, at_least, no_larger, one_of
 from ssl_jax.method import Batch, Example, Method, Refreshed, State
+from ssl_jax.models.clustering_heads import ClusteringNet, new_head
 from ssl_jax.objectives.classification import classification
 from ssl_jax.ops.augment import random_crop, random_flip
 from ssl_jax.ops.vmz_log_mel import vmz_log_mel
@@ -37,35 +38,6 @@ def heads(mode: str) -> dict[str, tuple[str, str]]:
     """Head -> its encoder, and what it predicts the clusters of: {'vision_from_audio': ...}."""
     table = LABELS[mode].items()
     return {f"{own}_from_{of}": (own, of) for own, others in table for of in others}
-
-
-def new_head(key: jax.Array, kernel: jax.Array) -> dict[str, jax.Array]:
-    """The weights of a linear layer before its first step."""
-    bias = jnp.zeros(kernel.shape[1:])
-    return {"kernel": 0.01 * jax.random.normal(key, kernel.shape), "bias": bias}
-
-
-class ClusteringNet(nn.Module):
-    """Both trunks, and the logits of each head."""
-
-    vision: nn.Module
-    audio: nn.Module
-    layer: str
-    mode: str
-    clusters: int
-
-    @nn.compact
-    def __call__(self, batch: Batch, train: bool) -> dict[str, jax.Array]:
-        trunks = {"vision": self.vision, "audio": self.audio}
-        found = {
-            name: trunk(batch[name], train)[self.layer].astype(jnp.float32)
-            for name, trunk in trunks.items()
-        }
-        small = nn.initializers.normal(0.01)
-        return {
-            head: nn.Dense(self.clusters, kernel_init=small, name=head)(found[own])
-            for head, (own, _) in heads(self.mode).items()
-        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,9 +111,8 @@ class CrossModalClustering(Method):
 
     @property
     def net(self) -> nn.Module:
-        return ClusteringNet(self.vision, self.audio, self.layer, self.mode, self.clusters)
-
-    # The way of a batch.
+        names = tuple((head, own) for head, (own, _) in heads(self.mode).items())
+        return ClusteringNet(self.vision, self.audio, self.layer, names, self.clusters)
 
     def views(self, record: Record, rng: np.random.Generator) -> Example:
         record.need_audio(self.seconds)
@@ -201,8 +172,6 @@ class CrossModalClustering(Method):
         number = batch["clusterings"].astype(jnp.float32)
         return total, {"accuracy": accuracy, **metrics, "clusterings": number}
 
-    # Between steps.
-
     def refresh(self, frozen, source: Source, key: jax.Array) -> Refreshed:
         kept = frozen.variables["clusters"]
         if self.held_out is not None and int(kept["stalled"]) < self.patience:
@@ -258,8 +227,6 @@ class CrossModalClustering(Method):
         }
         return Refreshed({"clusters": state}, fresh)
 
-    # Evaluation.
-
     def times(self, record: Record, stream: str, count: int) -> Sequence[float]:
         """Starts of windows of audio, or of video clips."""
         if stream == "vision":
@@ -275,8 +242,6 @@ class CrossModalClustering(Method):
         each = np.asarray(times)[:, None] + np.arange(self.frames) / self.rate
         frames = self._frames(record, each.ravel(), self.crop)
         return {"vision": frames.reshape(*each.shape, *frames.shape[1:])}
-
-    # Drawing.
 
     def pictures(self, batch: Batch) -> Batch:
         """The clip, and the log-mel spectrogram, low bands below."""
