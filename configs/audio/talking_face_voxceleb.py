@@ -10,7 +10,15 @@ Paper: shows videos, without a number.
 Variants: `:masked` also sees the frame with its lower half black, as later work does; `:synthetic`
 trains narrow networks on drawn faces in minutes on a CPU; `:tiny` is four steps on them.
 
-    Ours: not measured.
+    :synthetic, mean absolute error     where it moves   elsewhere   all
+    ours                                0.093            0.036       0.038
+    the same, another record's audio    0.199            0.039       0.043
+    random init                         0.227            0.179       0.180
+    a still in place of the frame       0.295            0.000       0.008
+    1 seed, 4 minutes on 1 CPU core; ours in the paper's setting: not measured
+
+The mouth follows the audio. What rests is blurred in so few steps, so that over all places a still
+is nearer.
 """
 
 from ssl_jax import presets
