@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ssl_jax import config as configs
 from ssl_jax.config import ConfigError
 from ssl_jax.data.pipeline import Loading
 from ssl_jax.data.sources.synthetic import SyntheticSource
@@ -15,8 +16,14 @@ from ssl_jax.methods.audio.correspondence import Correspondence
 from ssl_jax.methods.audio.localization import Localization
 from ssl_jax.models.audio import AudioNet
 from ssl_jax.models.l3 import L3Net
-from ssl_jax.objectives.localization import match_at_best_place, place_logits
+from ssl_jax.objectives.localization import (
+    match_at_best_place,
+    match_in_batch,
+    place_logits,
+)
 from ssl_jax.scores.sound_places import consensus_iou, share_and_area
+from ssl_jax.train import fit
+from ssl_jax.training.trained import load
 
 HEAT = np.array([[0.9, 0.8, 0.1, 0], [0.7, 0.6, 0.2, 0], [0.3, 0.2, 0.1, 0], [0, 0, 0, 0]])
 KEY = jax.random.key(0)
@@ -61,6 +68,48 @@ def test_the_best_place_answers():
     assert metrics["accuracy"] == 0.5
     every = 1 / (1 + np.exp(-(2 * np.array([0.1, 0.9, 0.4, -0.3]) - 0.5)))
     assert metrics["own"] == pytest.approx(every.mean(), abs=1e-6)
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_in_a_batch_every_other_sound_must_find_no_place(soft):
+    rng = np.random.default_rng(0)
+    places, sounds = rng.normal(size=(4, 2, 3, 5)), rng.normal(size=(4, 5))
+    scale, bias = 0.7, -0.3
+    own, others, right = [], [], []
+    for i in range(4):
+        for j in range(4):
+            logits = [scale * p @ sounds[j] + bias for p in places[i].reshape(-1, 5)]
+            best = np.log(np.mean(np.exp(logits))) if soft else max(logits)
+            chance = 1 / (1 + np.exp(-best))
+            if i == j:
+                own.append(-np.log(chance))
+                right.append((best > 0) / 4)
+            else:
+                others.append(-np.log(1 - chance))
+                right.append((best <= 0) / 12)
+    arrays = (jnp.asarray(x, jnp.float32) for x in (places, sounds, scale, bias))
+    loss, metrics = match_in_batch(*arrays, soft)
+    assert loss == pytest.approx((np.mean(own) + np.mean(others)) / 2, rel=1e-5)
+    assert metrics["accuracy"] == pytest.approx(sum(right) / 2, abs=1e-6)
+    answers = 1 / (1 + np.exp(-(scale * np.einsum("bhwd,nd->bnhw", places, sounds) + bias)))
+    means = answers.mean((2, 3))
+    assert metrics["own"] == pytest.approx(means.diagonal().mean(), rel=1e-5)
+    assert metrics["other"] == pytest.approx(means[~np.eye(4, dtype=bool)].mean(), rel=1e-5)
+
+
+def test_before_training_no_answer_is_likelier_anywhere():
+    method = small()
+    record = SyntheticSource(size=1, frames=16, height=32, width=32)[0]
+    clips = method.clips(record, "map", method.times(record, "map", 1))
+    batch = method.inputs({name: jnp.asarray(x) for name, x in clips.items()})
+    made = method.net.init(KEY, {**batch, "audio": batch["audio"][:, None]}, train=True)
+    logits = method.net.apply(made, batch, False, method="map")["map"]
+    assert 0 < jnp.abs(logits).max() < 0.2
+
+
+def test_all_of_the_batch_is_of_other_videos():
+    with pytest.raises(ConfigError, match="within=1: criterion=batch compares with audio of other"):
+        small(criterion="batch", within=1)
 
 
 def test_consensus_of_a_box_and_of_two_annotators():
@@ -120,9 +169,9 @@ def test_maps_of_what_sounds_are_right_and_those_beside_it_are_wrong():
         truths.append(mask[:, 8:40])  # the middle square
     truth = np.stack(truths).astype(np.float64)[..., None]
     right = dict(SoundPlaces(source, drawn=2).run(Answers(method, lambda frames: truth)))
-    assert right["mean"] == right["ciou"] == right["area"] == 1.0
+    assert right["mean"] == right["ciou"] == right["area"] == right["pointing"] == 1.0
     wrong = dict(SoundPlaces(source, drawn=2).run(Answers(method, lambda frames: -truth)))
-    assert wrong["mean"] == 0.0
+    assert wrong["mean"] == wrong["pointing"] == 0.0
     # A map that is highest in the middle is right by chance, in the same way whatever is heard.
     assert 0 < right["centre/mean"] == wrong["centre/mean"] < 1
     assert right["places"].dtype == np.uint8
@@ -185,3 +234,37 @@ def test_half_of_the_joined_pairs_match_and_the_target_says_which():
     np.testing.assert_array_equal(others, (np.arange(b) - 1)[~np.asarray(own)] % b)
     assert 0.25 < made["target"].mean() < 0.75
     assert method.words(made)[""][:2] == [("no match", "match")[int(k)] for k in made["target"][:2]]
+
+
+def test_the_pitch_of_a_synthetic_video_is_its_colours_where_that_is_asked_for():
+    found = {}
+    for record in SyntheticSource(size=40, frames=16, height=8, width=8, pitch="colour"):
+        spectrum = np.abs(np.fft.rfft(record.audio(0.0, 1.0)))
+        colour = record.captions[0].text.split()[1]
+        found.setdefault(colour, set()).add(int(np.argmax(spectrum)))
+    assert found == {"red": {300}, "green": {480}, "blue": {768}}
+    with pytest.raises(ConfigError, match="pitch='size' must be one of shape, colour"):
+        SyntheticSource(pitch="size")
+
+
+@pytest.fixture
+def optimised():
+    """Here running takes longer than compiling."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("optimised")
+def test_what_sounds_is_found_in_new_videos(tmp_path):
+    config = configs.load("audio/localization_audioset.py:synthetic")
+    config.steps = 80
+    evaluator = configs.build(config.evaluators.places)
+    config.evaluators = {}
+    config.sharding.devices = 1
+    fit(config, tmp_path / "run")
+    frozen = load(tmp_path / "run")
+    found, before = (dict(evaluator.run(one)) for one in (frozen, frozen.random_init()))
+    assert found["mean"] > max(found["centre/mean"], before["mean"])
+    assert found["pointing"] > max(found["centre/pointing"], before["pointing"])

@@ -31,8 +31,11 @@ class SoundPlaces:
     * 'ciou': the share of videos of which cIoU is at least 0.5, and 'area', under the curve of
       that share over thresholds;
     * 'mean': the mean cIoU;
-    * 'centre/ciou', 'centre/area', 'centre/mean': of a map that is highest in the middle, whatever
-      is heard. Things stand there so often that this is the number to beat.
+    * 'pointing': the share of videos whose highest place lies on what sounds (the pointing game of
+      Zhang et al. 2018). cIoU takes half of a map for its answer, so that of small things even a
+      right map scores little; this does not depend on their size;
+    * 'centre/ciou', 'centre/area', 'centre/mean', 'centre/pointing': of a map that is highest in
+      the middle, whatever is heard. Things stand there so often that these are the numbers to beat.
 
     Attributes:
       source: held-out videos with audio.
@@ -144,12 +147,14 @@ def _scores(
     prefix: str, heats: Sequence[np.ndarray], masks: Float[np.ndarray, "n h w 3"]
 ) -> Iterator[tuple[str, float]]:
     """Nothing without a frame in which it is known that something sounds."""
-    scores = [
-        consensus_iou(heat, mask[..., 0], mask[..., 1] > 0)
-        for heat, mask in zip(heats, masks, strict=True)
-        if mask[..., 0].any()
-    ]
+    scores, hits = [], []
+    for heat, mask in zip(heats, masks, strict=True):
+        truth, unknown = mask[..., 0], mask[..., 1] > 0
+        if truth.any():
+            scores.append(consensus_iou(heat, truth, unknown))
+            hits.append(truth.flat[np.argmax(np.where(unknown, -np.inf, heat))] > 0)
     if scores:
         share, area = share_and_area(scores)
         named = {"ciou": share, "area": area, "mean": float(np.mean(scores))}
+        named["pointing"] = float(np.mean(hits))
         yield from ((prefix + name, value) for name, value in named.items())

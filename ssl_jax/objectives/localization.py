@@ -27,11 +27,18 @@ def match_at_best_place(
     other: Float[Array, "b d"],
     scale: Float[Array, ""],
     bias: Float[Array, ""],
+    soft: bool = False,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """AVOL-Net's loss (Arandjelovic, Zisserman 2018): a match is as likely as its likeliest place.
 
     A sigmoid makes a probability of each place's logit. One place of a matching pair must answer,
     and none of the other pair.
+
+    Args:
+      soft: the pair's logit is the logarithm of the mean of all places' exponentials in place of
+        the largest logit. With logits near 0 it is their mean, and the largest ones count more the
+        farther they are from it (Pinheiro, Collobert 2015). A place that is never the best learns
+        nothing from the maximum.
 
     Returns:
       The mean cross-entropy over the b matching and the b other pairs, and {'accuracy' over them,
@@ -39,7 +46,7 @@ def match_at_best_place(
       these are equal}.
     """
     own_map, other_map = (place_logits(places, x, scale, bias) for x in (own, other))
-    return _cross_entropy(own_map, other_map, jnp.ones(len(own)))
+    return _cross_entropy(own_map, other_map, jnp.ones(len(own)), soft)
 
 
 def match_in_batch(
@@ -47,6 +54,7 @@ def match_in_batch(
     sounds: Float[Array, "b d"],
     scale: Float[Array, ""],
     bias: Float[Array, ""],
+    soft: bool = False,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """The same with every other row's audio as one that does not match; holds b * b maps.
 
@@ -55,14 +63,17 @@ def match_in_batch(
     places, sounds = places.astype(jnp.float32), sounds.astype(jnp.float32)
     maps = jnp.einsum("bhwd,nd->bnhw", places, sounds, precision=HIGHEST)
     own_map = place_logits(places, sounds, scale, bias)
-    return _cross_entropy(own_map, scale * maps + bias, 1.0 - jnp.eye(len(sounds)))
+    return _cross_entropy(own_map, scale * maps + bias, 1.0 - jnp.eye(len(sounds)), soft)
 
 
 def _cross_entropy(
-    own: Float[Array, "b h w"], other: Float[Array, "*n h w"], counted: Float[Array, "*n"]
+    own: Float[Array, "b h w"],
+    other: Float[Array, "*n h w"],
+    counted: Float[Array, "*n"],
+    soft: bool,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """Of the maps of matching pairs, and of those others that count."""
-    best, worst = (largest(x.reshape(*x.shape[:-2], -1), -1) for x in (own, other))
+    best, worst = (_of_all_places(maps, soft) for maps in (own, other))
 
     def mean(values: Float[Array, "*n"]) -> Float[Array, ""]:
         return jnp.sum(values * counted) / jnp.sum(counted)
@@ -74,3 +85,10 @@ def _cross_entropy(
         "other": mean(jax.nn.sigmoid(other).mean((-2, -1))),
     }
     return loss, {"accuracy": hits, **answers}
+
+
+def _of_all_places(maps: Float[Array, "*n h w"], soft: bool) -> Float[Array, "*n"]:
+    flat = maps.reshape(*maps.shape[:-2], -1)
+    if soft:
+        return jax.nn.logsumexp(flat, axis=-1) - jnp.log(flat.shape[-1])
+    return largest(flat, -1)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ssl_jax.data.record import Caption, Record
-from ssl_jax.knobs import above, at_least
+from ssl_jax.knobs import above, at_least, one_of
 
 SHAPES = ("disc", "square", "cross", "ring")
 COLOURS = {"red": (220, 60, 50), "green": (70, 190, 80), "blue": (70, 110, 230)}
@@ -18,10 +18,11 @@ class SyntheticSource:
     """Videos of one shape on a textured background that falls, bounces and sounds.
 
     Record i is a pure function of (seed, i). The label is the shape. The shape accelerates
-    downwards and bounces, so that time has a direction; a tone whose pitch is the shape's and
-    whose loudness follows its height sounds all along, so that picture and sound can be matched at
-    every moment. `extra` holds 'mask' and 'joints', functions of a frame's number (the joints are
-    the shape's middle and the point a radius above it), 'group' 0 and 'fold', of four.
+    downwards and bounces, so that time has a direction; a tone whose pitch is the shape's (or its
+    colour's, which every place of it shows) and whose loudness follows its height sounds all along,
+    so that picture and sound can be matched at every moment. `extra` holds 'mask' and 'joints',
+    functions of a frame's number (the joints are the shape's middle and the point a radius above
+    it), 'group' 0 and 'fold', of four.
 
     Attributes:
       size: number of records.
@@ -30,6 +31,7 @@ class SyntheticSource:
       fps: frames per second.
       sample_rate: of the sound, Hz.
       seed: another seed is another set: take one for training and another for testing.
+      pitch: what the tone's pitch tells: 'shape' or 'colour'.
     """
 
     size: int = 256
@@ -39,11 +41,13 @@ class SyntheticSource:
     fps: float = 16.0
     sample_rate: int = 8000
     seed: int = 0
+    pitch: str = "shape"
 
     def __post_init__(self):
         at_least(self, 0, "size", "seed")
         at_least(self, 1, "frames", "height", "width", "sample_rate")
         above(self, 0, "fps")
+        one_of(self, "pitch", ("shape", "colour"))
 
     def __len__(self) -> int:
         return self.size
@@ -139,13 +143,14 @@ class _Scene:
         return video.clip(0, 255).astype(np.uint8)
 
     def sound(self, start: float, stop: float) -> np.ndarray:
-        """float32 (s,): a tone of the shape's pitch, louder the lower the shape is."""
+        """float32 (s,): a tone of the shape's or colour's pitch, louder the lower the shape is."""
         rate = self.source.sample_rate
         count = round((stop - start) * rate)
         times = start + np.arange(count) / rate
         height, _ = self.position(np.maximum(times, 0))
         inside = (times >= 0) & (times < self.source.frames / self.source.fps)
-        pitch = 300.0 * 1.6**self.shape
+        kinds = {"shape": self.shape, "colour": list(COLOURS).index(self.colour)}
+        pitch = 300.0 * 1.6 ** kinds[self.source.pitch]
         wave = np.sin(2 * np.pi * pitch * times) * (0.05 + 0.6 * height) * inside
         return wave.astype(np.float32)
 

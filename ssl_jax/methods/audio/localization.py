@@ -14,9 +14,9 @@ import numpy as np
 from ssl_jax.config import ConfigError
 from ssl_jax.data.matched_audio import frame_and_audio, matched_clips, matched_times
 from ssl_jax.data.record import Record
-from ssl_jax.knobs import above, at_least, no_larger, within
+from ssl_jax.knobs import above, at_least, no_larger, one_of, within
 from ssl_jax.method import Batch, Example, Method, State
-from ssl_jax.objectives.localization import match_at_best_place, place_logits
+from ssl_jax.objectives.localization import match_at_best_place, match_in_batch, place_logits
 from ssl_jax.ops.augment import random_crop, random_flip
 from ssl_jax.ops.spectrogram import log_spectrogram
 
@@ -36,8 +36,10 @@ class LocalizationNet(nn.Module):
         self.conv5 = nn.Conv(self.embedding, (1, 1))
         self.conv6 = nn.Conv(self.embedding, (1, 1))
         self.fc1, self.fc2 = nn.Dense(self.embedding), nn.Dense(self.embedding)
-        # Products of two untrained vectors are about 0: both answers are as likely at first.
-        self.scale = self.param("scale", nn.initializers.ones, ())
+        # Of untrained vectors products are as large as 10, most of all where something is seen. The
+        # loss would push these places down, whatever is heard, and where a place is never the best
+        # it learns no more. So the scale starts small: both answers are as likely everywhere.
+        self.scale = self.param("scale", nn.initializers.constant(0.01), ())
         self.bias = self.param("bias", nn.initializers.zeros, ())
 
     def __call__(self, batch: Batch, train: bool):
@@ -88,6 +90,12 @@ class Localization(Method):
       misalignment: largest random shift in seconds between a frame and the middle of its audio.
       within: 1: the audio that does not match is another window of the same video; 0: of another.
       apart: smallest distance in seconds of such a window from the video's matching one.
+      criterion: 'pairs' compares a frame with its own audio and with one other; 'batch' with all
+        audio of the batch, our addition: small batches learn far sooner.
+      pool: how places become an answer: 'max', the best place's; 'soft', the logarithm of the mean
+        of their exponentials, our addition. All places learn from it, the best ones the more the
+        surer they are. By the maximum alone the rim of a thing answers as well as the thing, and
+        what was never the best learns nothing.
       embedding: width of the vectors.
       window, hop, bins: of the spectrogram, in samples; `bins` is the length of the transform.
     """
@@ -103,6 +111,8 @@ class Localization(Method):
     misalignment: float = 0.0
     within: int = 0
     apart: float = 1.0
+    criterion: str = "pairs"
+    pool: str = "max"
     embedding: int = 128
     window: int = 480
     hop: int = 240
@@ -118,6 +128,10 @@ class Localization(Method):
         above(self, 0, "seconds")
         no_larger(self, "crop", "short_side")
         no_larger(self, "window", "bins")
+        one_of(self, "criterion", ("pairs", "batch"))
+        one_of(self, "pool", ("max", "soft"))
+        if self.criterion == "batch" and self.within:
+            raise ConfigError("within=1: criterion=batch compares with audio of other videos alone")
 
     @property
     def net(self) -> nn.Module:
@@ -154,12 +168,16 @@ class Localization(Method):
     def objective(self, outputs, batch: Batch):
         places, sounds, scale, bias = outputs
         own = sounds[:, 0]
+        soft = self.pool == "soft"
+        if self.criterion == "batch":
+            return match_in_batch(places, own, scale, bias, soft)
         other = sounds[:, 1] if self.within else jnp.roll(own, 1, axis=0)
-        return match_at_best_place(places, own, other, scale, bias)
+        return match_at_best_place(places, own, other, scale, bias, soft)
 
     def words(self, batch: Batch) -> dict[str, list[str]]:
         """Which audio a frame matches, and with which it is compared."""
         own, other = ("first", "second") if self.within else ("this row's", "the next row's")
+        other = other if self.criterion == "pairs" else "all others"
         count = len(batch["vision"])
         return {"match:": [f"{own} audio"] * count, "no match:": [other] * count}
 
