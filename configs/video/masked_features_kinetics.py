@@ -13,8 +13,14 @@ Variants: `:arcade` trains a narrow R3D and a transformer over 24 steps on video
 minutes on a CPU; `:audited` is the same with the audit for shortcuts; `:tiny` is four steps on
 synthetic data.
 
-    :arcade             hidden step found among 24    among those hidden (0.25)    neighbours' mean
-    ours                not measured
+    :arcade                     hidden step found among 24    among the 4 hidden (0.25)
+    ours                        not measured
+    neighbours' mean            not measured
+
+With the trunk's features kept as they were at random initialisation (on 64 unseen videos), the mean
+of the nearest steps that are seen finds 0.30 among 24 and 0.80 among the hidden; the transformer
+alone, with 8 draws of 4 videos a step and a rate of 4e-3, 0.13 and 0.59 after 240 steps, still
+rising; with one draw, at a rate of 1e-3, it was at chance after 160 (of a wider trunk's features).
 """
 
 from ssl_jax import presets
@@ -81,21 +87,28 @@ def arcade():
         source=train,
         method=call(
             MaskedFeatures,
-            vision=call(ResNet3D, layers=(1, 1, 1, 1), width=0.25),
+            vision=call(ResNet3D, layers=(1, 1, 1, 1), width=0.125),
             steps=24,
             frames=3,
             rate=10.0,
             gap=2,
             size=32,
+            draws=8,
             negatives="video",
             temperature=4.0,
             heads=4,
-            feed_forward=512,
+            feed_forward=256,
+            dropout=0.0,
         ),
+        # What the transformer has to find should not move faster than it learns.
         optimizer=call(
-            Optimizer, name="adamw", learning_rate=1e-3, schedule=call(Cosine, warmup=10)
+            Optimizer,
+            name="adamw",
+            learning_rate=4e-3,
+            schedule=call(Cosine, warmup=10),
+            rates=(("vision", 0.25),),
         ),
-        steps=160,
+        steps=240,
         batch_size=4,
         evaluators={
             "pretext": call(Pretext, source=test, batch_size=16),
