@@ -11,7 +11,16 @@ Variants: `:bits` predicts the signs of 30 principal components; `:shapes` train
 on synthetic videos of shapes, each with a tone of its own, in minutes on a CPU; `:arcade` on game
 video; `:tiny` is four steps on synthetic data.
 
-    Ours: not measured.
+    :shapes            puzzle, 8 clusters      linear probe, which shape, 5 labels each
+                       (new videos)            conv2_2         conv3_2         pool
+    ours               0.788                   0.377 ± 0.044   0.595 ± 0.048   0.803 ± 0.031
+    random init        0.164                   0.289 ± 0.039   0.274 ± 0.026   0.255 ± 0.034
+    raw pixels         –                       0.258 ± 0.043
+    chance             –                       0.242
+    1 seed (deviations over the draws of labels), 10 minutes on 1 busy CPU core, of which the
+    textures take most; control, `:bits`, `:arcade` and ours in the paper's setting: not measured
+
+The host makes textures: 3.75 s of audio take it a few tenths of a second of one core.
 """
 
 from ssl_jax import presets
