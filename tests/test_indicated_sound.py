@@ -134,6 +134,10 @@ def test_images_are_grey_frames_in_a_row_after_one_in_colour():
         np.testing.assert_allclose(found[:, 1 + step], expected, atol=1e-5)
     plain = small(colour=False).prepare("vision", frames)
     np.testing.assert_array_equal(plain, found[:, 1:])
+    changes = small(colour=False, differences=True).prepare("vision", frames)
+    for channel, (one, other) in enumerate(((1, 0), (2, 0), (2, 1))):
+        expected = plain[..., one] - plain[..., other]
+        np.testing.assert_allclose(changes[..., channel], expected, atol=1e-6)
 
 
 def test_knobs_that_give_no_whole_number_of_steps_are_refused():

@@ -12,7 +12,18 @@ Variants: `:arcade` trains a narrow network on game video, with envelopes at 60 
 CPU, `:untrained` is the same with a trunk that stays as it was drawn; `:synthetic` is on drawn
 shapes whose loudness follows their height; `:tiny` is four steps on these.
 
-    Ours: not measured.
+    :arcade, held-out plays       correlation in time   retrieval   distance
+    ours                          0.582                 0.625       0.242
+    random init                   0.000                 0.031       0.937
+    mean of training              0.000                 –           0.321
+    previous step (heard)         0.757                 –           0.162
+    chance                        0.000                 0.031       –
+    1 seed, 5 minutes on a shared CPU core; `:untrained`, `:synthetic` and ours in the paper's
+    setting: not measured
+
+Retrieval is of the true second of audio among the 32 of the same game. `:arcade` sees differences
+of frames: with the grey frames themselves nothing but the mean was learnt in as many steps, as
+BatchNorm measures what rests.
 """
 
 from ssl_jax import presets
@@ -72,15 +83,15 @@ def untrained():
 
 
 def games(**knobs):
-    """Two games without music: nearly all that is heard is seen."""
-    data = {"seconds": 1.5, "frame_skip": 2, "height": 64, "width": 64, "min_loudness": 0.02}
-    sources = presets.arcade(("space_invaders", "assault"), 96, 32, **data)
+    """A game without music: what is hit, and every step, sounds."""
+    data = {"seconds": 1.5, "frame_skip": 2, "height": 32, "width": 32, "min_loudness": 0.02}
+    sources = presets.arcade(("space_invaders",), 96, 32, **data)
     return small(sources, fps=30.0, **knobs)
 
 
 def synthetic():
     """The tone's pitch tells the shape, its loudness the height."""
-    size = {"frames": 32, "height": 64, "width": 64}
+    size = {"frames": 32, "height": 32, "width": 32}
     train = call(SyntheticSource, size=512, **size)
     test = call(SyntheticSource, size=64, seed=1, **size)
     return small((train, test), fps=16.0)
@@ -88,7 +99,8 @@ def synthetic():
 
 def small(sources, fps: float, **knobs):
     train, test = sources
-    trunk = call(SoftArgmaxTrunk, base="convs", convs=(), hidden=0, dropout=0.0, width=0.25)
+    narrow = {"hidden": 0, "dropout": 0.0, "bn_momentum": 0.9, "width": 0.5}
+    trunk = call(SoftArgmaxTrunk, base="convs", convs=(), **narrow)
     return call(
         Experiment,
         source=train,
@@ -99,12 +111,14 @@ def small(sources, fps: float, **knobs):
             cell="gru",
             hidden=64,
             colour=False,
+            differences=True,
+            bands=14,
             fps=fps,
             steps=2,
-            short_side=64,
-            crop=60,
+            short_side=32,
+            crop=32,
         ),
-        optimizer=call(Optimizer, name="adam", learning_rate=1e-3, schedule=call(Cosine), **knobs),
+        optimizer=call(Optimizer, name="adam", learning_rate=3e-3, schedule=call(Cosine), **knobs),
         steps=300,
         batch_size=8,
         evaluators={

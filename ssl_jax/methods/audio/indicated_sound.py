@@ -41,7 +41,8 @@ class IndicatedSoundNet(nn.Module):
 
     def setup(self):
         self.memory = nn.RNN(CELLS[self.cell](self.hidden))
-        self.answer = nn.Dense(self.outputs)
+        # Of silence at first: noise would have to be unlearnt.
+        self.answer = nn.Dense(self.outputs, kernel_init=nn.initializers.zeros)
 
     def __call__(self, batch: Batch, train: bool) -> jax.Array:
         """Envelopes (b t k)."""
@@ -86,6 +87,8 @@ class IndicatedSound(Method):
       cell: 'lstm' or 'gru'.
       hidden: width of its state.
       colour: whether it also reads, at every step, the first frame in colour.
+      differences: an image's channels are what changes between its three frames, in place of the
+        frames: of a video at rest nothing is seen.
       bands: of the filter bank, between a low-pass and a high-pass.
       exponent: compresses the envelopes.
       fps: at which frames are taken; videos of another rate are resampled.
@@ -102,6 +105,7 @@ class IndicatedSound(Method):
     cell: str = "lstm"
     hidden: int = 256
     colour: bool = True
+    differences: bool = False
     bands: int = 40
     exponent: float = 0.3
     fps: float = 30.0
@@ -181,11 +185,12 @@ class IndicatedSound(Method):
         return {**batch, "vision": random_crop(key, batch["vision"], self.crop)}
 
     def prepare(self, name: str, x: jax.Array) -> jax.Array:
-        grey = jnp.sum(x * jnp.array(LUMA), axis=-1)
-        images = jnp.stack([grey[:, :-2], grey[:, 1:-1], grey[:, 2:]], axis=-1)
-        if self.colour:
-            images = jnp.concatenate([x[:, 1:2], images], axis=1)
-        return 2.0 * images - 1.0
+        grey = 2.0 * jnp.sum(x * jnp.array(LUMA), axis=-1) - 1.0
+        before, now, after = grey[:, :-2], grey[:, 1:-1], grey[:, 2:]
+        if self.differences:
+            before, now, after = now - before, after - before, after - now
+        images = jnp.stack([before, now, after], axis=-1)
+        return jnp.concatenate([2.0 * x[:, 1:2] - 1.0, images], axis=1) if self.colour else images
 
     def objective(self, outputs: jax.Array, batch: Batch):
         return log_distance(outputs, batch["envelopes"], self.epsilon)
