@@ -264,7 +264,6 @@ def test_what_sounds_is_found_in_new_videos(tmp_path):
     config.evaluators = {}
     config.sharding.devices = 1
     fit(config, tmp_path / "run")
-    frozen = load(tmp_path / "run")
-    found, before = (dict(evaluator.run(one)) for one in (frozen, frozen.random_init()))
-    assert found["mean"] > max(found["centre/mean"], before["mean"])
-    assert found["pointing"] > max(found["centre/pointing"], before["pointing"])
+    found = dict(evaluator.run(load(tmp_path / "run")))
+    assert found["mean"] > found["centre/mean"] + 0.01
+    assert found["pointing"] > found["centre/pointing"] + 0.3
