@@ -40,6 +40,7 @@ class LongTermMotionNet(nn.Module):
     bins: int
 
     def setup(self):
+        self.norm = nn.BatchNorm(momentum=0.9, use_scale=False, use_bias=False)
         self.squeeze = nn.Dense(self.hidden)
         self.encoder = nn.OptimizedLSTMCell(self.hidden)
         self.decoder = nn.OptimizedLSTMCell(self.hidden)
@@ -63,7 +64,9 @@ class LongTermMotionNet(nn.Module):
 
     def _encoded(self, batch: Batch, train: bool) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
         features = last(self.vision(batch["vision"], train)).astype(jnp.float32)
-        code = jax.nn.relu(self.squeeze(features.reshape(len(features), -1)))
+        # What all videos share is far larger than how they differ, and would fill the LSTM's gates.
+        features = self.norm(features.reshape(len(features), -1), use_running_average=not train)
+        code = jax.nn.relu(self.squeeze(features))
         # The state at first is zeros, whatever the key; beside zeros half of the weights are idle.
         state, seen = self.encoder.initialize_carry(jax.random.key(0), code.shape), code
         for _ in range(ENCODER_STEPS):
@@ -86,7 +89,8 @@ class LongTermMotion(Method):
     Differs from the paper: its flow is three-dimensional and measured with depth, ours is the
     two-dimensional flow of plain videos (DIS), so its 53.0 % on UCF101 is none of this method. How
     its recurrent networks are fed is not known: here the two frames are one image to the trunk, the
-    encoder takes it in twice, and the decoder sees what it put out before. Maps are made by a dense
+    encoder takes it in twice, its features normalised over the batch, and the decoder sees what it
+    put out before. Maps are made by a dense
     layer, not by deconvolution.
 
     Batch: views {"vision": uint8 (2 height width 3), "target": int32 (steps rows columns 2),

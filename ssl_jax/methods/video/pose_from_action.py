@@ -39,6 +39,15 @@ class PoseFromActionNet(nn.Module):
         frames = unfold(pooled(self.vision(fold(batch["vision"]), train)), 2)  # (b 2 d)
         motion = pooled(self.flow(batch["flow"], train))
         features = jnp.concatenate([frames.reshape(len(frames), -1), motion], axis=-1)
+        # Places of soft-argmax hardly differ from row to row; what agrees is told by products.
+        norm = nn.BatchNorm(
+            use_running_average=not train,
+            momentum=0.9,
+            use_scale=False,
+            use_bias=False,
+            name="norm",
+        )
+        features = norm(features)
         hidden = jax.nn.relu(nn.Dense(self.hidden, name="hidden")(features))
         return nn.Dense(2, name="answer")(hidden)
 
@@ -54,7 +63,8 @@ class PoseFromAction(Method):
     from the later frame shows with later=False.
 
     Differs from the paper: there other motion seems to come from other videos (other_videos=1); how
-    wide the two dense layers are, how inputs are scaled and the optimizer are ours; flow is DIS
+    wide the two dense layers are, how inputs are scaled, that features are normalised over the
+    batch and the optimizer are ours; flow is DIS
     unless other flow is stored with the record.
 
     Batch: views {"vision": uint8 (2 crop crop 3), "flow": uint8 (t crop crop 2), bytes as of
