@@ -78,8 +78,8 @@ def arcade():
         source=train,
         method=call(
             Synchronization,
-            vision=call(LipNet, width=0.25),
-            audio=call(SpeechNet, width=0.5),
+            vision=call(LipNet, width=0.125),
+            audio=call(SpeechNet, width=0.25),
             windows=16,
             stride=3,
             fps=30.0,
