@@ -18,6 +18,9 @@ Variants: `:arcade` trains a small network on game video, counters hidden, in mi
     ours                not measured
     copied motion       not measured
     no motion           not measured
+
+Without features normalised over the batch, 350 steps ended at 0.106 on training batches, where
+copying has 0.203: the answer was the same for every video.
 """
 
 from ssl_jax import presets

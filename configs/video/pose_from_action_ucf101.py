@@ -11,8 +11,9 @@ Ours, in the paper's setting: not measured.
 
 Variants: `:videos` takes motion of other videos too, and has an accuracy for each kind; `:arcade`
 trains a small network on video of one game, in minutes on a CPU (score and clock stay: of this game
-their places are not known), `:audited` is the same with the audit for shortcuts; `:tiny` is four steps on synthetic data. What the later frame is good
-for: train and evaluate with `--config.method.later=False`.
+their places are not known), `:audited` is the same with the audit for shortcuts; `:tiny` is four
+steps on synthetic data. What the later frame is good for: train and evaluate with
+`--config.method.later=False`.
 
     :arcade             match, unseen episodes (chance 0.5)
     ours                not measured
