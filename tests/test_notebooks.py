@@ -15,6 +15,7 @@ QUICK = {
     "02_your_videos": ({"STEPS": "2", "VIDEOS": "1"}, "6 videos", 2),
     "03_your_method": ({"STEPS": "2", "CLIPS": "10"}, "which_game", 1),
     "04_time": ({"VARIANT": "tiny", "STEPS": "2"}, "pretext", 7),
+    "05_sight_and_sound": ({"VARIANT": "tiny", "STEPS": "2"}, "pretext", 3),
 }
 EXECUTE = """
 import sys
