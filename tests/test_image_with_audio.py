@@ -54,3 +54,19 @@ def test_names_that_never_meet_are_told(tmp_path):
     (tmp_path / "frames/a/bear.png").unlink()
     with pytest.raises(ConfigError, match=r"is called as an image is.*: dog, bear"):
         len(ImageWithAudio(FolderSource(images.path, kinds=("image",)), audio))
+
+
+def test_what_is_broken_or_named_twice(tmp_path, caplog):
+    images, audio = write(tmp_path)
+    (tmp_path / "frames/a/empty.png").touch()
+    (tmp_path / "audio/broken.wav").write_bytes(b"RIFF")
+    with caplog.at_level(logging.WARNING):
+        assert len(ImageWithAudio(images, audio)) == 2
+    assert "2 of 4 audio files have no image of their name, or cannot be read" in caplog.text
+    (tmp_path / "frames/b").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "frames/b/dog.png")
+    again = FolderSource(images.path, kinds=("image",))
+    with pytest.raises(
+        ConfigError, match=r"two images are called 'dog', a/dog\.png and b/dog\.png"
+    ):
+        len(ImageWithAudio(again, audio))

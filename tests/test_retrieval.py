@@ -450,6 +450,9 @@ def test_graded_retrieval_leaves_the_query_out(tmp_path):
     np.savetxt(tmp_path / "small.txt", table[:2, :2])
     with pytest.raises(ConfigError, match="2x2 does not cover 3 classes"):
         dict(GradedRetrieval("test", relevance=str(tmp_path / "small.txt")).run(frozen))
+    (tmp_path / "ontology.json").write_text(json.dumps(ONTOLOGY))
+    with pytest.raises(ConfigError, match="the source names 0 of 3 classes"):
+        dict(GradedRetrieval("test", relevance=str(tmp_path / "ontology.json")).run(frozen))
     frozen.tables["test vision"] = unlabelled(embedding=vision)
     with pytest.raises(ConfigError, match="have no label"):
         dict(GradedRetrieval("test").run(frozen))

@@ -106,8 +106,8 @@ def test_audioset_without_names_of_its_classes_numbers_their_ids(tmp_path):
 
 
 VGG = '--0PQM4-hqg,30,waterfall burbling,train\n-0jeONf82dE,21,"bird chirping, tweeting",test\n'
-BOXES = [{"file": "-0jeONf82dE_000021", "class": "bird chirping, tweeting",
-          "bbox": [[-0.125, 0.25, 0.5, 1.5], [0.5, 0.5, 0.75, 0.75]]}]  # fmt: skip
+MARKED = [[-0.125, 0.25, 0.5, 1.5], [0.5, 0.5, 0.75, 0.75], [1.1, 0, 1.5, 1]]
+BOXES = [{"file": "-0jeONf82dE_000021", "class": "bird chirping, tweeting", "bbox": MARKED}]
 
 
 def test_vggsound_and_its_boxes(tmp_path):
@@ -152,15 +152,32 @@ def test_flickr_soundnet(tmp_path):
 
 
 def test_lrs2(tmp_path):
-    lists = {"train.txt": "5535415699068794046/00001\n", "test.txt": "61/00001 MV\n62/00007 NF\n"}
+    lists = {
+        "pretrain.txt": "61/00001\n",
+        "train.txt": "5535415699068794046/00001\n",
+        "test.txt": "61/00001 MV\n62/00007 NF\n",
+    }
     files = ["main/5535415699068794046/00001.mp4", "main/61/00001.mp4", "main/61/00002.mp4"]
-    known = write(tmp_path, lists, files)
+    known = write(tmp_path, lists, [*files, "pretrain/61/00001.mp4"])
+    # The same name lies in both folders.
+    assert listed(FolderSource(**known)) == [
+        ("pretrain/61/00001.mp4", -1, "pretrain"),
+        (files[0], -1, "train"),
+        (files[1], -1, "test"),
+    ]
     source = FolderSource(known["path"] + "/main", lists="../../lists")
     assert listed(source) == [
         ("5535415699068794046/00001.mp4", -1, "train"),
         ("61/00001.mp4", -1, "test"),
     ]
     assert dict(source.items[1].extra) == {"speaker": "61"}
+
+
+def test_a_videos_audio_of_the_same_name_does_not_hide_it(tmp_path):
+    files = ["audio/--0PQM4-hqg_000030.wav", "video/--0PQM4-hqg_000030.mp4"]
+    known = write(tmp_path, {"vggsound.csv": VGG}, files)
+    for kind, file in (("audio", files[0]), ("video", files[1])):
+        assert listed(FolderSource(**known, kinds=(kind,))) == [(file, 1, "train")]
 
 
 def test_dcase_2013(tmp_path):
@@ -178,7 +195,9 @@ def test_dcase_2013(tmp_path):
         ("esc50.csv", "filename,fold\na.wav,1\n", r"esc50\.csv:2: needs filename, fold, target"),
         ("eval_segments.csv", 'abc, 1.0, "x"\n', r"segments\.csv:1: YOUTUBE_ID, start, end"),
         ("vggsound.csv", "abc,x,dog,test\n", r"vggsound\.csv:1: YOUTUBE_ID,start,class,split"),
+        ("esc50.csv", "filename,fold,target,category\n", "holds none of the 0 files"),
         ("vggss.json", "[{}]", r"vggss\.json: is not as VGG-SS has it"),
+        ("vggss.json", '[{"file": "a", "class": "b", "bbox": []}]', r"vggss\.json: is not as VGG"),
         ("Annotations.txt", "Truck&abc\n", r"Annotations\.txt:1: class&YOUTUBE_ID"),
         ("1.xml", "<a><bbox>", r"1\.xml: has no boxes"),
     ],

@@ -17,7 +17,7 @@ Variants: `:synthetic` trains narrow networks on videos of one sounding shape in
     1 seed, 4 minutes on a share of 1 CPU core; control, `:arcade` and ours in the paper's setting:
     not measured
 
-A third of the other audios has the same pitch, so no more than 0.833 can be matched. cIoU takes
+A third of the other audios has the same pitch, so by pitch alone 0.833 can be matched. cIoU takes
 half of a map for its answer, so of shapes as small as these a right map has no more than about
 0.18.
 
@@ -25,8 +25,8 @@ Both small variants compare all of a batch and learn from all places (`criterion
 paper's loss, 32 videos a step and logits that started large, `:synthetic` matched 0.559 with a mean
 cIoU of 0.000: what stood out was pushed down in the first steps, whatever was heard, and never was
 the best place again. With small logits and all of the batch 0.85 were matched by the rims of
-shapes (1 seed each). Where the pitch is the shape's, not the colour's, crosses are not learnt in
-300 steps, and the mean cIoU is 0.110.
+shapes (1 seed each, 300 steps). Where the pitch is the shape's, not the colour's, crosses are not
+learnt in 300 steps, and the mean cIoU is 0.110.
 """
 
 from ssl_jax import presets

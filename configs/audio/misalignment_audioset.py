@@ -3,6 +3,8 @@
     python -m ssl_jax.train --config=audio/misalignment_audioset.py:coarse --workdir=runs/coarse
     python -m ssl_jax.train --config=audio/misalignment_audioset.py --workdir=runs/shift \\
         --config.init_from=runs/coarse
+    python -m ssl_jax.train --config=audio/misalignment_audioset.py:cam --workdir=runs/cam \\
+        --config.init_from=runs/shift
 
 Data: the folder data/audioset with manifest.csv (path, split).
 Cost: not measured.

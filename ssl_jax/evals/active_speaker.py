@@ -62,9 +62,13 @@ class ActiveSpeaker:
             try:
                 record = self.source[index]
                 spans = spans_of(record)
-                known = confidence_by_frame(
-                    distances_of(frozen, record, layer, self.most), self.smoothed
-                )
+                distances = distances_of(frozen, record, layer, self.most)
+                if len(distances) < self.smoothed:
+                    raise MediaError(
+                        f"{record.name}: {len(distances)} frames are left beside the shifts, "
+                        f"smoothed={self.smoothed} needs more"
+                    )
+                known = confidence_by_frame(distances, self.smoothed)
             except MediaError as error:
                 if frozen.loading.on_error == "raise":
                     raise
@@ -73,7 +77,10 @@ class ActiveSpeaker:
             middles = np.arange(int(record.duration * method.fps)) + 0.5
             # Distances begin where `most` windows have gone by; each belongs to its middle.
             place = (middles / method.fps - record.audible[0] - method.seconds / 2) * method.fps
-            place = np.clip(np.round(place).astype(int) - self.most, 0, len(known) - 1)
+            # Smoothed scores next to the ends are those of windows filled up with zeros.
+            edge = self.smoothed // 2
+            last = len(known) - 1 - edge
+            place = np.clip(np.round(place).astype(int) - self.most, edge, last)
             scores.append(known[place])
             seconds = middles / method.fps
             targets.append(np.any([(a <= seconds) & (seconds < b) for a, b in spans], axis=0))

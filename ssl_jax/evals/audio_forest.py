@@ -83,7 +83,7 @@ class AudioForest:
         yield "forest", float(np.mean(right))
         if len(right) > 1:
             yield "forest/std", float(np.std(right, ddof=1))
-        yield "chance", chance(labels, parts[-1][2])
+        yield "chance", float(np.mean([chance(labels[rows], truth) for rows, _, truth in parts]))
 
     def _read(
         self, frozen, source: Source, folds: bool

@@ -1,5 +1,6 @@
 """Retrieval across streams: the right audio for a video, the right video for an audio."""
 
+import contextlib
 import dataclasses
 import re
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from ssl_jax.config import ConfigError
 from ssl_jax.data import paths
 from ssl_jax.data.annotations import shown_fact
 from ssl_jax.data.labels import check_labelled, label_names
-from ssl_jax.data.record import Source
+from ssl_jax.data.record import MediaError, Source
 from ssl_jax.features import Features, labelled
 from ssl_jax.knobs import at_least, given, one_of
 from ssl_jax.ops.probe_pooling import POOLS
@@ -191,7 +192,7 @@ class GradedRetrieval:
         """ConfigError for unknown streams or layers, or sources without labels."""
         for stream in (self.query, self.gallery):
             frozen.check_layers(stream, (self.layer,), self.test)
-        if "labels" not in self.test[0].extra:  # of several classes
+        if not has_several(self.test):
             check_labelled(self.test)
 
     def run(self, frozen) -> Iterator[tuple[str, float]]:
@@ -245,7 +246,13 @@ class GradedRetrieval:
         if not self.relevance:
             return np.eye(classes)
         if self.relevance.endswith(".json"):
-            return relevance_by_tree(self.relevance, label_names(self.test)[:classes])
+            names = label_names(self.test)
+            if len(names) < classes:
+                raise ConfigError(
+                    f"relevance={self.relevance}: the source names {len(names)} of {classes} "
+                    "classes"
+                )
+            return relevance_by_tree(self.relevance, names[:classes])
         try:
             lines = paths.read_text(self.relevance).read().splitlines()
             rows = [re.sub(r"[,;]", " ", line).split() for line in lines if line.strip()]
@@ -260,6 +267,14 @@ class GradedRetrieval:
                 f"not cover {classes} classes"
             )
         return table
+
+
+def has_several(source: Source) -> bool:
+    """Whether the first record that can be read has several labels."""
+    for number in range(len(source)):
+        with contextlib.suppress(MediaError):
+            return "labels" in source[number].extra
+    return False
 
 
 def best_pair(

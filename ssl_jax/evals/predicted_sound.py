@@ -32,7 +32,8 @@ class PredictedSound:
     * 'mean/distance': of always answering the mean of training;
     * 'previous/correlation', 'previous/distance': of repeating the true step before, which uses the
       sound and so is no floor but a height;
-    * 'chance/retrieval', 'chance/median', 'chance/correlation';
+    * 'chance/retrieval', 'chance/median', 'chance/correlation', and 'chance/shifted': of the
+      predictions for the window before;
     * the picture 'sounds': a frame, the true and the predicted envelopes, low bands below.
 
     Attributes:
@@ -103,6 +104,9 @@ class PredictedSound:
         yield "previous/correlation", correlation_in_time(before, true)
         yield "previous/distance", _distance(before, true)
         yield "chance/correlation", 0.0
+        # Another window's prediction, which may be shifted to fit as well.
+        other = correlation_in_time(np.roll(predicted, 1, axis=0), true, method.steps)
+        yield "chance/shifted", other
         yield "chance/retrieval", float(np.mean(1 / sizes))
         yield "chance/median", 0.5
         frames = found.facts["frame"].reshape(-1, *found.facts["frame"].shape[2:])

@@ -146,7 +146,7 @@ class FolderSource:
             there = paths.names(lists)
         except OSError as error:
             raise ConfigError(f"{lists}: cannot be read as a folder of lists ({error})") from error
-        found = sound_lists.read(lists, self.path, there)
+        found = sound_lists.read(lists, self.path, there, self.kinds)
         if found is not None:
             return found
         videos, names = split_files.read(lists, self.fold)

@@ -144,8 +144,8 @@ def measure(record: Record) -> Loudness:
 
 def _state(record: Record) -> str:
     """What changes whenever the record's file does, as far as it is known."""
-    path = record.extra["path"] if "path" in record.extra else ""
+    found = [str(record.extra[key]) for key in ("path", "audio_path") if key in record.extra]
     try:
-        return str(paths.state(str(path))) if path else ""
+        return " ".join(str(paths.state(path)) for path in found if path)
     except OSError:
         return ""

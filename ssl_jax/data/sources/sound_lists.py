@@ -7,7 +7,8 @@
     VGG-SS       vggss.json                 boxes of what sounds, for some of VGGSound's test videos
     AVE          Annotations.txt, trainSet.txt, ...   class&YOUTUBE_ID&quality&start&end
     Flickr       ID.xml                     boxes of what sounds, by several annotators
-    LRS2, LRS3   train.txt, test.txt, ...   SPEAKER/NUMBER, a path without its ending
+    LRS2         train.txt, pretrain.txt, ...   SPEAKER/NUMBER, a path without its ending, below the
+                                            folder pretrain or main
     DCASE 2013   scenes_stereo/bus01.wav, ..., scenes_stereo_testset/...   needs no list
 
 Videos are found by their names, wherever they lie below the folder of the media and whatever their
@@ -38,11 +39,12 @@ FLICKR_SIDE = 256  # pixels, of the frames that were annotated
 SETS = "ESC-50, AudioSet, VGGSound, VGG-SS, AVE, Flickr-SoundNet, LRS2 or DCASE 2013"
 
 
-def read(folder: str, media: str, there: Sequence[str]) -> Listing | None:
+def read(folder: str, media: str, there: Sequence[str], kinds: Sequence[str]) -> Listing | None:
     """(records, names of classes) of the set whose lists are `there` in `folder`; None for others.
 
     Args:
       media: the folder of the files that the lists name.
+      kinds: of files that are taken: a video's audio may lie beside it under the same name.
 
     Raises:
       ConfigError: a line or file that makes no sense, or not one file of the lists is in `media`.
@@ -50,30 +52,36 @@ def read(folder: str, media: str, there: Sequence[str]) -> Listing | None:
     lists = [name for name in there if name.endswith("_segments.csv")]
     spoken = [split for split in LRS_SPLITS if f"{split}.txt" in there]
     if "esc50.csv" in there:
-        return _found(folder, media, *_esc50(paths.join(folder, "esc50.csv")))
-    if lists:
-        return _found(folder, media, *_audioset(folder, lists, there))
-    if "vggsound.csv" in there or "vggss.json" in there:
-        return _found(folder, media, *_vggsound(folder, there))
-    if "Annotations.txt" in there:
-        return _found(folder, media, *_ave(folder, there))
-    if set(DCASE_SPLITS) <= set(there):
+        found = _esc50(paths.join(folder, "esc50.csv"))
+    elif lists:
+        found = _audioset(folder, lists, there)
+    elif "vggsound.csv" in there or "vggss.json" in there:
+        found = _vggsound(folder, there)
+    elif "Annotations.txt" in there:
+        found = _ave(folder, there)
+    elif set(DCASE_SPLITS) <= set(there):
         return _dcase(media)
-    if any(name.endswith(".xml") for name in there):
-        return _found(folder, media, *_flickr(folder, there))
-    if len(spoken) > 1:
-        return _found(folder, media, *_lrs(folder, spoken))
-    return None
+    elif any(name.endswith(".xml") for name in there):
+        found = _flickr(folder, there)
+    elif len(spoken) > 1:
+        found = _lrs(folder, media, spoken)
+    else:
+        return None
+    return _found(folder, media, kinds, *found)
 
 
-def _found(folder: str, media: str, wanted: Wanted, names: tuple[str, ...]) -> Listing:
+def _found(
+    folder: str, media: str, kinds: Sequence[str], wanted: Wanted, names: tuple[str, ...]
+) -> Listing:
     """The records whose file is there, under the first of its possible names."""
     files: dict[str, str] = {}
     for path in paths.below(media):
-        if kind(path):
-            # By the file's name, and by its path: LRS' numbers repeat from speaker to speaker.
-            for known in (path.rpartition("/")[2], path):
-                files.setdefault(known.rpartition(".")[0], path)
+        if kind(path) in kinds:
+            # By the file's name, and with its folders: LRS' numbers repeat from speaker to speaker,
+            # and speakers from 'pretrain' to 'main'.
+            parts = path.rpartition(".")[0].split("/")
+            for count in (1, 2, 3):
+                files.setdefault("/".join(parts[-count:]), path)
     items, missing = [], []
     for stems, item in wanted:
         stems = tuple(stems)
@@ -111,7 +119,8 @@ def _esc50(file: str):
             ) from error
         extra = tuple((k, row[k]) for k in ("esc10", "src_file", "take") if k in row)
         wanted.append(((stem,), Item("", label, extra=(("fold", fold), *extra))))
-    return wanted, tuple(names[n] if n in names else str(n) for n in range(max(names) + 1))
+    last = max(names, default=-1)
+    return wanted, tuple(names[n] if n in names else str(n) for n in range(last + 1))
 
 
 def _audioset(folder: str, lists: list[str], there: Sequence[str]):
@@ -161,9 +170,9 @@ def _vggsound(folder: str, there: Sequence[str]):
         file = paths.join(folder, "vggss.json")
         try:
             for one in json.loads(paths.read_text(file).read()):
-                # left, top, right, bottom: some reach out of the frame.
-                corners = [[min(max(float(x), 0.0), 1.0) for x in box] for box in one["bbox"]]
-                boxes[one["file"]] = (one["class"], [(t, x, b, r) for x, t, r, b in corners])
+                youtube, _, start = one["file"].rpartition("_")
+                corners = [[float(x) for x in box] for box in one["bbox"]]
+                boxes[f"{youtube}_{int(start):06d}"] = (one["class"], _as_text(corners))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{file}: is not as VGG-SS has it ({error})") from error
     rows = []
@@ -183,7 +192,7 @@ def _vggsound(folder: str, there: Sequence[str]):
     def wanted():
         for youtube, start, name, split in rows:
             stem = f"{youtube}_{start:06d}"
-            extra = (("boxes", _as_text(boxes[stem][1])),) if stem in boxes else ()
+            extra = (("boxes", boxes[stem][1]),) if stem in boxes else ()
             stems = _segment_names(youtube, float(start), start + 10.0)
             yield stems, Item("", number[name], split, extra=extra)
 
@@ -220,17 +229,18 @@ def _flickr(folder: str, there: Sequence[str]):
             found = ElementTree.fromstring(paths.read(file)).iter("bbox")
             # The first field of a box is its number.
             corners = [[int(field.text) / FLICKR_SIDE for field in box][1:] for box in found]
-            boxes = [(t, x, b, r) for x, t, r, b in corners]
+            boxes = _as_text(corners)
         except (ElementTree.ParseError, TypeError, ValueError) as error:
             raise ConfigError(f"{file}: has no boxes as Flickr-SoundNet has them ({error})") from (
                 error
             )
-        extra = (("boxes", _as_text(boxes)),)
+        extra = (("boxes", boxes),)
         wanted.append(((name.removesuffix(".xml"),), Item("", split="test", extra=extra)))
     return wanted, ()
 
 
-def _lrs(folder: str, splits: Sequence[str]):
+def _lrs(folder: str, media: str, splits: Sequence[str]):
+    here = paths.whole(media).rstrip("/").rpartition("/")[2]
     wanted = []
     for split in splits:
         for where, line in _lines(folder, f"{split}.txt"):
@@ -238,7 +248,10 @@ def _lrs(folder: str, splits: Sequence[str]):
             if path.count("/") != 1:
                 raise ConfigError(f"{where}: SPEAKER/NUMBER should stand there, not {path!r}")
             extra = (("speaker", path.partition("/")[0]),)
-            wanted.append(((path,), Item("", split=split, extra=extra)))
+            # Or `media` is that folder itself, and the other's list must not be looked for in it.
+            inside = "pretrain" if split == "pretrain" else "main"
+            stems = (f"{inside}/{path}", path) if here == inside else (f"{inside}/{path}",)
+            wanted.append((stems, Item("", split=split, extra=extra)))
     return wanted, ()
 
 
@@ -265,7 +278,13 @@ def _segment_names(youtube: str, start: float, end: float) -> Iterator[str]:
     yield from (youtube, f"Y{youtube}")
 
 
-def _as_text(boxes) -> str:
+def _as_text(corners: Sequence[Sequence[float]]) -> str:
+    """Boxes (left, top, right, bottom) as `annotations` has them; what is out of the frame is cut.
+
+    ValueError for what is no box.
+    """
+    cut = [[min(max(x, 0.0), 1.0) for x in box] for box in corners]
+    boxes = [(t, x, b, r) for x, t, r, b in cut if x < r and t < b]
     return "; ".join(" ".join(f"{x:.6g}" for x in box) for box in boxes)
 
 
