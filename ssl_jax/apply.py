@@ -187,11 +187,14 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("images", nargs="*", metavar="FILE")
     parser.add_argument("--workdir", default="", help="folder of the trained run")
     parser.add_argument("--output", default="", help="folder of the results; default: RUN/VERB")
-    parser.add_argument("--exemplars", type=int, default=256, help="of sound: records searched")
+    parser.add_argument("--exemplars", type=int, help="of sound: records searched; default: 256")
     parser.add_argument("--audio", default="", help="of talk: what is said")
     known = arguments_of(parser, argv)
     if known.verb not in verbs:
         raise ConfigError(f"write one of {', '.join(verbs)} first, not '{known.verb}'")
+    for flag, verb in (("exemplars", "sound"), ("audio", "talk")):
+        if getattr(known, flag) not in (None, "") and known.verb != verb:
+            raise ConfigError(f"--{flag} is for {verb}, not for {known.verb}")
     kind = "video" if known.verb in OF_VIDEOS else "image"
     if not known.images or not known.workdir:
         missing = "--workdir=RUN" if known.images else f"the {kind} files"
@@ -200,7 +203,7 @@ def main(argv: Sequence[str]) -> None:
     if known.verb == "sync":
         lines = synchronise(*files)
     elif known.verb == "sound":
-        lines = sound(*files, known.exemplars)
+        lines = sound(*files, 256 if known.exemplars is None else known.exemplars)
     elif known.verb == "talk":
         lines = speak(known.images, known.audio, known.workdir, known.output)
     else:

@@ -17,7 +17,7 @@ from ssl_jax.methods.control import Control
 from ssl_jax.models.audio_resnet import AudioResNet
 from ssl_jax.ops.vmz_log_mel import vmz_log_mel
 
-TRAIN, HELD_OUT = SyntheticSource(size=12, height=8, width=8), SyntheticSource(size=4, seed=1)
+TRAIN = SyntheticSource(size=12, height=8, width=8)
 KEY = jax.random.key(0)
 
 
@@ -151,8 +151,10 @@ class Seen:
         self.method, self.variables, self._rows = own, variables, rows
 
     def features(self, source, stream, layers):
-        numbers, x = self._rows[source, stream]
-        return types.SimpleNamespace(layers={layers[0]: x}, indices=np.asarray(numbers))
+        asked = [source[number].index for number in range(len(source))]
+        there = np.isin(READABLE, asked)
+        rows = self._rows[stream][there]
+        return types.SimpleNamespace(layers={layers[0]: rows}, indices=READABLE[there])
 
     def k_means(self, x, clusters, key):
         found = KMeans(clusters, n_init=3, random_state=0).fit(x)
@@ -160,17 +162,16 @@ class Seen:
 
 
 GROUPS = {"vision": lambda number: number % 3, "audio": lambda number: number // 3 % 3}
-READABLE = {TRAIN: np.array([n for n in range(12) if n != 5]), HELD_OUT: np.arange(4)}
+READABLE = np.array([n for n in range(12) if n != 5])
 
 
 def seen(own, **state):
     """Records in three groups of each modality, which are others."""
     rng, rows = np.random.default_rng(0), {}
-    for source, numbers in READABLE.items():
-        for stream, group in GROUPS.items():
-            x = rng.normal(0, 0.01, (len(numbers), 16))
-            x[np.arange(len(numbers)), group(numbers)] += 5
-            rows[source, stream] = numbers, x.astype(np.float32)
+    for stream, group in GROUPS.items():
+        x = rng.normal(0, 0.01, (len(READABLE), 16))
+        x[np.arange(len(READABLE)), group(READABLE)] += 5
+        rows[stream] = x.astype(np.float32)
     batch = {k: jnp.asarray(v)[None] for k, v in own.views(TRAIN[0], rng).items()}
     variables = own.init(KEY, batch, len(TRAIN))
     kept = {**variables["clusters"], **state}
@@ -179,18 +180,16 @@ def seen(own, **state):
 
 @pytest.mark.parametrize("mode", ["xdc", "cdc"])
 def test_clusters_are_of_records_by_their_numbers_and_heads_begin_anew(mode):
-    own = method(mode=mode, held_out=HELD_OUT, components=8 if mode == "cdc" else 0)
+    own = method(mode=mode, held_out=4, components=8 if mode == "cdc" else 0)
     frozen = seen(own)
     new = own.refresh(frozen, TRAIN, KEY)
     state = new.state["clusters"]
     assert {len(labels) for labels in state["of_record"].values()} == {12}
     if mode == "xdc":
         for of, group in GROUPS.items():  # held-out records are clustered with the others
-            sets = (state["of_record"][of], TRAIN), (state["of_held_out"][of], HELD_OUT)
-            pairs = [
-                (labels[n], group(n)) for labels, source in sets for n in READABLE[source].tolist()
-            ]
-            assert len(set(pairs)) == 3
+            labels = state["of_record"][of]
+            assert len({(labels[n], group(n)) for n in READABLE.tolist()}) == 3
+            assert labels[5] == -1  # it could not be read
     assert state["number"] == 1
     # Heads, whole, and no trunk.
     assert set(new.params) == set(heads(mode))
@@ -209,9 +208,9 @@ def test_without_held_out_records_each_call_clusters_anew():
 
 
 def test_clusters_stay_while_the_held_out_loss_falls():
-    own = method(held_out=HELD_OUT, patience=2)
+    own = method(held_out=4, patience=2)
     frozen = seen(own, stalled=jnp.int32(0), number=jnp.int32(1))
-    loss = own.held_out_loss(frozen)
+    loss = own.held_out_loss(frozen, TRAIN)
     # Small heads say nothing yet.
     assert loss == pytest.approx(2 * np.log(3), abs=0.2)
     fell = own.refresh(frozen, TRAIN, KEY)
@@ -225,6 +224,26 @@ def test_clusters_stay_while_the_held_out_loss_falls():
     assert stalled.state["clusters"]["number"] == 2
     assert np.isinf(stalled.state["clusters"]["best"])
     assert set(stalled.params) == set(heads("xdc"))
+
+
+def test_held_out_records_are_not_trained_on():
+    own = method(held_out=4)
+    batch = {
+        "vision": jnp.zeros((4, 2, 8, 8, 3), jnp.uint8),
+        "audio": jnp.zeros((4, 4000)),
+        "record": jnp.array([0, 3, 8, 9]),
+    }
+    labels = {of: jnp.arange(12) % 3 for of in GROUPS}
+    state = {"clusters": {"of_record": labels, "number": jnp.int32(1)}}
+    made = own.augment(batch, state, KEY)
+    assert made["vision_from_audio/target"].tolist() == [-1, 0, -1, 0]
+    logits = jax.random.normal(KEY, (4, 3))
+    outputs = dict.fromkeys(heads("xdc"), logits)
+    loss, metrics = own.objective(outputs, made)
+    known = {name: value[1::2] for name, value in made.items() if name.endswith("/target")}
+    two = own.objective({head: logits[1::2] for head in outputs}, {**made, **known})
+    assert loss == pytest.approx(float(two[0]), rel=1e-6)
+    assert metrics["accuracy"] == two[1]["accuracy"]
 
 
 def test_audio_lies_around_the_clip():

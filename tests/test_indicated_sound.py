@@ -1,5 +1,6 @@
 """Visually indicated sounds: the loss, windows, and the scores."""
 
+import contextlib
 import dataclasses
 
 import jax
@@ -13,6 +14,7 @@ from ssl_jax.applying.sound import joined, window_starts
 from ssl_jax.config import ConfigError
 from ssl_jax.data.record import MediaError, Record
 from ssl_jax.data.sources.files import FilesSource
+from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.evals.predicted_sound import PredictedSound
 from ssl_jax.features import Features
 from ssl_jax.methods.audio.indicated_sound import IndicatedSound, loudness_change
@@ -239,13 +241,13 @@ class Listener:
     def __init__(self, method):
         self.method = method
 
-    def features(self, source, stream, layers, pool):
-        rows = [
-            self.method.clips(one, stream, self.method.times(one, stream, 1))["vision"]
-            for one in source
-        ]
-        layer = np.float32(np.concatenate(rows).mean(axis=(1, 2, 3, 4))[:, None])
-        n = np.array([one.index for one in source])
+    def features(self, source, stream, layers, pool, times):
+        rows, n = [], []
+        for one in source:
+            with contextlib.suppress(MediaError):  # what is broken is left out
+                rows.append(self.method.clips(one, stream, times(one))["vision"])
+                n.append(one.index)
+        layer, n = np.float32(np.concatenate(rows).mean(axis=(1, 2, 3, 4))[:, None]), np.array(n)
         return Features({"envelopes": layer}, -np.ones_like(n), n, 0 * n)
 
     def maps(self, stream, inputs, layers):
@@ -268,7 +270,9 @@ def test_a_silent_video_gets_the_audio_of_the_training_videos_that_look_like_it(
         )
         for value in (20, 120, 220)
     ]
-    source = FilesSource(tuple(paths))
+    # Of two that look alike one has no audio.
+    mute = media.write(tmp_path / "mute.mkv", frames=30, fps=30, draw=shade(200))
+    source = FilesSource((*paths, mute))
     monkeypatch.setattr(apply, "load", lambda workdir: Listener(small()))
     monkeypatch.setattr(apply, "training_source", lambda workdir: source)
     silent = media.write(
@@ -307,3 +311,14 @@ def test_pieces_are_cut_where_the_next_begins_and_fade_at_joints():
     assert track[0] == track[22_049] == track[22_050] == track[66_149] == 0
     assert (track[300:21_700] == 1).all()
     assert (track[22_400:65_800] == 2).all()
+
+
+@pytest.mark.parametrize("rate", [11025, 8000, 30720])
+def test_audio_of_any_rate_gives_all_steps(rate):
+    def audio(start, end):
+        return np.zeros(round(end * rate) - round(start * rate), np.float32)
+
+    record = dataclasses.replace(SyntheticSource(size=1, frames=32)[0], audio=audio)
+    record.sample_rate = rate
+    own = small(fps=16.0)
+    assert own.heard(record, [0.0, 0.03125, 0.25]).shape[:2] == (3, 16)

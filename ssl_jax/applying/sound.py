@@ -36,17 +36,29 @@ def add_sound(
     """
     method = frozen.method
     chosen = Chosen(source, tuple(spread(range(len(source)), exemplars)))
-    found = frozen.features(chosen, "sound", LAYERS, pool="whole")
+
+    def heard(record: Record) -> list[float]:
+        record.need_audio(method.seconds)  # what has less is no exemplar
+        return method.times(record, "sound", 1)
+
+    found = frozen.features(chosen, "sound", LAYERS, pool="whole", times=heard)
     known = found.layers[LAYERS[0]]
     for record, target in zip(FilesSource(tuple(videos)), targets, strict=True):
         starts = window_starts(record, method.seconds)
-        clips = method.clips(record, "sound", starts)
-        asked = frozen.maps("sound", clips, LAYERS)[LAYERS[0]].reshape(len(starts), -1)
+        # A long video's frames are not held at once.
+        parts = [
+            starts[i : i + frozen.batch_size] for i in range(0, len(starts), frozen.batch_size)
+        ]
+        answers = [
+            frozen.maps("sound", method.clips(record, "sound", part), LAYERS)[LAYERS[0]]
+            for part in parts
+        ]
+        asked = np.concatenate(answers).reshape(len(starts), -1)
         nearest = found.indices[closest(asked, known)]
         pieces = [_piece(method, source[int(index)]) for index in nearest]
         copy_with_audio(record.name, target, joined(pieces, starts, record.duration), RATE)
-        heard = len(set(nearest.tolist()))
-        yield f"{target}: {len(starts)} windows, audio of {heard} of {len(known)} records"
+        used = len(set(nearest.tolist()))
+        yield f"{target}: {len(starts)} windows, audio of {used} of {len(known)} records"
 
 
 def window_starts(record: Record, seconds: float) -> list[float]:

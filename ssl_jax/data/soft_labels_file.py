@@ -51,6 +51,6 @@ def _read(path: str) -> tuple[Float32[np.ndarray, "r n k"], UInt32[np.ndarray, "
         labels, names = arrays["labels"], arrays["names"]
         if labels.ndim != 3 or labels.shape[:1] != names.shape:
             raise MediaError(f"{labels.shape} labels do not fit {names.shape} names")
-        return labels.astype(np.float32), names.astype(np.uint32)
+        return labels.astype(np.float32, copy=False), names.astype(np.uint32, copy=False)
     except (KeyError, ValueError) as error:
         raise ConfigError(f"{path}: no file of soft labels ({error}); {MAKE}") from error

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ssl_jax.config import ConfigError
 from ssl_jax.knobs import at_least
 from ssl_jax.models.layers import Conv3D, check_trunk
 from ssl_jax.ops.pooling import largest, max_pool
@@ -112,7 +113,10 @@ class Fusion(nn.Module):
         tiled = jnp.broadcast_to(audio[:, :, None, None], (*video.shape[:-1], wide))
         x = jnp.concatenate([video, tiled], axis=-1)
         # Around the two convolutions go the first and the last channels: video's and audio's.
-        around = jnp.concatenate([x[..., :channels], x[..., channels - wide :]], axis=-1)
+        if channels > wide:
+            raise ConfigError(f"Fusion: {channels} channels of video are more than {wide} of audio")
+        ends = x[..., :channels], x[..., x.shape[-1] - (wide - channels) :]
+        around = jnp.concatenate(ends, axis=-1)
         x = _conv(self, "merge1", x, _widths(self, 512), (1, 1, 1), (1, 1, 1))
         x = _bn_relu(self, "merge1_bn", x, train)
         x = _conv(self, "merge2", x, wide, (1, 1, 1), (1, 1, 1))

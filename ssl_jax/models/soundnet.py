@@ -7,7 +7,7 @@ import jax
 from jaxtyping import Array, Float
 
 from ssl_jax.knobs import above, at_least, one_of
-from ssl_jax.models.layers import DTYPES, check_trunk
+from ssl_jax.models.layers import check_trunk
 from ssl_jax.ops.pooling import max_pool
 
 # depth: channels, kernel, stride, padding and pooling of each convolution of the trunk.
@@ -84,19 +84,16 @@ class SoundHead(nn.Module):
       classes: channels out.
       kernel, stride, padding: in steps of the trunk's last layer; of SoundNet's 8 layers 8, 2, 0,
         of its 5 layers 16, 12, 4.
-      dtype: of the computation.
     """
 
     classes: int
     kernel: int = 8
     stride: int = 2
     padding: int = 0
-    dtype: str = "float32"
 
     def __post_init__(self):
         at_least(self, 1, "classes", "kernel", "stride")
         above(self, -1, "padding")
-        one_of(self, "dtype", DTYPES)
         super().__post_init__()
 
     @nn.compact
@@ -107,6 +104,5 @@ class SoundHead(nn.Module):
             self.stride,
             padding=self.padding,
             kernel_init=nn.initializers.normal(0.01),
-            dtype=self.dtype,
             name="conv",
         )(x)

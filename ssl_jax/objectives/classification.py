@@ -24,6 +24,18 @@ def classification(
     return loss, {"accuracy": jnp.mean(hits.astype(jnp.float32))}
 
 
+def classification_of_known(
+    logits: Float[Array, "b k"], labels: Int[Array, "b"]
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+    """`classification` over the rows whose label is not -1; 0 if there are none."""
+    logits, known = logits.astype(jnp.float32), (labels >= 0).astype(jnp.float32)
+    own = jnp.take_along_axis(logits, jnp.maximum(labels, 0)[:, None], axis=-1)[:, 0]
+    total = jnp.maximum(jnp.sum(known), 1.0)
+    loss = jnp.sum(known * (jax.nn.logsumexp(logits, axis=-1) - own)) / total
+    hits = (jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32)
+    return loss, {"accuracy": jnp.sum(known * hits) / total}
+
+
 def several_classes(
     logits: Float[Array, "b k"], shown: Int[Array, "b k"]
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:

@@ -59,7 +59,9 @@ def envelopes(
     rate: int = 400,
     exponent: float = 0.3,
 ) -> Float[np.ndarray, "t k"]:
-    """How loud each band is over time: the cochleagram of a wave, from 0 to 1.
+    """How loud each band is over time: the cochleagram of a wave.
+
+    From 0 to 1, but for a little below 0 where resampling rings.
 
     The wave is resampled to 20 kHz and filtered from 20 Hz to 10 kHz; the magnitude of each band's
     analytic signal is compressed, and then resampled. All resampling is by the Fourier transform:

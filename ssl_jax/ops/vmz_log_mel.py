@@ -55,7 +55,9 @@ def vmz_log_mel(
 def _band_matrix(sample_rate: int, fft: int, bands: int) -> Float32[np.ndarray, "f bands"]:
     bins = np.arange(fft // 2 + 1)[:, None]
     mels = np.linspace(0, to_mel(sample_rate / 2, "htk"), bands + 2)
-    corners = from_mel(mels, "htk") / (sample_rate / 2 / len(bins))  # in bins
+    # In bins. VMZ takes their distance for rate / 2 / (fft / 2 + 1), a little less than it is, so
+    # that all bands lie 1 / 129 too high; the published networks have learnt with that.
+    corners = from_mel(mels, "htk") / (sample_rate / 2 / len(bins))
     left, middle, right = corners[:-2], corners[1:-1], corners[2:]
     rising = (middle - bins) / np.maximum(1, middle - left)
     falling = (bins - middle) / np.maximum(1, right - middle)

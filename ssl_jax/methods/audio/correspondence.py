@@ -185,7 +185,7 @@ class Correspondence(Method):
         return {"vision": frames, "audio": audio, "target": target.astype(jnp.int32)}
 
     def _other(self, audio: jax.Array) -> jax.Array:
-        """What does not match: another window of the video, or the batch's next row's."""
+        """What does not match: another window of the video, or the batch's row before's."""
         return audio[:, 1] if self.within else jnp.roll(audio[:, 0], 1, axis=0)
 
     def prepare(self, name: str, x: jax.Array) -> jax.Array:
@@ -206,7 +206,7 @@ class Correspondence(Method):
         """Which audio a frame matches, and with which it is compared."""
         if self.criterion == "concatenation":
             return {"": [("no match", "match")[k] for k in np.asarray(batch["target"])]}
-        own, other = ("first", "second") if self.within else ("this row's", "the next row's")
+        own, other = ("first", "second") if self.within else ("this row's", "the row before's")
         others = other if self.criterion == "pairs" else "all others"
         count = len(batch["vision"])
         return {"match:": [f"{own} audio"] * count, "no match:": [others] * count}

@@ -12,14 +12,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax.data.image import square
+from ssl_jax.data.chosen import Chosen
 from ssl_jax.data.matched_audio import audio_at
 from ssl_jax.data.record import Record, Source
 from ssl_jax.data.sampling import clip_with_sound, even_times
+from ssl_jax.data.squares import clip_squares_at
 from ssl_jax.knobs import above, at_least, no_larger, one_of
 from ssl_jax.method import Batch, Example, Method, Refreshed, State
 from ssl_jax.models.clustering_heads import ClusteringNet, new_head
-from ssl_jax.objectives.classification import classification
+from ssl_jax.objectives.classification import classification_of_known
 from ssl_jax.ops.augment import random_crop, random_flip
 from ssl_jax.ops.vmz_log_mel import vmz_log_mel
 from ssl_jax.solvers.probe import unit
@@ -51,7 +52,7 @@ class CrossModalClustering(Method):
 
     New clusters are made each time `refresh` is called (the experiment's `refresh_every`); or, with
     `held_out`, only if the loss there has not fallen for `patience` calls. Held-out records are
-    clustered along with the others, and never trained on.
+    clustered along with the others; in batches they have no label, -1, and do not count.
 
     Shortcut: own clusters can be whatever is easy to see, such as brightness, and all records may
     end in one; the other modality's are not easy, and do not follow the trunk that learns them.
@@ -76,7 +77,8 @@ class CrossModalClustering(Method):
       components: features are whitened to so many principal components and scaled to length 1
         before clustering (DeepCluster: 256); 0: they are taken as they are (but of 'cdc', each
         modality's has length 1).
-      held_out: records on which the loss is watched; None: new clusters at each call.
+      held_out: every so many-th record is held out, and the loss on these is watched; 0: none is,
+        and there are new clusters at each call.
       patience: calls without a lower loss there before the next clustering.
       frames, rate: of a video clip; frames per second.
       short_side: to which frames are resized (their centre square is taken).
@@ -90,7 +92,7 @@ class CrossModalClustering(Method):
     mode: str = "xdc"
     clusters: int = 128
     components: int = 0
-    held_out: Source | None = None
+    held_out: int = 0
     patience: int = 2
     frames: int = 8
     rate: float = 30.0
@@ -104,7 +106,7 @@ class CrossModalClustering(Method):
     def __post_init__(self):
         one_of(self, "mode", LABELS)
         at_least(self, 2, "clusters")
-        at_least(self, 0, "components")
+        at_least(self, 0, "components", "held_out")
         at_least(self, 1, "patience", "frames", "short_side", "crop", "sample_rate")
         above(self, 0, "rate", "seconds")
         no_larger(self, "crop", "short_side")
@@ -119,14 +121,13 @@ class CrossModalClustering(Method):
         begin, end = record.audible
         times, start = clip_with_sound(end - begin, self.frames, self.rate, self.seconds, rng)
         return {
-            "vision": self._frames(record, begin + times, self.short_side),
+            "vision": self._frames(record, [begin + float(times[0])], self.short_side)[0],
             "audio": audio_at(record, begin + start, self.seconds, self.sample_rate),
             "record": np.int32(record.index),
         }
 
-    def _frames(self, record: Record, times: np.ndarray, size: int) -> np.ndarray:
-        frames = record.need_frames()([record.frame_at(time) for time in times.tolist()])
-        return square(frames, size)
+    def _frames(self, record: Record, starts: Sequence[float], size: int) -> np.ndarray:
+        return clip_squares_at(record, size, starts, self.frames, self.rate)
 
     def init(self, key: jax.Array, batch: Batch, records: int) -> dict:
         key_augment, key_net = jax.random.split(key)
@@ -135,12 +136,9 @@ class CrossModalClustering(Method):
 
     def _state(self, records: int, number: int) -> dict:
         """Of a clustering, with labels 0: before the first, as good as stalled."""
-        sizes = {"of_record": records}
-        if self.held_out is not None:
-            sizes["of_held_out"] = len(self.held_out)
         kinds = sorted({of for _, of in heads(self.mode).values()})
         return {
-            **{k: {of: jnp.zeros(n, jnp.int32) for of in kinds} for k, n in sizes.items()},
+            "of_record": {of: jnp.zeros(records, jnp.int32) for of in kinds},
             "number": jnp.int32(number),
             "best": jnp.float32(jnp.inf),
             "stalled": jnp.int32(0 if number else self.patience),
@@ -149,9 +147,10 @@ class CrossModalClustering(Method):
     def augment(self, batch: Batch, state: State, key: jax.Array) -> Batch:
         key_crop, key_flip = jax.random.split(key)
         clips = random_flip(key_flip, random_crop(key_crop, batch["vision"], self.crop))
-        labels = state["clusters"]["of_record"]
+        labels, record = state["clusters"]["of_record"], batch["record"]
+        out = record % self.held_out == 0 if self.held_out else jnp.zeros(record.shape, bool)
         targets = {
-            f"{head}/target": labels[of][batch["record"]]
+            f"{head}/target": jnp.where(out, -1, labels[of][record])
             for head, (_, of) in heads(self.mode).items()
         }
         number = {"clusterings": state["clusters"]["number"]}
@@ -163,10 +162,13 @@ class CrossModalClustering(Method):
         return 2.0 * x - 1.0
 
     def objective(self, outputs: dict[str, jax.Array], batch: Batch):
-        """The sum of the heads' cross-entropies; the mean accuracy, and each head's."""
+        """The sum of the heads' cross-entropies; the mean accuracy, and each head's.
+
+        Over the rows that have a label.
+        """
         total, metrics = jnp.float32(0), {}
         for head, logits in outputs.items():
-            loss, own = classification(logits, batch[f"{head}/target"])
+            loss, own = classification_of_known(logits, batch[f"{head}/target"])
             total, metrics[head] = total + loss, own["accuracy"]
         accuracy = jnp.mean(jnp.stack(list(metrics.values())))
         number = batch["clusterings"].astype(jnp.float32)
@@ -174,8 +176,8 @@ class CrossModalClustering(Method):
 
     def refresh(self, frozen, source: Source, key: jax.Array) -> Refreshed:
         kept = frozen.variables["clusters"]
-        if self.held_out is not None and int(kept["stalled"]) < self.patience:
-            loss = self.held_out_loss(frozen)
+        if self.held_out and int(kept["stalled"]) < self.patience:
+            loss = self.held_out_loss(frozen, source)
             fell = loss < float(kept["best"])
             stalled = 0 if fell else int(kept["stalled"]) + 1
             if stalled < self.patience:
@@ -183,15 +185,16 @@ class CrossModalClustering(Method):
                 return Refreshed({"clusters": {"best": best, "stalled": np.int32(stalled)}})
         return self._clustered(frozen, source, key)
 
-    def held_out_loss(self, frozen) -> float:
+    def held_out_loss(self, frozen, source: Source) -> float:
         """The loss on the clips in the middle of the held-out records, with their labels."""
-        labels, total = frozen.variables["clusters"]["of_held_out"], 0.0
+        labels, total = frozen.variables["clusters"]["of_record"], 0.0
+        part = Chosen(source, tuple(range(0, len(source), self.held_out)))
         for head, (own, of) in heads(self.mode).items():
-            x, numbers = self._rows(frozen, self.held_out, own)
+            x, numbers = self._rows(frozen, part, own)
             weights = jax.device_get(frozen.variables["params"][head])
-            logits = x @ weights["kernel"] + weights["bias"]
-            target = np.asarray(labels[of])[numbers]
-            total += float(classification(jnp.asarray(logits), jnp.asarray(target))[0])
+            logits = jnp.asarray(x @ weights["kernel"] + weights["bias"])
+            target = jnp.asarray(np.asarray(labels[of])[numbers])
+            total += float(classification_of_known(logits, target)[0])
         return total
 
     def _rows(self, frozen, source: Source, of: str) -> tuple[np.ndarray, np.ndarray]:
@@ -208,19 +211,14 @@ class CrossModalClustering(Method):
     def _clustered(self, frozen, source: Source, key: jax.Array) -> Refreshed:
         state = self._state(len(source), int(frozen.variables["clusters"]["number"]) + 1)
         params = frozen.variables["params"]
-        sets = {"of_record": source}
-        if self.held_out is not None:
-            sets["of_held_out"] = self.held_out
         for place, of in enumerate(state["of_record"]):
-            found = {name: self._rows(frozen, part, of) for name, part in sets.items()}
-            x = np.concatenate([rows for rows, _ in found.values()])
+            x, numbers = self._rows(frozen, source, of)
             if self.components:
                 x = unit(whitened(x, self.components))
             labels, *_ = frozen.k_means(x, self.clusters, jax.random.fold_in(key, place))
-            for name, (rows, numbers) in found.items():
-                of_all = np.zeros(len(sets[name]), np.int32)
-                of_all[numbers], labels = labels[: len(rows)], labels[len(rows) :]
-                state[name][of] = of_all
+            of_all = np.full(len(source), -1, np.int32)  # of those that could not be read
+            of_all[numbers] = labels
+            state["of_record"][of] = of_all
         fresh = {
             head: new_head(jax.random.fold_in(key, 2 + place), params[head]["kernel"])
             for place, head in enumerate(heads(self.mode))
@@ -239,14 +237,13 @@ class CrossModalClustering(Method):
         if stream == "audio":
             sound = self.seconds, self.sample_rate
             return {"audio": np.stack([audio_at(record, time, *sound) for time in times])}
-        each = np.asarray(times)[:, None] + np.arange(self.frames) / self.rate
-        frames = self._frames(record, each.ravel(), self.crop)
-        return {"vision": frames.reshape(*each.shape, *frames.shape[1:])}
+        return {"vision": self._frames(record, times, self.crop)}
 
     def pictures(self, batch: Batch) -> Batch:
         """The clip, and the log-mel spectrogram, low bands below."""
         bands = jnp.flip(self.prepare("audio", batch["audio"]).swapaxes(1, 2), axis=1)
-        return {"vision": batch["vision"], "audio": bands[..., None] / jnp.max(bands)}
+        largest = jnp.maximum(jnp.max(bands), 1e-6)  # of silence
+        return {"vision": batch["vision"], "audio": bands[..., None] / largest}
 
     def words(self, batch: Batch) -> dict[str, list[str]]:
         """Each head's cluster, once there are any."""

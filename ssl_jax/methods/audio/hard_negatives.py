@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ssl_jax.config import ConfigError
 from ssl_jax.data.matched_audio import audio_at, matched_times
 from ssl_jax.data.record import Record
 from ssl_jax.data.sampling import hard_pair
@@ -161,6 +162,8 @@ class HardNegatives(Method):
 
     def augment(self, batch: Batch, state: State, key: jax.Array) -> Batch:
         key_crop, key_flip, key_rows = jax.random.split(key, 3)
+        if len(batch["vision"]) < 2:
+            raise ConfigError("hard negatives: batch_size=1 has no audio of another video")
         frames = random_flip(key_flip, random_crop(key_crop, batch["vision"], self.crop))
         # Exact shares: the first of the rows in a random order match, the next are hard.
         matches, rows = len(frames) // 2, len(frames)
@@ -170,7 +173,7 @@ class HardNegatives(Method):
         match = place < matches
         hard = ~match & (place < most) & (batch["has_hard"] == 1)
         own, later = batch["audio"][:, 0], batch["audio"][:, 1]
-        easy = jnp.roll(own, 1, axis=0)  # the next row's
+        easy = jnp.roll(own, 1, axis=0)  # another row's
         audio = jnp.where(match[:, None], own, jnp.where(hard[:, None], later, easy))
         whole = {"target": match.astype(jnp.int32), "hard": hard.astype(jnp.int32)}
         return {"vision": frames, "audio": audio, **whole}

@@ -15,9 +15,10 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from ssl_jax.config import ConfigError
-from ssl_jax.data.image import square
+from ssl_jax.data.audio import fit_length, resample
 from ssl_jax.data.record import Record
 from ssl_jax.data.sampling import even_times
+from ssl_jax.data.squares import clip_squares_at
 from ssl_jax.knobs import above, at_least, no_larger, one_of
 from ssl_jax.method import Batch, Example, Method, State
 from ssl_jax.objectives.robust import log_distance
@@ -167,12 +168,13 @@ class IndicatedSound(Method):
 
     def _frames(self, record: Record, start: float, count: int, size: int) -> np.ndarray:
         """Frames from the one before `start` to the one after the last."""
-        # In the middle of its time: at its beginning, rounding would choose the one before.
-        times = start + (np.arange(-1, count + 1) + 0.5) / self.fps
-        seen, where = np.unique([record.frame_at(t) for t in times.tolist()], return_inverse=True)
-        return square(record.need_frames()(seen.tolist()), size)[where]
+        return clip_squares_at(record, size, [start - 1 / self.fps], count + 2, self.fps)[0]
 
     def _envelopes(self, wave: np.ndarray, sample_rate: int) -> Float32[np.ndarray, "t k"]:
+        samples = self.seconds * sample_rate
+        if samples != round(samples):  # one more or less, and the envelopes would lack a step
+            wave, sample_rate = resample(wave, sample_rate, RATE), RATE
+        wave = fit_length(wave, round(self.seconds * sample_rate))
         found = envelopes(wave, sample_rate, self.bands, self.rate, self.exponent)
         return found.astype(np.float32)
 

@@ -169,6 +169,8 @@ class Localization(Method):
         places, sounds, scale, bias = outputs
         own = sounds[:, 0]
         soft = self.pool == "soft"
+        if len(own) < 2 and not self.within:
+            raise ConfigError("localization: batch_size=1 has no audio that does not match")
         if self.criterion == "batch":
             return match_in_batch(places, own, scale, bias, soft)
         other = sounds[:, 1] if self.within else jnp.roll(own, 1, axis=0)
@@ -176,7 +178,7 @@ class Localization(Method):
 
     def words(self, batch: Batch) -> dict[str, list[str]]:
         """Which audio a frame matches, and with which it is compared."""
-        own, other = ("first", "second") if self.within else ("this row's", "the next row's")
+        own, other = ("first", "second") if self.within else ("this row's", "the row before's")
         other = other if self.criterion == "pairs" else "all others"
         count = len(batch["vision"])
         return {"match:": [f"{own} audio"] * count, "no match:": [other] * count}

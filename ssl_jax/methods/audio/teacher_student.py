@@ -176,6 +176,11 @@ class TeacherStudent(Method):
         begin, end = record.audible
         return even_times(end, min(self.seconds, end - begin), count, begin=begin)
 
+    def encode(self, variables: dict, stream: str, inputs: Batch) -> dict[str, jax.Array]:
+        # Without the heads, whose widths are known from the files of soft labels alone.
+        own = {name: tree[stream] for name, tree in variables.items() if stream in tree}
+        return self.audio.apply(own, self.inputs(inputs)[stream], False)
+
     def clips(self, record: Record, stream: str, times: Sequence[float]) -> Example:
         """The audio that begins at each time."""
         return {"audio": np.stack([self._wave(record, time) for time in times])}

@@ -39,7 +39,8 @@ class PoseFromActionNet(nn.Module):
         frames = unfold(pooled(self.vision(fold(batch["vision"]), train)), 2)  # (b 2 d)
         motion = pooled(self.flow(batch["flow"], train))
         features = jnp.concatenate([frames.reshape(len(frames), -1), motion], axis=-1)
-        # Places of soft-argmax hardly differ from row to row; what agrees is told by products.
+        # Places of soft-argmax hardly differ from row to row: without this the dense layers see
+        # nearly the same for all.
         norm = nn.BatchNorm(
             use_running_average=not train,
             momentum=0.9,
