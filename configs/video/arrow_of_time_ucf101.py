@@ -13,8 +13,9 @@ Variants: `:frames` is another method, which sees frames in place of flow; `:arc
 and looks for shortcuts; `:tiny` is four steps on synthetic data.
 
     :arcade             direction, unseen episodes (chance 0.5)
-    ours                not measured
-    paper's setting     not measured
+    ours                0.693
+    random init         0.479
+    1 seed, 4 minutes on 1 CPU core; control, `:arcade_frames` and the paper's setting: not measured
 """
 
 from ssl_jax import presets

@@ -11,9 +11,12 @@ Ours, in the paper's setting: not measured.
 Variants: `:arcade` trains a narrow C3D on game video, counters hidden, in minutes on a CPU;
 `:audited` is the same with the audit for shortcuts; `:tiny` is four steps on synthetic data.
 
-    :arcade             variance explained, unseen episodes     linear probe
-                        motion          appearance
-    ours                not measured
+    :arcade             variance explained, unseen episodes     linear probe, did the score rise?
+                        motion          appearance              conv4 (always the same: 0.844)
+    ours                0.249           0.205                   0.867
+    random init         below 0         below 0                 0.836
+    raw clips           –               –                       0.836
+    1 seed, 7 minutes on 1 CPU core; control and the paper's setting: not measured
 """
 
 from ssl_jax import presets
