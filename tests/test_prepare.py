@@ -348,8 +348,8 @@ def test_source_chooses_pickles_and_joins(whole, tmp_path, videos, caplog):
     ):
         with pytest.raises(ConfigError, match=message):
             len(ArrayRecordSource(paths))
-    with pytest.raises(ConfigError, match="'video' is none of"):
-        ArrayRecordSource((out,), kinds=("video",))
+    with pytest.raises(ConfigError, match="'movie' is none of"):
+        ArrayRecordSource((out,), kinds=("movie",))
     with pytest.raises(ConfigError, match="nothing is left of 5 records"):
         len(ArrayRecordSource((out,), min_frames=1000))
 

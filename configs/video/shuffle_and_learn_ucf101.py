@@ -11,8 +11,15 @@ Variants: `:arcade` trains a narrow network on game video in minutes on a CPU; `
 same and looks for shortcuts; `:tiny` is four steps on synthetic data.
 
     :arcade             balanced accuracy, unseen episodes (chance 0.5)
-    ours                not measured
-    paper's setting     not measured
+    ours                0.593
+    random init         0.500
+    1 seed, 4 minutes on 1 CPU core; control and the paper's setting: not measured
+
+The head is linear in three features side by side, as in the authors' code, so its answer is a sum
+over frames: whether one frame lies between two others it cannot say, only that a frame is one of
+the middle of a video. Here tuples are as long as the videos, and that is enough. With 12 frames
+between the ends, at any time of the video, it stays at chance (0.494; 0.487 with BatchNorm on fc6
+and fc7; 1 seed each).
 """
 
 from ssl_jax import presets
@@ -84,8 +91,8 @@ def arcade():
             ShuffleAndLearn,
             vision=trunk(**narrow, **normed),
             size=48,
-            longest=12,
-            apart=6,
+            longest=26,
+            apart=7,
             motion_stride=3,
         ),
         optimizer=call(Optimizer, name="adamw", learning_rate=1e-3, schedule=call(Cosine)),
