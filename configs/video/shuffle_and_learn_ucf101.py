@@ -77,8 +77,8 @@ def ucf101():
 
 
 def arcade():
-    # The first seconds of an episode, in which two players draw walls behind them: whether a frame
-    # lies between two others shows in how far the walls have come.
+    # The first seconds of an episode, in which two players draw walls behind them: how far these
+    # have come shows whether a frame is of the middle.
     size = {"seconds": 3.0, "height": 48, "width": 48}
     more = {"clips_per_play": 1, "hide_counters": True}
     train, test = presets.arcade(("surround",), 160, 96, **size, **more)
