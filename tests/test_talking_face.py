@@ -291,7 +291,7 @@ class Speaker:
     def __init__(self):
         self.method, self.variables = self, {}
 
-    seconds, lead, sample_rate, stills, size = 0.365, 0.175, RATE, 2, 32
+    window_seconds, lead, sample_rate, stills, size = 0.365, 0.175, RATE, 2, 32
 
     def talk(self, variables, stills, waves):
         loud = jnp.abs(waves[:, 2500:3100]).max(axis=1)

@@ -52,7 +52,7 @@ def windows_of(
     wave: Float32[np.ndarray, "s"], method, duration: float
 ) -> Float32[np.ndarray, "t n"]:
     """The audio around each frame, silence where there is none."""
-    rate, samples = method.sample_rate, round(method.seconds * method.sample_rate)
+    rate, samples = method.sample_rate, round(method.window_seconds * method.sample_rate)
     lead = round(method.lead * rate)
     count = max(1, int(duration * FPS + 1e-6))
     padded = np.concatenate([np.zeros(lead, np.float32), wave])

@@ -28,7 +28,7 @@ class Loudness(NamedTuple):
     """
 
     rms: float
-    seconds: int
+    listened: int
     silent: int
     beyond: float
 
@@ -82,7 +82,7 @@ class LoudSource:
         if not chosen:
             raise ConfigError(f"min_loudness={self.min_loudness}: nothing is left, {left}")
         kept = [found[number] for number in chosen]
-        seconds = max(1, sum(x.seconds for x in kept))
+        seconds = max(1, sum(x.listened for x in kept))
         silent = sum(x.silent for x in kept) / seconds
         beyond = sum(x.beyond for x in kept) / (seconds + sum(x.beyond for x in kept))
         logging.getLogger(__name__).warning(

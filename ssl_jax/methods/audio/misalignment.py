@@ -117,7 +117,7 @@ class Misalignment(Method):
         return self.frames - self.shared
 
     @property
-    def seconds(self) -> float:
+    def clip_seconds(self) -> float:
         """Of a clip."""
         return self.frames / self.fps
 
@@ -138,7 +138,7 @@ class Misalignment(Method):
         return clip_squares_at(record, size, times, count, rate)
 
     def _sound(self, record: Record, start: float) -> np.ndarray:
-        return audio_at(record, start, self.seconds, self.sample_rate)
+        return audio_at(record, start, self.clip_seconds, self.sample_rate)
 
     def augment(self, batch: Batch, state: State, key: jax.Array) -> Batch:
         crop, flip = jax.random.split(key)
@@ -157,7 +157,7 @@ class Misalignment(Method):
         return {"aligned:": ["first audio"] * count, "shifted:": ["second audio"] * count}
 
     def times(self, record: Record, stream: str, count: int) -> Sequence[float]:
-        return matched_times(record, self.seconds, count, 0.0, heard=stream != "vision")
+        return matched_times(record, self.clip_seconds, count, 0.0, heard=stream != "vision")
 
     def clips(self, record: Record, stream: str, times: Sequence[float]) -> Example:
         """The clip, the audio, or both, that begin at each time."""

@@ -101,7 +101,7 @@ class TalkingFace(Method):
         return TalkingFaceNet(self.vision, self.audio, self.decoder, self.deblurring)
 
     @property
-    def seconds(self) -> float:
+    def window_seconds(self) -> float:
         """Of a window of audio."""
         return (self.columns - 1) * HOP + WINDOW
 
@@ -119,9 +119,9 @@ class TalkingFace(Method):
     def _span(self, record: Record) -> tuple[float, float]:
         """From when to when frames have a whole window of audio."""
         record.need_frames()
-        record.need_audio(self.seconds + 1 / max(record.fps, 1.0))
+        record.need_audio(self.window_seconds + 1 / max(record.fps, 1.0))
         begin, end = record.audible
-        return begin + self.lead + 1 / record.fps, end - (self.seconds - self.lead)
+        return begin + self.lead + 1 / record.fps, end - (self.window_seconds - self.lead)
 
     def _others(self, record: Record, target: int) -> np.ndarray:
         numbers = np.arange(record.num_frames)
@@ -143,8 +143,8 @@ class TalkingFace(Method):
     def _heard(self, record: Record, target: int) -> Float32[np.ndarray, "s"]:
         begin, end = record.audible
         start = record.time_of(target) - self.lead
-        start = min(max(start, begin), end - self.seconds)
-        return audio_at(record, start, self.seconds, self.sample_rate)
+        start = min(max(start, begin), end - self.window_seconds)
+        return audio_at(record, start, self.window_seconds, self.sample_rate)
 
     def augment(self, batch: Batch, state: State, key: jax.Array) -> Batch:
         images = jnp.concatenate([batch["vision"], batch["target"][:, None]], axis=1)
@@ -182,9 +182,11 @@ class TalkingFace(Method):
     def times(self, record: Record, stream: str, count: int) -> Sequence[float]:
         if stream == "vision":
             return super().times(record, stream, count)
-        record.need_audio(self.seconds)
+        record.need_audio(self.window_seconds)
         begin, end = record.audible
-        return [time + self.lead for time in even_times(end, self.seconds, count, begin=begin)]
+        return [
+            time + self.lead for time in even_times(end, self.window_seconds, count, begin=begin)
+        ]
 
     def clips(self, record: Record, stream: str, times: Sequence[float]) -> Example:
         """The frame at each time in place of all stills, and the audio around it.
@@ -195,7 +197,7 @@ class TalkingFace(Method):
         numbers = [record.frame_at(time) for time in times] if record.num_frames else []
         if stream == "audio":
             starts = [time - self.lead for time in times]
-            sound = [audio_at(record, t, self.seconds, self.sample_rate) for t in starts]
+            sound = [audio_at(record, t, self.window_seconds, self.sample_rate) for t in starts]
             return {"audio": np.stack(sound)}
         if stream == "vision":
             made = [self._images(record, k, np.full(self.stills, k)) for k in numbers]
