@@ -1,4 +1,4 @@
-"""Two trunks with linear heads that classify clusters, and can begin anew."""
+"""Two trunks with linear heads that classify clusters, and how such a head is drawn again."""
 
 import flax.linen as nn
 import jax

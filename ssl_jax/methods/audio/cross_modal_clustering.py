@@ -48,7 +48,7 @@ class CrossModalClustering(Method):
     Between steps the features of all records are clustered by k-means, those of the random trunks
     before step 1. With 'sdc' each trunk learns its own clusters (DeepCluster), with 'mdc' its own
     and the other's, with 'cdc' those of both features side by side, with 'xdc' the other's alone.
-    Heads and their moments begin anew with each clustering; the trunks go on.
+    With each clustering the heads are drawn again and their moments are 0; the trunks go on.
 
     New clusters are made each time `refresh` is called (the experiment's `refresh_every`); or, with
     `held_out`, only if the loss there has not fallen for `patience` calls. Held-out records are
@@ -60,7 +60,7 @@ class CrossModalClustering(Method):
     leave features that are no better than random ones.
 
     Differs from the paper: a record has one label, of the clip in its middle, with all its clips.
-    The learning rate does not start anew with each clustering. Audio frames lie 20 ms apart, so
+    The learning rate does not start again with each clustering. Audio frames lie 20 ms apart, so
     that two seconds are the network's 100; which the paper's are is not known.
 
     Labels are of training records by their number: `Pretext` on other records measures nothing.

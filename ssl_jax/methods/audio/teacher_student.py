@@ -71,6 +71,7 @@ class TeacherStudent(Method):
     Attributes:
       audio: the trunk, whose last layer has steps of time (b t c).
       soft_labels: files, one for each teacher; () takes the records' own labels as the one teacher.
+        A file is of one source, in its order: on others `Pretext` has no labels.
       classes: number of labels, with () only.
       head: kernel, stride and padding of the heads in steps of the trunk's last layer; SoundNet's 5
         layers: (16, 12, 4). There must be as many outputs as segments.

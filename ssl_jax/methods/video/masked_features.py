@@ -118,9 +118,9 @@ class MaskedFeatures(Method):
       gap: frames, at that rate, left out between steps.
       size: side of the square that the network sees, in pixels.
       masked: share of steps that are hidden, at least one.
-      draws: r, how often steps are hidden anew in the same video. The trunk, of which a step costs
-        most, sees the video once; the transformer sees it r times and learns from r times as many
-        hidden steps. In the paper once.
+      draws: r, how many times other steps are hidden in the same video. The trunk, which costs most
+        of a step, sees the video once; the transformer sees it r times and learns from r times as
+        many hidden steps. In the paper once.
       negatives: 'batch': all steps of all videos; 'video': those of the same video.
       temperature: divides scalar products.
       blocks, heads, feed_forward: of the `Transformer`, which is as wide as the feature.
