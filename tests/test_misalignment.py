@@ -100,12 +100,12 @@ def test_the_mean_of_the_activation_map_is_the_answer_for_each_audio():
         "vision": jnp.asarray(rng.normal(size=(2, 4, 16, 16, 3)), jnp.float32),
         "audio": jnp.asarray(rng.normal(size=(2, 2, 2048)), jnp.float32),
     }
-    variables = net.init(KEY, batch, True)
-    answers = net.apply(variables, batch, False)
+    variables = jax.jit(lambda: net.init(KEY, batch, True))()
+    answers = jax.jit(lambda: net.apply(variables, batch, False))()
     assert answers.shape == (2, 2)
+    joined = jax.jit(lambda pair: net.apply(variables, pair, False, method="joined"))
     for k in range(2):
-        alone = {**batch, "audio": batch["audio"][:, k]}
-        layers = net.apply(variables, alone, False, method="joined")
+        layers = joined({**batch, "audio": batch["audio"][:, k]})
         means = layers["activation"].mean((1, 2, 3))
         np.testing.assert_allclose(means, answers[:, k], rtol=1e-4, atol=1e-5)
 
