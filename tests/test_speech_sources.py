@@ -1,0 +1,109 @@
+"""Speech as it is distributed, and as people keep it: transcripts, speakers, words, splits."""
+
+import pickle
+
+import media
+import pytest
+
+from ssl_jax.config import ConfigError
+from ssl_jax.data.sources.spoken_names import SpokenNames, held_out, read_names
+
+FROG = "A frog.\nde.utf8=Ein Frosch.\nfr.utf8=Une grenouille.\npt_BR.utf8=\nxx=nothing\n"
+
+
+def speak(path, seconds=0.2, seed=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    media.write(path, frames=0, wave=media.noise(seconds, 16000, seed=seed))
+
+
+@pytest.fixture(scope="module")
+def stamps(tmp_path_factory):
+    """Two folders of stamps; the frog is said twice in French, once copied, once encoded twice."""
+    root = tmp_path_factory.mktemp("spoken")
+    inside = root / "usr" / "share" / "stamps"
+    frog, pond = inside / "animals" / "frog", inside / "town" / "green" / "pond-frog"
+    speak(inside / "animals" / "frog_desc_fr.wav", 0.2)
+    speak(inside / "animals" / "frog_desc_de.wav", 0.3, seed=1)
+    speak(inside / "animals" / "frog_desc.wav", 0.25, seed=2)
+    speak(inside / "animals" / "frog_desc_zz.wav", 0.25, seed=2)
+    speak(inside / "town" / "green" / "pond-frog_desc_fr.wav", 0.35, seed=3)
+    speak(inside / "town" / "green" / "pond-frog_desc_de.wav", 0.3, seed=4)
+    speak(inside / "town" / "copy_desc_fr.wav", 0.2)  # the bytes of the first
+    for stem in (frog, pond, inside / "town" / "copy"):
+        stem.with_suffix(".txt").write_text(FROG)
+    (inside / "animals" / "frog.wav").write_bytes(b"the frog's own croak")
+    (inside / "town" / "broken_desc_fr.ogg").write_bytes(b"no audio")
+    (inside / "town" / "broken.txt").write_text("A broken one.\nfr.utf8=Une grenouille.\n")
+    return str(root)
+
+
+def test_spoken_names_are_captions_in_their_language(stamps):
+    source = SpokenNames(stamps, split="")
+    found = {item.path.rpartition("/")[2]: item for item in source.items}
+    assert "frog.wav" not in found
+    assert "copy_desc_fr.wav" not in found
+    assert found["frog_desc_fr.wav"].captions[0].text == "Une grenouille."
+    assert found["frog_desc_fr.wav"].captions[0].language == "fr"
+    assert found["frog_desc.wav"].captions[0].language == "en"
+    assert found["frog_desc_zz.wav"].captions == ()
+    assert source.label_names == ("de", "en", "fr", "zz")
+    number = [item.path for item in source.items].index(found["frog_desc_de.wav"].path)
+    record = pickle.loads(pickle.dumps(source))[number]
+    assert (record.label, record.sample_rate, record.num_frames) == (0, 16000, 0)
+    assert record.extra["name"] == "A frog."
+    assert record.extra["folder"] == "animals"
+    assert record.audio(0.0, record.duration).shape == (4800,)
+
+
+def test_spoken_names_of_chosen_languages(stamps):
+    assert SpokenNames(stamps, languages=("de",), split="").label_names == ("de",)
+    assert SpokenNames(stamps, label="folder", split="").label_names == ("animals", "town")
+    with pytest.raises(ConfigError, match=r"no spoken names.*tuxpaint-stamps-default"):
+        len(SpokenNames(stamps, languages=("ko",)))
+    split = "train" if held_out("A frog.") else "test"
+    with pytest.raises(ConfigError, match="no spoken name is left"):
+        len(SpokenNames(stamps, languages=("de",), split=split))
+
+
+def test_a_name_is_on_one_side_in_every_language():
+    names = [f"A thing number {number}." for number in range(2000)]
+    share = sum(map(held_out, names)) / len(names)
+    assert abs(share - 0.2) < 0.03
+    assert all(held_out(name) == held_out(name.upper().strip(".")) for name in names)
+
+
+def test_words_are_those_recorded_twice(stamps):
+    train, test = (SpokenNames(stamps, label="word", split=split) for split in ("train", "test"))
+    # The German recordings have one length: one recording, encoded twice.
+    assert train.label_names == test.label_names == ("fr: Une grenouille.",)
+    assert len(train) == len(test) == 1
+    assert train[0].label == test[0].label == 0
+    assert train[0].name != test[0].name
+
+
+def test_names_of_a_stamp(tmp_path):
+    file = tmp_path / "frog.txt"
+    file.write_text(FROG)
+    names = {"en": "A frog.", "de": "Ein Frosch.", "fr": "Une grenouille."}
+    assert read_names(str(file)) == names
+    file.write_bytes("fr.utf8=Église".encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"frog\.txt: cannot be read as text in UTF-8"):
+        read_names(str(file))
+
+
+@pytest.mark.parametrize(
+    ("knobs", "message"),
+    [
+        ({"label": "speaker"}, "label='speaker' must be one of"),
+        ({"split": "val"}, "split='val' must be one of"),
+        ({"limit": -1}, "limit"),
+    ],
+)
+def test_mistakes_in_knobs_of_spoken_names(knobs, message):
+    with pytest.raises(ConfigError, match=message):
+        SpokenNames(**knobs)
+
+
+def test_no_folder_of_spoken_names(tmp_path):
+    with pytest.raises(ConfigError, match="there is no folder"):
+        len(SpokenNames(str(tmp_path / "none")))
