@@ -13,14 +13,18 @@ Ours, in the paper's setting: not measured.
 Variants: `:arcade` trains a small network on game video, counters hidden, in minutes on a CPU;
 `:audited` is the same with the audit for shortcuts; `:tiny` is four steps on synthetic data.
 
-    :arcade             balanced accuracy, unseen episodes     linear probe
+    :arcade             balanced accuracy, unseen episodes     linear probe: is anything won?
                                                                conv3     context
-    ours                not measured
-    copied motion       not measured
-    no motion           not measured
+    ours                0.106                                  0.492     0.578
+    random init         0.047                                  0.531     0.562
+    copied motion       0.156
+    no motion           0.063
+    chance                                                     0.555     0.555
+    1 seed, 5 minutes on 1 busy CPU core; control: not measured
 
-Without features normalised over the batch, 350 steps ended at 0.106 on training batches, where
-copying has 0.203: the answer was the same for every video.
+350 steps are too few: the loss still falls (2.02, 1.36), on training batches the balanced accuracy
+is 0.129, and copying what moved last is ahead of it. Without features normalised over the batch the
+answer was the same for every video.
 """
 
 from ssl_jax import presets

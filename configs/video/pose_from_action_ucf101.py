@@ -16,11 +16,14 @@ steps on synthetic data. What the later frame is good for: train and evaluate wi
 `--config.method.later=False`.
 
     :arcade             match, unseen episodes (chance 0.5)
-    ours                not measured
+    ours                0.953
+    random init         0.484
     without the later   not measured
+    1 seed, 128 videos, 400 steps of 32 rows, 8 minutes on 1 busy CPU core; control: not measured
 
-The same network on this game, flow computed once, 128 videos: 0.90 on 64 unseen ones after 480 of
-600 steps of 32 rows; without normalised features 0.52 after 320 steps of 16 rows.
+Which of the two boxers scores is no question for its features: a linear probe finds the more
+frequent answer (0.80 of 64) before and after training, raw pixels 0.72. Without normalised features
+the match is 0.52 after 320 steps of 16 rows.
 """
 
 from ssl_jax import presets
