@@ -1,13 +1,13 @@
 """A folder of videos, images and audio files -> shards that any frame can be read from at once.
 
-    python -m ssl_jax.prepare --input=DIR --output=DIR2 [--manifest=list.csv] [--short_side=128]
-        [--quality=90] [--sample_rate=16000] [--audio=flac] [--flow] [--whole] [--shards=N]
-        [--max_pixels=N] [--max_seconds=N] [--max_bytes=N] [--runner=...]
+    python -m ssl_jax.prepare --input=DIR --output=DIR2 [--manifest=list.csv | --lists=DIR3]
+        [--short_side=128] [--quality=90] [--sample_rate=16000] [--audio=flac] [--flow] [--whole]
+        [--shards=N] [--max_pixels=N] [--max_seconds=N] [--max_bytes=N] [--runner=...]
 
-The input is what `FolderSource` takes, with or without its manifest. Videos are cut into their
-shots; frames become small JPEGs; `ssl_jax/data/shard_format.py` says what is stored and how, and
-`ArrayRecordSource` reads it. `manifest.json` in the output tells what there is: counts, the hash of
-every shard and every file that could not be used, with the reason.
+The input is what `FolderSource` takes, with or without its manifest or lists. Videos are cut into
+their shots; frames become small JPEGs; `ssl_jax/data/shard_format.py` says what is stored and how,
+and `ArrayRecordSource` reads it. `manifest.json` in the output tells what there is: counts, the
+hash of every shard and every file that could not be used, with the reason.
 
 Each shard is made by itself, by Apache Beam: on this machine by default, with a thread a core, else
 wherever `--runner` and Beam's other flags say; all workers must see both folders by the same path.
@@ -43,6 +43,7 @@ def prepare(
     runner: str = "DirectRunner",
     beam_flags: tuple[str, ...] = (),
     limits: Limits | None = None,
+    lists: str = "",
 ) -> dict:
     """Writes the shards and `manifest.json`; returns what is in the latter.
 
@@ -55,13 +56,14 @@ def prepare(
       runner: Beam's name of what runs it; 'DirectRunner' is this machine, a thread a core.
       beam_flags: further flags of Beam or of the runner: ('--flink_master=host:8081', ...).
       limits: what a file may ask of the machine; those beyond are rejected.
+      lists: folder of the lists that a set is distributed with, in place of a manifest.
 
     Raises:
       ConfigError: nothing usable in the input, a bad knob, or shards in the output that were made
         with other ones.
     """
     options, input, output = options or shards.Options(), paths.home(input), paths.home(output)
-    source = FolderSource(input, manifest=manifest, limits=limits or Limits())
+    source = FolderSource(input, manifest=manifest, lists=lists, limits=limits or Limits())
     workers = (os.cpu_count() or 1) if runner == "DirectRunner" else 1
     jobs = _jobs(source, output, options, num_shards, workers)
     paths.make_folder(output)
@@ -96,9 +98,8 @@ def _jobs(
         chosen = tuple(items[edges[number] : edges[number + 1]])
         # Cores that are left over help where few shards hold long videos.
         threads = max(1, cores // count)
-        jobs.append(
-            shards.Job(source.path, chosen, options, source.limits, file, source.manifest, threads)
-        )
+        listed = source.manifest or source.lists
+        jobs.append(shards.Job(source.path, chosen, options, source.limits, file, listed, threads))
     return jobs
 
 
@@ -156,6 +157,7 @@ def _arguments(argv: list[str]) -> tuple[argparse.Namespace, tuple[str, ...]]:
     add("--input", default="", help="folder of videos, images and audio files")
     add("--output", default="", help="folder for the shards")
     add("--manifest", default="", help="csv of the files to take, a path from --input")
+    add("--lists", default="", help="folder of a set's own lists, a path from --input")
     add("--short_side", type=int, default=knobs.short_side, help="pixels; 0 keeps the size")
     add("--quality", type=int, default=knobs.quality, help="of the JPEGs, 1 to 100")
     add("--sample_rate", type=int, default=knobs.sample_rate, help="Hz; 0 keeps each file's")
@@ -191,6 +193,7 @@ def main(argv: list[str]) -> int:
             known.input,
             known.output,
             manifest=known.manifest,
+            lists=known.lists,
             options=shards.Options(**knobs),
             num_shards=known.shards,
             runner=known.runner,

@@ -9,7 +9,7 @@ import numpy as np
 from ssl_jax.config import ConfigError
 from ssl_jax.data import decode, paths
 from ssl_jax.data.record import MediaError, Record
-from ssl_jax.data.sources import sound_lists, split_files
+from ssl_jax.data.sources import caption_lists, sound_lists, split_files
 from ssl_jax.data.sources.choices import check_choices
 from ssl_jax.data.sources.lengths import Length, lengths
 from ssl_jax.data.sources.manifest import ENDINGS, KIND, Item, kind, read_manifest
@@ -40,8 +40,8 @@ class FolderSource:
     A segment's audio outside of the segment is the video's, not silence.
 
     UCF101 and HMDB51 come with lists of their own, see `split_files`, and so do AudioSet, VGGSound,
-    AVE, ESC-50 and others, see `sound_lists`: give the lists' folder as `lists` in place of a
-    manifest.
+    AVE, ESC-50 and others, see `sound_lists`, and HowTo100M, YouCook2, MSR-VTT, VATEX and
+    ActivityNet, see `caption_lists`: give the lists' folder as `lists` in place of a manifest.
 
     Attributes:
       path: the folder; or a URL that fsspec opens, as gs://bucket/videos (with gcsfs installed).
@@ -49,6 +49,8 @@ class FolderSource:
       lists: the folder of the lists that a set is distributed with, as a path from the folder
         ('../ucfTrainTestlist'); '' for none.
       fold: of UCF101 and HMDB51, which of the three divisions into training and test videos.
+      segments: of `caption_lists`: every part of a video that a caption describes is a record of
+        its own, as text-video retrieval on YouCook2 wants it; else a video has all its captions.
       split: keep the manifest's rows, or the lists' videos, of this split; '' keeps all.
       kinds: which files to take, by their ending: 'video', 'image', 'audio'.
       need: leave out files without 'frames' or 'audio', and broken ones. Opens every file once,
@@ -66,6 +68,7 @@ class FolderSource:
     manifest: str = ""
     lists: str = ""
     fold: int = 1
+    segments: bool = False
     split: str = ""
     kinds: tuple[str, ...] = ("video", "image", "audio")
     need: tuple[str, ...] = ()
@@ -88,6 +91,8 @@ class FolderSource:
         check_choices("need", self.need, ("frames", "audio"))
         if self.manifest and self.lists:
             raise ConfigError("give a manifest or lists, not both")
+        if self.segments and not self.lists:
+            raise ConfigError("segments=True is for the lists of captioned video; give lists")
         if self.split and not (self.manifest or self.lists):
             raise ConfigError(
                 f"split={self.split!r} needs a manifest with a column 'split'; "
@@ -147,6 +152,9 @@ class FolderSource:
         except OSError as error:
             raise ConfigError(f"{lists}: cannot be read as a folder of lists ({error})") from error
         found = sound_lists.read(lists, self.path, there, self.kinds)
+        if found is None:
+            asked = (self.kinds, self.segments, self.split)
+            found = caption_lists.read(lists, self.path, there, *asked)
         if found is not None:
             return found
         videos, names = split_files.read(lists, self.fold)

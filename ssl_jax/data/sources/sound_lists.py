@@ -67,10 +67,10 @@ def read(folder: str, media: str, there: Sequence[str], kinds: Sequence[str]) ->
         found = _lrs(folder, media, spoken)
     else:
         return None
-    return _found(folder, media, kinds, *found)
+    return found_files(folder, media, kinds, *found)
 
 
-def _found(
+def found_files(
     folder: str, media: str, kinds: Sequence[str], wanted: Wanted, names: tuple[str, ...]
 ) -> Listing:
     """The records whose file is there, under the first of its possible names."""

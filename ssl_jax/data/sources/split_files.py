@@ -38,8 +38,8 @@ def read(folder: str, fold: int) -> tuple[list[tuple[str, int, str]], tuple[str,
         return _hmdb51(folder, there, fold)
     raise ConfigError(
         f"{folder}: has neither the lists of UCF101 (classInd.txt, trainlist01.txt, ...) nor those "
-        "of HMDB51 (brush_hair_test_split1.txt, ...), nor of a set with audio that is known "
-        "(see docs/data.md)"
+        "of HMDB51 (brush_hair_test_split1.txt, ...), nor of a set with audio or captions that is "
+        "known (see docs/data.md)"
     )
 
 
