@@ -6,6 +6,8 @@ import media
 import pytest
 
 from ssl_jax.config import ConfigError
+from ssl_jax.data.annotations import speaker_of
+from ssl_jax.data.sources.folder import FolderSource
 from ssl_jax.data.sources.spoken_names import SpokenNames, held_out, read_names
 
 FROG = "A frog.\nde.utf8=Ein Frosch.\nfr.utf8=Une grenouille.\npt_BR.utf8=\nxx=nothing\n"
@@ -13,7 +15,8 @@ FROG = "A frog.\nde.utf8=Ein Frosch.\nfr.utf8=Une grenouille.\npt_BR.utf8=\nxx=n
 
 def speak(path, seconds=0.2, seed=0):
     path.parent.mkdir(parents=True, exist_ok=True)
-    media.write(path, frames=0, wave=media.noise(seconds, 16000, seed=seed))
+    codec = "flac" if path.suffix == ".flac" else "pcm_s16le"
+    media.write(path, frames=0, wave=media.noise(seconds, 16000, seed=seed), audio_codec=codec)
 
 
 @pytest.fixture(scope="module")
@@ -107,3 +110,87 @@ def test_mistakes_in_knobs_of_spoken_names(knobs, message):
 def test_no_folder_of_spoken_names(tmp_path):
     with pytest.raises(ConfigError, match="there is no folder"):
         len(SpokenNames(str(tmp_path / "none")))
+
+
+SPEAKERS = """; The public LibriVox speakers
+;ID  |SEX| SUBSET           |MINUTES| NAME
+14   | F | train-clean-100  | 25.03 | A Name
+103  | M | dev-clean        | 8.02  | Another | of bars
+"""
+
+
+def librispeech(root, more=""):
+    (root / "SPEAKERS.TXT").write_text(SPEAKERS)
+    for subset, speaker, chapter, texts in [
+        ("train-clean-100", 14, 208, ["A MAN SAID TO THE UNIVERSE", "SIR I EXIST"]),
+        ("dev-clean", 103, 1240, ["THE REPLY"]),
+    ]:
+        folder = root / subset / str(speaker) / str(chapter)
+        stems = [f"{speaker}-{chapter}-{number:04d}" for number in range(len(texts))]
+        for number, stem in enumerate(stems):
+            speak(folder / f"{stem}.flac", 0.2 + 0.1 * number, seed=speaker + number)
+        lines = [f"{stem} {text}" for stem, text in zip(stems, texts, strict=True)]
+        (folder / f"{speaker}-{chapter}.trans.txt").write_text("\n".join([*lines, more]))
+    return str(root)
+
+
+def test_librispeech_as_it_is_distributed(tmp_path):
+    path = librispeech(tmp_path, more="14-208-0009 A LINE WHOSE AUDIO IS GONE")
+    source = FolderSource(path, lists=".", split="train-clean-100")
+    assert [item.path for item in source.items] == [
+        "train-clean-100/14/208/14-208-0000.flac",
+        "train-clean-100/14/208/14-208-0001.flac",
+    ]
+    assert source.label_names == ("14", "103")  # of all splits, so they agree
+    record = source[1]
+    assert record.captions[0].text == "SIR I EXIST"
+    assert record.captions[0].language == "en"
+    assert record.extra["speaker"] == "14"
+    assert (record.extra["chapter"], record.extra["sex"], record.label) == ("208", "F", 0)
+    assert record.duration == pytest.approx(0.3)
+    assert speaker_of(record) == speaker_of(source[0])
+    every = FolderSource(path, lists=".")
+    assert [item.split for item in every.items] == ["dev-clean", *["train-clean-100"] * 2]
+    assert every[0].label == 1
+
+
+def test_mistakes_in_librispeech(tmp_path):
+    path = librispeech(tmp_path)
+    with pytest.raises(ConfigError, match=r"no folder test-clean; it has \['dev-clean'"):
+        len(FolderSource(path, lists=".", split="test-clean"))
+    file = tmp_path / "dev-clean" / "103" / "1240" / "103-1240.trans.txt"
+    file.write_text("103-1240-0000\n")
+    with pytest.raises(ConfigError, match=r"103-1240\.trans\.txt:1: 'SPEAKER-CHAPTER-NUMBER TEXT'"):
+        len(FolderSource(path, lists=".", split="dev-clean"))
+    file.unlink()
+    with pytest.raises(ConfigError, match="no recording with a transcript; split='dev-clean'"):
+        len(FolderSource(path, lists=".", split="dev-clean"))
+    (tmp_path / "SPEAKERS.TXT").write_text("14 F\n")
+    with pytest.raises(ConfigError, match=r"SPEAKERS\.TXT:1: 'ID \| SEX"):
+        len(FolderSource(path, lists="."))
+
+
+def test_speech_commands_as_they_are_distributed(tmp_path):
+    lists = {
+        "validation_list.txt": "no/b_nohash_0.wav\n",
+        "testing_list.txt": "yes/c_nohash_1.wav\n",
+    }
+    for name, text in lists.items():
+        (tmp_path / name).write_text(text)
+    files = ["_background_noise_/pink.wav", "no/a_nohash_0.wav", "no/b_nohash_0.wav"]
+    for number, name in enumerate([*files, "yes/a_nohash_0.wav", "yes/c_nohash_1.wav"]):
+        speak(tmp_path / name, seed=number)
+    source = FolderSource(str(tmp_path), lists=".")
+    assert [(i.path, i.label, i.split) for i in source.items] == [
+        ("no/a_nohash_0.wav", 0, "train"),
+        ("no/b_nohash_0.wav", 0, "val"),
+        ("yes/a_nohash_0.wav", 1, "train"),
+        ("yes/c_nohash_1.wav", 1, "test"),
+    ]
+    record = source[3]
+    assert source.label_names[record.label] == record.captions[0].text == "yes"
+    assert record.extra["speaker"] == "c"
+    assert speaker_of(source[0]) == speaker_of(source[2]) != speaker_of(record)
+    (tmp_path / "media").mkdir()
+    with pytest.raises(ConfigError, match=r"media.*has no recordings such as yes/"):
+        len(FolderSource(str(tmp_path / "media"), lists=".."))

@@ -9,7 +9,7 @@ import numpy as np
 from ssl_jax.config import ConfigError
 from ssl_jax.data import decode, paths
 from ssl_jax.data.record import MediaError, Record
-from ssl_jax.data.sources import caption_lists, sound_lists, split_files
+from ssl_jax.data.sources import caption_lists, sound_lists, speech_lists, split_files
 from ssl_jax.data.sources.choices import check_choices
 from ssl_jax.data.sources.lengths import Length, lengths
 from ssl_jax.data.sources.manifest import ENDINGS, KIND, Item, kind, read_manifest
@@ -40,8 +40,9 @@ class FolderSource:
     A segment's audio outside of the segment is the video's, not silence.
 
     UCF101 and HMDB51 come with lists of their own, see `split_files`, and so do AudioSet, VGGSound,
-    AVE, ESC-50 and others, see `sound_lists`, and HowTo100M, YouCook2, MSR-VTT, VATEX and
-    ActivityNet, see `caption_lists`: give the lists' folder as `lists` in place of a manifest.
+    AVE, ESC-50 and others, see `sound_lists`, LibriSpeech and Speech Commands, see `speech_lists`,
+    and HowTo100M, YouCook2, MSR-VTT, VATEX and ActivityNet, see `caption_lists`: give the lists'
+    folder as `lists` in place of a manifest ('.' where they lie in the folder itself).
 
     Attributes:
       path: the folder; or a URL that fsspec opens, as gs://bucket/videos (with gcsfs installed).
@@ -152,6 +153,8 @@ class FolderSource:
         except OSError as error:
             raise ConfigError(f"{lists}: cannot be read as a folder of lists ({error})") from error
         found = sound_lists.read(lists, self.path, there, self.kinds)
+        if found is None:
+            found = speech_lists.read(lists, self.path, there, self.split)
         if found is None:
             asked = (self.kinds, self.segments, self.split)
             found = caption_lists.read(lists, self.path, there, *asked)

@@ -202,7 +202,7 @@ def _vggsound(folder: str, there: Sequence[str]):
 def _ave(folder: str, there: Sequence[str]):
     rows = {}
     for name in ("Annotations.txt", *AVE_SPLITS):
-        for where, line in _lines(folder, name) if name in there else ():
+        for where, line in lines_of(folder, name) if name in there else ():
             fields = line.split("&")
             if fields[0] == "Category":
                 continue
@@ -243,7 +243,7 @@ def _lrs(folder: str, media: str, splits: Sequence[str]):
     here = paths.whole(media).rstrip("/").rpartition("/")[2]
     wanted = []
     for split in splits:
-        for where, line in _lines(folder, f"{split}.txt"):
+        for where, line in lines_of(folder, f"{split}.txt"):
             path = line.split()[0]
             if path.count("/") != 1:
                 raise ConfigError(f"{where}: SPEAKER/NUMBER should stand there, not {path!r}")
@@ -291,13 +291,14 @@ def _as_text(corners: Sequence[Sequence[float]]) -> str:
 def _rows(file: str) -> Iterator[tuple[str, list[str]]]:
     """('FILE:LINE', fields) of a csv without a header, but for empty lines and notes after '#'."""
     folder, _, name = file.rpartition("/")
-    for where, line in _lines(folder, name):
+    for where, line in lines_of(folder, name):
         if not line.startswith("#"):
             fields = next(csv.reader([line], skipinitialspace=True))
             yield where, [field.strip() for field in fields]
 
 
-def _lines(folder: str, name: str) -> Iterator[tuple[str, str]]:
+def lines_of(folder: str, name: str) -> Iterator[tuple[str, str]]:
+    """('FILE:LINE', text) of every line that is not empty; ConfigError for what is no text."""
     file = paths.join(folder, name)
     try:
         text = paths.read_text(file).read()

@@ -1,0 +1,101 @@
+"""Sets of speech as they are distributed, which are their own lists.
+
+    LibriSpeech       SPEAKERS.TXT   ID | SEX | SUBSET | MINUTES | NAME
+                      train-clean-100/SPEAKER/CHAPTER/SPEAKER-CHAPTER-0000.flac, ...
+                      train-clean-100/SPEAKER/CHAPTER/SPEAKER-CHAPTER.trans.txt
+                          SPEAKER-CHAPTER-0000 CHAPTER SIXTEEN I MIGHT HAVE TOLD YOU ...
+    Speech Commands   yes/SPEAKER_nohash_0.wav, ...; validation_list.txt, testing_list.txt
+
+LibriSpeech's splits are its folders, labels its speakers (numbered over all splits), captions its
+transcripts. Speech Commands' splits are 'train', 'val' and 'test', labels and captions its words;
+`_background_noise_` is left out. Both have `extra['speaker']`.
+"""
+
+import re
+from collections.abc import Sequence
+
+from ssl_jax.config import ConfigError
+from ssl_jax.data import paths
+from ssl_jax.data.record import Caption
+from ssl_jax.data.sources.manifest import Item, kind
+from ssl_jax.data.sources.sound_lists import Listing, lines_of
+
+SPEAKERS = "SPEAKERS.TXT"
+COMMANDS = {"validation_list.txt": "val", "testing_list.txt": "test"}
+SUBSET = re.compile(r"(train|dev|test)-(clean|other)(-\d+)?")
+NOISE = "_background_noise_"
+
+
+def read(folder: str, media: str, there: Sequence[str], split: str) -> Listing | None:
+    """(records, names of classes) of the set whose lists are `there` in `folder`; None for others.
+
+    Args:
+      media: the folder of the audio.
+      split: that will be kept: of LibriSpeech no other is looked at. '': all.
+
+    Raises:
+      ConfigError: a line that makes no sense, or no recording that the lists name.
+    """
+    if SPEAKERS in there:
+        return _librispeech(folder, media, split)
+    if set(COMMANDS) <= set(there):
+        return _commands(folder, media)
+    return None
+
+
+def _librispeech(folder: str, media: str, split: str) -> Listing:
+    sexes = {}
+    for where, line in lines_of(folder, SPEAKERS):
+        if line.startswith(";"):
+            continue
+        fields = [field.strip() for field in line.split("|")]
+        if len(fields) < 3 or not fields[0].isdigit():
+            raise ConfigError(f"{where}: 'ID | SEX | SUBSET | ...' should stand there")
+        sexes[fields[0]] = fields[1]
+    names = tuple(sorted(sexes, key=int))
+    numbers = {speaker: number for number, speaker in enumerate(names)}
+    subsets = [name for name in paths.names(media) if SUBSET.fullmatch(name)]
+    if not subsets or (split and split not in subsets):
+        raise ConfigError(f"{media}: has no folder {split or 'train-clean-100'}; it has {subsets}")
+    items = []
+    for subset in [split] if split else subsets:
+        files = paths.below(paths.join(media, subset))
+        heard = {f.rpartition("/")[2].rpartition(".")[0]: f for f in files if kind(f) == "audio"}
+        for file in files:
+            if not file.endswith(".trans.txt"):
+                continue
+            inside, _, name = file.rpartition("/")
+            for where, line in lines_of(paths.join(media, f"{subset}/{inside}"), name):
+                stem, _, text = line.partition(" ")
+                speaker, _, rest = stem.partition("-")
+                if not text or speaker not in numbers:
+                    raise ConfigError(f"{where}: 'SPEAKER-CHAPTER-NUMBER TEXT' should stand there")
+                if stem in heard:
+                    extra = ("speaker", speaker), ("chapter", rest.partition("-")[0])
+                    extra = (*extra, ("sex", sexes[speaker]))
+                    caption = (Caption(text.strip()),)
+                    path = f"{subset}/{heard[stem]}"
+                    items.append(Item(path, numbers[speaker], subset, caption, extra=extra))
+    if not items:
+        raise ConfigError(f"{media}: holds no recording with a transcript; split={split!r}")
+    return items, names
+
+
+def _commands(folder: str, media: str) -> Listing:
+    splits = {line: split for file, split in COMMANDS.items() for _, line in lines_of(folder, file)}
+    files = [
+        path
+        for path in paths.below(media)
+        if path.count("/") == 1 and kind(path) == "audio" and not path.startswith(NOISE)
+    ]
+    names = tuple(sorted({path.partition("/")[0] for path in files}))
+    numbers = {word: number for number, word in enumerate(names)}
+    if not files:
+        raise ConfigError(f"{media}: has no recordings such as yes/0a7c2a8d_nohash_0.wav")
+    items = []
+    for path in files:
+        word, _, file = path.partition("/")
+        split = splits[path] if path in splits else "train"
+        extra = (("speaker", file.partition("_")[0]),)
+        items.append(Item(path, numbers[word], split, (Caption(word),), extra=extra))
+    return items, names
