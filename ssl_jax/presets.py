@@ -13,6 +13,7 @@ from ssl_jax.config import call
 from ssl_jax.data.sources.arcade import ArcadeSource
 from ssl_jax.data.sources.folder import FolderSource
 from ssl_jax.data.sources.idx import IdxSource
+from ssl_jax.data.sources.python_docs import PythonDocs
 from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.data.sources.tfds import TfdsSource
 from ssl_jax.evals.pretext import Pretext
@@ -83,6 +84,11 @@ def arcade(games: tuple[str, ...], train: int, test: int, **knobs) -> tuple[Conf
         call(ArcadeSource, games=games, clips_per_game=train, **knobs),
         call(ArcadeSource, games=games, clips_per_game=test, split="test", **knobs),
     )
+
+
+def python_docs(**knobs) -> tuple[ConfigDict, ConfigDict]:
+    """Training and test documents of Python's own documentation; `knobs` of PythonDocs."""
+    return call(PythonDocs, **knobs), call(PythonDocs, split="test", **knobs)
 
 
 def audited(config: ConfigDict, **knobs) -> ConfigDict:

@@ -116,7 +116,7 @@ def prepared(tmp_path_factory):
 
     with _dtypes_without_tensorflow(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(feature, "tf", audio_feature.tf)  # asked only when a set is written
-        for name in ("tiny_pictures", "tiny_videos", "tiny_clips", "tiny_sounds"):
+        for name in ("tiny_pictures", "tiny_videos", "tiny_clips", "tiny_sounds", "tiny_texts"):
             builder = tfds.builder(name, data_dir=folder, file_format="array_record")
             builder.download_and_prepare()
     return folder
@@ -182,6 +182,22 @@ def test_sounds_of_tfds(prepared):
     good = [source[i] for i in batch["n"][:2].tolist()]
     assert (good[0].num_frames, good[0].frames, good[0].duration) == (0, None, 0.5)
     assert good[0].audio(0.06, 0.09).tolist() == pytest.approx([0.1, 0.2, 0.1])
+
+
+def test_texts_of_tfds(prepared):
+    def texts(**knobs):
+        source = TfdsSource("tiny_texts", "train", prepared, **knobs)
+        return sorted([c.text for c in source[i].captions] for i in range(len(source)))
+
+    assert texts() == [[], ["Καλημέρα κόσμε"]]
+    assert texts(text="titles") == [["a", "नमस्ते"]] * 2
+    assert texts(text="short/en", language="el") == [["brief"]] * 2
+    record = TfdsSource("tiny_texts", "train", prepared, text="short/en", language="el")[0]
+    assert record.captions[0].language == "el"
+    assert (record.num_frames, record.frames, record.audio, record.label) == (0, None, None, -1)
+    assert record.extra["file_name"].endswith(b".txt")
+    with pytest.raises(ConfigError, match="has no text='shrot'; it has file_name"):
+        texts(text="shrot")
 
 
 def test_unprepared_sets_say_how_to_prepare_them(prepared, tmp_path):

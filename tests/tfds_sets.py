@@ -95,3 +95,27 @@ class TinySounds(tfds.core.GeneratorBasedBuilder):
             wave = np.full(50, 0.1, np.float32)
             wave[7] = np.nan if i == 2 else 0.2
             yield i, {"sound": wave}
+
+
+class TinyTexts(tfds.core.GeneratorBasedBuilder):
+    """Two texts, each with a file's name, two titles and a summary within a group; one is empty."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        text = tfds.features.Text()
+        features = {
+            "file_name": text,
+            "story": text,
+            "titles": tfds.features.Sequence(text),
+            "short": {"en": text},
+        }
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        for i, story in enumerate(("Καλημέρα κόσμε", "")):
+            example = {"file_name": f"{i}.txt", "titles": ["a", "नमस्ते"], "short": {"en": "brief"}}
+            yield i, {"story": story, **example}

@@ -10,6 +10,7 @@ from ssl_jax.config import ConfigError
 from ssl_jax.data import paths
 
 DELIMITERS = (",", "\t", ";", "|")
+csv.field_size_limit(2**31 - 1)  # a field may hold a whole document
 # How spreadsheets, pandas, R and databases write that there is nothing, in small letters.
 MISSING = ("", "nan", "none", "na", "n/a", "null", "<na>", "#n/a")
 
@@ -23,11 +24,19 @@ def read_table(file: str) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     """
     try:
         text = paths.read_text(file).read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read as a csv in UTF-8 ({error})") from error
+    return table_in(file, text)
+
+
+def table_in(file: str, text: str) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """The same of a csv's `text`, which was read from `file`."""
+    try:
         first, _, rest = text.partition("\n")
         if first.strip().lower().startswith("sep="):  # a line that spreadsheets put before all
             text = rest
         rows = list(_rows(text))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except csv.Error as error:
         raise ConfigError(f"{file}: cannot be read as a csv in UTF-8 ({error})") from error
     columns = rows[0][1] if rows else []
     named = [name for name in columns if name]

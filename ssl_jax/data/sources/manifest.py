@@ -73,7 +73,7 @@ def read_manifest(file: str) -> tuple[list[Item], tuple[str, ...]]:
             row[name] = row[name] if name in row else ""
     if "labels" in columns and "label" not in known.values():
         _check_several(file, [row["labels"] for _, row in rows])
-    number, names = _number_labels(file, [row["label"] for _, row in rows])
+    number, names = number_labels(file, [row["label"] for _, row in rows])
     items = {}
     for line, row in rows:
         item = _item(f"{file}:{line}", row, number[row["label"]])
@@ -100,8 +100,12 @@ def _check_several(file: str, fields: Sequence[str]) -> None:
     )
 
 
-def _number_labels(file: str, labels: Sequence[str]) -> tuple[dict[str, int], tuple[str, ...]]:
-    """Number of each label that occurs, and the label's names in order of their numbers."""
+def number_labels(file: str, labels: Sequence[str]) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Number of each label that occurs, and the labels' names in order of their numbers.
+
+    -1 for what is no label; see `FolderSource`. `file` is named in messages. ConfigError for
+    numbers that number no classes.
+    """
     none = {label for label in labels if label.lower() in MISSING}
     given = sorted(set(labels) - none)
     written = sorted(none - {""})

@@ -3,9 +3,11 @@
 import contextlib
 import dataclasses
 import functools
+import re
 import threading
 import types
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -13,18 +15,22 @@ from jaxtyping import Float32, UInt8
 from ssl_jax.config import ConfigError
 from ssl_jax.data import decode, paths
 from ssl_jax.data.audio import cut
-from ssl_jax.data.record import MediaError, Record, audio_span
+from ssl_jax.data.record import Caption, MediaError, Record, audio_span
 from ssl_jax.knobs import above, at_least
+
+# Features of words that nobody would call a text: 'file_name', 'wikidata_id', 'image/url'.
+NO_TEXT = re.compile(r"(^|[_/])(id|filename|name|path|url)$")
 
 
 @dataclasses.dataclass(frozen=True)
 class TfdsSource:
-    """Images, videos and audio files of a set that TFDS prepared as array_record.
+    """Images, videos, audio files and texts of a set that TFDS prepared as array_record.
 
     The first Video (or other sequence of Images) gives the frames, or else the first Image; the
     first Audio gives the audio, whose zero is the first frame's; the first ClassLabel gives the
-    label; all other features go to `extra` as they are. `davis` has its frames in one sequence with
-    their masks, which become `extra['mask']`.
+    label; the first Text, or sequence of Texts, gives the captions, unless it is called like an id,
+    file or URL. It and all other features go to `extra` as they are. `davis` has its frames in one
+    sequence with their masks, which become `extra['mask']`.
 
     Attributes:
       name: of the set as TFDS knows it, with config and version if wanted: 'voc/2007:5.0.0'.
@@ -32,6 +38,9 @@ class TfdsSource:
       data_dir: where TFDS keeps its sets; '' for its default.
       fps: frames per second of videos: TFDS does not store it.
       sample_rate: of the audio in Hz where the set does not state it; 0 if it does.
+      text: the feature that gives the captions in place of the first Text, such as 'summary', or
+        'captions/text' of features within features.
+      language: of the captions.
       limits: what an image may ask of the machine; those beyond are refused.
     """
 
@@ -40,6 +49,8 @@ class TfdsSource:
     data_dir: str = ""
     fps: float = 25.0
     sample_rate: int = 0
+    text: str = ""
+    language: str = "en"
     limits: decode.Limits = decode.Limits()
 
     def __post_init__(self):
@@ -84,9 +95,26 @@ class TfdsSource:
             sample_rate=rate,
             duration=duration,
             audio_span=span,
+            captions=self._captions(name, example, self.text or opened.text),
             label=label,
             extra={"split": self.split, **example},
         )
+
+    def _captions(self, name: str, example: dict, feature: str) -> tuple[Caption, ...]:
+        """Captions of the whole record, of a feature, '' for none; empty texts are left out."""
+        if not feature:
+            return ()
+        stored: Any = example
+        for key in (feature,) if feature in example else feature.split("/"):
+            if not isinstance(stored, dict) or key not in stored:
+                raise ConfigError(f"{name}: has no text={feature!r}; it has {', '.join(example)}")
+            stored = stored[key]
+        written = [stored] if isinstance(stored, bytes | str) else list(stored)
+        try:
+            texts = [t.decode() if isinstance(t, bytes) else str(t) for t in written]
+        except UnicodeDecodeError as error:
+            raise MediaError(f"{name}: its text is not in UTF-8 ({error.reason})") from error
+        return tuple(Caption(text, language=self.language) for text in texts if text)
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -109,6 +137,7 @@ class _Opened:
     single: bool
     audio: str
     rate: int
+    text: str
     label: str
     label_names: tuple[str, ...]
 
@@ -179,13 +208,14 @@ def _open(name: str, split: str, data_dir: str) -> _Opened:
             features = builder.info.features
     except tfds.core.DatasetNotFoundError as error:
         raise ConfigError(f"TFDS knows no set {name!r}; see tfds.list_builders()") from error
-    kinds = {key: _kind(tfds.features, feature) for key, feature in features.items()}
+    kinds = {key: _kind(tfds.features, key, feature) for key, feature in features.items()}
     first = {kind: key for key, kind in reversed(kinds.items())}
     frames = first.get("video") or first.get("masked video") or first.get("image") or ""
     audio, label = first.get("audio") or "", first.get("label") or ""
-    if not frames and not audio:
+    text = first.get("text") or ""
+    if not frames and not audio and not text:
         raise ConfigError(
-            f"{name} of TFDS has no images, videos or audio; its features are {list(features)}"
+            f"{name} of TFDS has no images, videos, audio or text; it has {list(features)}"
         )
     stored = {key: Encoded() for key in (frames, audio) if key}
     if kinds.get(frames) == "masked video":
@@ -205,16 +235,18 @@ def _open(name: str, split: str, data_dir: str) -> _Opened:
         raise ConfigError(f"{name} of TFDS: no split {split!r}, there is {splits}") from error
     names = tuple(features[label].names) if label else ()
     rate = (features[audio].sample_rate or 0) if audio else 0
-    return _Opened(examples, frames, kinds.get(frames) == "image", audio, rate, label, names)
+    return _Opened(examples, frames, kinds.get(frames) == "image", audio, rate, text, label, names)
 
 
-def _kind(known, feature) -> str:
+def _kind(known, key: str, feature) -> str:
     """What a feature is to a record; `known` is tfds.features."""
     if isinstance(feature, known.Image):
         return "image"
     inner = getattr(feature, "feature", None)  # of a sequence, such as Video
     if isinstance(inner, known.Image):
         return "video"
+    if isinstance(feature, known.Text) or isinstance(inner, known.Text):
+        return "" if NO_TEXT.search(key.lower()) else "text"
     if isinstance(inner, known.FeaturesDict) and {"frames", "segmentations"} <= set(inner):
         return "masked video"
     if isinstance(feature, known.Audio):

@@ -1,0 +1,66 @@
+"""Documents: records that are only text, and the texts of any source."""
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ssl_jax.data.record import Caption, MediaError, Record, Source
+
+SPLITS = ("train", "test")
+
+
+class Document(NamedTuple):  # of which there may be millions: a dataclass takes ten times as long
+    """A text before it is a record. `name` is where it comes from, such as 'a.jsonl:7'."""
+
+    name: str
+    text: str
+    label: str = ""
+    split: str = ""
+
+
+def split_of(words: str, test_share: float) -> str:
+    """'train' or 'test', by a hash: the same on every machine, whatever else there is."""
+    digest = hashlib.sha256(words.encode()).digest()
+    return SPLITS[int.from_bytes(digest[:8], "big") < test_share * 2**64]
+
+
+def record_of_text(document: Document, index: int, label: int, language: str) -> Record:
+    """A record without frames and audio, whose one caption is the document."""
+    return Record(
+        name=document.name,
+        index=index,
+        num_frames=0,
+        fps=0.0,
+        captions=(Caption(document.text, language=language),),
+        label=label,
+        extra={"split": document.split},
+    )
+
+
+def documents_of(source: Source, language: str = "") -> Iterator[tuple[str, int]]:
+    """(text, label) of every record of a source: its captions, one a line.
+
+    Records that cannot be read, or that have no caption, are left out, and counted in the log.
+
+    Args:
+      language: take captions of this one only; '' takes all.
+    """
+    left_out: list[str] = []
+    for index in range(len(source)):
+        try:
+            record = source[index]
+            captions = record.need_captions()
+        except MediaError as error:
+            left_out.append(str(error))
+            continue
+        text = "\n".join(c.text for c in captions if language in ("", c.language))
+        if text:
+            yield text, record.label
+        else:
+            left_out.append(f"{record.name}: has no caption in {language!r}")
+    if left_out:
+        logging.getLogger(__name__).warning(
+            "%d of %d records without text are left out, such as %s",
+            *(len(left_out), len(source), left_out[0]),
+        )
