@@ -10,7 +10,15 @@ and optimizer ours: they are not known.
 Variants: `:arcade` trains a narrow R3D on game video in minutes on a CPU; `:audited` is the same
 with the audit for shortcuts; `:tiny` is four steps on synthetic data.
 
-    Ours: not measured.
+    :arcade             puzzle, unseen episodes, 24 orders each (chance 0.042)
+                        in space     in time
+    ours                1.000        0.141
+    random init         0.047        0.023
+    1 seed, 16 minutes on 1 busy CPU core; ours in the paper's setting, and the control: not
+    measured
+
+Each half is asked alone. The probe, whether anything is won in a video, is no question for these
+features: 0.88 have the same answer, and the best layer finds 0.91, before training too.
 """
 
 from ssl_jax import presets
