@@ -1,78 +1,33 @@
 """Text-video retrieval: the right video for a text, the right text for a video."""
 
 import dataclasses
-import functools
+import textwrap
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from ssl_jax.config import ConfigError
-from ssl_jax.data.record import MediaError, Record, Source
+from ssl_jax.data.record import MediaError, Source
+from ssl_jax.data.sources.caption_source import CaptionSource
+from ssl_jax.drawing.layout import Tile, page, written
 from ssl_jax.knobs import at_least, given, one_of
 from ssl_jax.scores.retrieval import (
     QUERIES,
     TIES,
     Places,
+    found_by_chance,
     joined,
+    mean_rank,
     median_rank,
     places,
     rank,
     recall_at,
-    recall_by_chance,
 )
 from ssl_jax.solvers.probe import finite_rows, unit
 
-
-@dataclasses.dataclass(frozen=True)
-class CaptionSource:
-    """Every caption of a source as a record of its own: the video it belongs to, with it alone.
-
-    `extra['group']` is the number of the video. A video without captions is not in it. Opens all
-    records of `source` once.
-
-    Attributes:
-      source: videos with captions.
-      most: captions of a video that count, the first ones; 0 for all.
-    """
-
-    source: Source
-    most: int = 0
-
-    def __post_init__(self):
-        at_least(self, 0, "most")
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def __getitem__(self, index: int) -> Record:
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        video, number = self._places[index]
-        record = self.source[video]
-        return dataclasses.replace(
-            record,
-            name=f"{record.name}, caption {number}",
-            index=int(index),
-            captions=(record.captions[number],),
-            extra={**record.extra, "group": video},
-        )
-
-    @functools.cached_property
-    def _places(self) -> list[tuple[int, int]]:
-        counts = [_captions_of(self.source, i) for i in range(len(self.source))]
-        return [
-            (video, number)
-            for video, count in enumerate(counts)
-            for number in range(min(count, self.most or count))
-        ]
-
-
-def _captions_of(source: Source, number: int) -> int:
-    try:
-        return len(source[number].captions)
-    except MediaError:  # named when its frames are read
-        return 0
+SEVERAL = ("each", "paragraph", "best")
+LETTERS = 28  # of a line of a written query
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,8 +38,10 @@ class TextVideoRetrieval:
     clips' (Miech et al. 2020, MIL-NCE, average ten and compare by dot product). From text to video
     each caption is a query and has one right video. From video to text the video's best caption
     counts, and its other captions are not ranked before it (Liu et al. 2019, "Use What You Have").
-    Yields 'text to video/R@k', 'text to video/median_rank', the same for 'video to text', and
-    'chance text to video/R@k', ..., what random orders give on average.
+    Yields 'text to video/R@k', 'text to video/median_rank', 'text to video/mean_rank' (places count
+    from 1), the same for 'video to text', and 'chance text to video/R@k', ..., what random orders
+    give on average. And 'text to video', a page: in each row a query, then the middle frames of the
+    videos that come first, with their similarities, the right one in a green border.
 
     The records of one video's captions are given to the method's `clips` one by one, each with one
     entry in `captions`.
@@ -94,10 +51,22 @@ class TextVideoRetrieval:
       text, video: streams.
       layer: of both.
       captions: of a video that count, the first ones; 0 for all.
+      several: what becomes of a video's captions: 'each' is a query; 'paragraph': all of them, one
+        after another, are one (ActivityNet); 'best': of a video's captions the one that ranks it
+        highest, which makes more captions look better.
+      languages: captions of each by themselves: 'de text to video/R@1', and the mean over all of
+        these languages, 'mean text to video/R@1'; () for captions of any language together.
+      dual_softmax: also yields 'dual softmax text to video/R@k', ...: similarities times their
+        softmax over all queries, at so many times the similarity (Cheng et al. 2021: 100 for
+        cosines). It looks at all queries at once, so it is no fair rival of what answers one at a
+        time. 0: not.
       clips: clips of a video whose embeddings are averaged.
       similarity: 'dot' or 'cosine'.
       ks: places for recall.
       ties: see `retrieval`.
+      drawn: queries on the page, spread evenly over all; 0: no page.
+      stills: videos that are drawn for each.
+      tile: height of an image in pixels.
     """
 
     test: Source
@@ -105,17 +74,24 @@ class TextVideoRetrieval:
     video: str = "vision"
     layer: str = "embedding"
     captions: int = 0
+    several: str = "each"
+    languages: tuple[str, ...] = ()
+    dual_softmax: float = 0.0
     clips: int = 10
     similarity: str = "dot"
     ks: tuple[int, ...] = (1, 5, 10)
     ties: str = TIES[0]
+    drawn: int = 8
+    stills: int = 5
+    tile: int = 96
     every: int = 0
 
     def __post_init__(self):
         given(self, "ks")
-        at_least(self, 1, "ks", "clips")
-        at_least(self, 0, "captions")
+        at_least(self, 1, "ks", "clips", "stills", "tile")
+        at_least(self, 0, "captions", "dual_softmax", "drawn")
         one_of(self, "similarity", ("dot", "cosine"))
+        one_of(self, "several", SEVERAL)
         one_of(self, "ties", TIES)
 
     def check(self, frozen) -> None:
@@ -123,11 +99,24 @@ class TextVideoRetrieval:
         frozen.check_layers(self.text, (), None)
         frozen.check_layers(self.video, (self.layer,), self.test)
 
-    def run(self, frozen) -> Iterator[tuple[str, float]]:
-        """ConfigError without captions."""
-        sentences = CaptionSource(self.test, self.captions)
+    def run(self, frozen) -> Iterator[tuple[str, float | np.ndarray]]:
+        """ConfigError without captions, or without any of one of the languages."""
+        totals: dict[str, list[float]] = {}
+        for language in self.languages or ("",):
+            for name, value in self._of(frozen, language):
+                yield f"{language} {name}".strip(), value
+                if isinstance(value, float):
+                    totals.setdefault(name, []).append(value)
+        if self.languages:
+            for name, values in totals.items():
+                yield f"mean {name}", float(np.mean(values))
+
+    def _of(self, frozen, language: str) -> Iterator[tuple[str, float | np.ndarray]]:
+        """The results of captions of one language; of any, if it is ''."""
+        paragraph = self.several == "paragraph"
+        sentences = CaptionSource(self.test, self.captions, language, paragraph)
         if not len(sentences):
-            raise ConfigError("test: no video has a caption")
+            raise ConfigError(f"test: no video has a caption{language and f' in {language}'}")
         texts = frozen.features(sentences, self.text, (self.layer,))
         videos = frozen.features(self.test, self.video, (self.layer,), self.clips)
         queries, gallery = (
@@ -150,33 +139,102 @@ class TextVideoRetrieval:
             "text to video": (queries, gallery, right),
             "video to text": (gallery, queries, right.T),
         }
-        for name, (x, y, matches) in directions.items():
-            found = similarity_places(x, y, matches)
-            for k in self.ks:
-                yield f"{name}/R@{k}", recall_at(found, k, self.ties)
-            yield f"{name}/median_rank", median_rank(rank(found, self.ties))
+        # Of which the best counts; a video to find has one right text or more, not several queries.
+        owners = {"text to video": right.argmax(axis=1), "video to text": np.arange(len(gallery))}
+        best = self.several == "best"
+        for name, direction in directions.items():
+            yield from self._scores(name, similarity_places(*direction), best, owners[name])
+            if self.dual_softmax:
+                found = similarity_places(*direction, self.dual_softmax)
+                yield from self._scores(f"dual softmax {name}", found, best, owners[name])
         for name, (_, _, matches) in directions.items():
+            tries = np.ones(len(matches), int)
             count = matches.sum(axis=1)
+            if best:
+                tries = np.bincount(owners[name])
+                count = np.ones(len(tries), int) if name == "text to video" else count
+            chance = found_by_chance(count, matches.shape[1] - count, tries)
             for k in self.ks:
-                chance = recall_by_chance(count, matches.shape[1] - count, k)
-                yield f"chance {name}/R@{k}", float(np.mean(chance))
+                yield f"chance {name}/R@{k}", float(chance[min(k, len(chance)) - 1])
+            yield (
+                f"chance {name}/median_rank",
+                float(
+                    (np.searchsorted(chance, 0.5 - 1e-9) + np.searchsorted(chance, 0.5 + 1e-9)) / 2
+                    + 1
+                ),
+            )
+            yield f"chance {name}/mean_rank", float(1 + np.sum(1 - chance))
+        if self.drawn:
+            rows = texts.indices[read], videos.indices[kept]
+            yield from self._pages(sentences, queries, gallery, right, *rows)
+
+    def _scores(
+        self, name: str, found: Places, best: bool, owners: Int[np.ndarray, "q"]
+    ) -> Iterator[tuple[str, float]]:
+        if best:
+            order = np.lexsort((rank(found, self.ties), owners))
+            first = np.unique(owners[order], return_index=True)[1]
+            found = Places(*(column[order[first]] for column in found))
+        for k in self.ks:
+            yield f"{name}/R@{k}", recall_at(found, k, self.ties)
+        yield f"{name}/median_rank", median_rank(rank(found, self.ties))
+        yield f"{name}/mean_rank", mean_rank(rank(found, self.ties))
+
+    def _pages(self, sentences, queries, gallery, right, numbers, videos):
+        """A page of queries and what they find; none if the videos have no frames to show."""
+        count = min(self.drawn, len(queries))
+        rows = []
+        for query in (np.arange(count) * len(queries) // count).tolist():
+            scores = queries[query] @ gallery.T
+            text = textwrap.fill(sentences[int(numbers[query])].captions[0].text, LETTERS)
+            # What the font has no letters for is escaped.
+            text = text.encode("latin-1", "backslashreplace").decode("latin-1")
+            tiles = [Tile(written(text, self.tile))]
+            for place in np.argsort(-scores, kind="stable")[: self.stills].tolist():
+                frame = "green" if right[query, place] else ""
+                try:
+                    still = self._still(int(videos[place]))
+                except MediaError:
+                    return
+                tiles.append(Tile(still, f"{scores[place]:.3f}", frame))
+            rows.append(tiles)
+        headings = ["query", *(str(place) for place in range(1, max(map(len, rows))))]
+        title = "text to video: a query, then the videos that come first, with their similarities"
+        yield "text to video", page(rows, self.tile, headings, f"{title}\ngreen: the right one")
+
+    def _still(self, number: int):
+        record = self.test[number]
+        return record.need_frames()([record.num_frames // 2])[0]
 
 
 def similarity_places(
     queries: Float[np.ndarray, "q d"],
     gallery: Float[np.ndarray, "g d"],
     right: Bool[np.ndarray, "q g"],
+    dual_softmax: float = 0.0,
 ) -> Places:
     """Where each query's best right answer stands by dot product.
 
     Products that differ by no more than the rounding of float32 embeddings are ties.
+
+    Args:
+      dual_softmax: products are multiplied by their softmax over queries at so many times the
+        product; 0: not.
     """
+    blocks = [slice(start, start + QUERIES) for start in range(0, len(queries), QUERIES)]
+    logs = np.full(len(gallery), -np.inf)
+    for rows in blocks if dual_softmax else ():
+        block = dual_softmax * queries[rows] @ gallery.T
+        logs = np.logaddexp(logs, np.logaddexp.reduce(block, axis=0))
     longest = np.linalg.norm(gallery, axis=1).max()
     found = []
-    for start in range(0, len(queries), QUERIES):
-        rows = slice(start, start + QUERIES)
+    for rows in blocks:
+        similarity = queries[rows] @ gallery.T
         # Relative to the largest product that a query could have, so that one tolerance fits all.
         scale = np.linalg.norm(queries[rows], axis=1, keepdims=True) * longest
-        similarity = queries[rows] @ gallery.T / np.where(scale > 0, scale, 1)
+        if dual_softmax:
+            similarity = similarity * np.exp(dual_softmax * similarity - logs)
+            scale = np.abs(similarity).max(axis=1, keepdims=True)
+        similarity = similarity / np.where(scale > 0, scale, 1)
         found.append(places(similarity, right[rows], tolerance=1e-6))
     return joined(found)

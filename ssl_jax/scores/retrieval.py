@@ -94,6 +94,27 @@ def median_rank(rank: Float[np.ndarray, "q"]) -> float:
     return float(np.median(rank) + 1)
 
 
+def mean_rank(rank: Float[np.ndarray, "q"]) -> float:
+    """Mean place of the right answer, where the best place is 1."""
+    return float(np.mean(rank) + 1)
+
+
+def found_by_chance(
+    right: Int[np.ndarray, "q"], wrong: Int[np.ndarray, "q"], tries: Int[np.ndarray, "q"]
+) -> Float[np.ndarray, "g"]:
+    """Share of queries with a right answer among the first 1, 2, ... items of random orders.
+
+    Of as many `tries`, orders, of a query the best counts. All galleries are of one size.
+    """
+    kinds, counts = np.unique(np.stack([right, wrong, tries]), axis=1, return_counts=True)
+    found = np.zeros(int(right[0] + wrong[0]))
+    drawn = np.arange(len(found))
+    for (own, others, orders), count in zip(kinds.T, counts, strict=True):
+        missed = np.cumprod((others - drawn).clip(min=0) / (own + others - drawn))
+        found += count * (1 - missed**orders)
+    return found / len(right)
+
+
 def recall_by_chance(
     right: Int[np.ndarray, "q"], wrong: Int[np.ndarray, "q"], k: int
 ) -> Float[np.ndarray, "q"]:
