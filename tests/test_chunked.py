@@ -190,3 +190,24 @@ def test_mil_nce_by_cosine_and_temperature_against_a_slow_loop():
         rows.append(-math.log(own / (own + others)))
     loss, _ = contrastive.mil_nce(videos, captions, 0.5, cosine=True)
     assert loss == pytest.approx(np.mean(rows), rel=1e-5)
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_gradients_of_mil_nce_are_those_of_its_definition(twice):
+    videos, captions = normal(1, 4, 3), normal(2, 4, 2, 3)
+
+    def defined(videos, captions):
+        e = jnp.exp(jnp.einsum("id,jkd->ijk", videos, captions) / 0.5)
+        own = jnp.stack([e[i, i].sum() for i in range(4)])
+        every = e.sum(axis=(1, 2)) + e.sum(axis=(0, 2))  # own ones are in both
+        return jnp.mean(jnp.log(every - own * (not twice)) - jnp.log(own))
+
+    expected, slopes = jax.value_and_grad(defined, argnums=(0, 1))(videos, captions)
+    for chunk in (0, 2):
+        loss = functools.partial(
+            contrastive.mil_nce, temperature=0.5, positives_twice=twice, chunk=chunk
+        )
+        (found, _), grads = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(videos, captions)
+        assert found == pytest.approx(float(expected), rel=1e-6)
+        for mine, theirs in zip(grads, slopes, strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=2e-6, atol=2e-6)

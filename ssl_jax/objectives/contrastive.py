@@ -150,7 +150,8 @@ def mil_nce(
     if cosine:
         videos, captions = unit(videos), unit(captions)
     videos, captions = videos.astype(jnp.float32) / temperature, captions.astype(jnp.float32)
-    own = jnp.sum(videos[:, None] * captions, axis=-1)
+    # As a matrix product for each video: sums of elementwise products took a quarter of the step.
+    own = jnp.einsum("nd,nkd->nk", videos, captions, precision=jax.lax.Precision.HIGHEST)
     rows, count, size = captions.shape
     owners = None if positives_twice else jnp.repeat(jnp.arange(rows), count)
     logs, most, _, back = both_log_sums(videos, captions.reshape(-1, size), chunk, owners)
