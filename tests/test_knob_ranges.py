@@ -54,6 +54,7 @@ CONFIGS = (
     "image/split_brain_imagenet.py:tiny",
     "image/triplet_exemplar_imagenet.py:tiny",
     "audio/ambient_sound_flickr.py:tiny",
+    "audio/contrastive_prediction_librispeech.py:tiny",
     "audio/correspondence_audioset.py:tiny",
     "audio/cross_modal_clustering_kinetics.py:tiny",
     "audio/teacher_student_flickr.py:tiny",
@@ -83,7 +84,7 @@ CONFIGS = (
 # Text that only a run can judge, as it names a stream, layer, fact, file or run.
 NAMES = {"stream", "query", "gallery", "text", "video", "other", "layer", "kernel", "fold_key"}
 NAMES |= {"relevance", "file", "resume", "init_from", "path", "name", "clusters", "trunk"}
-NAMES |= {"manifest", "lists", "split", "data_dir", "resolution"}
+NAMES |= {"manifest", "lists", "split", "data_dir", "resolution", "labels"}
 # What only the whole experiment can judge; tried below.
 OF_THE_WHOLE = {"every", "keep_best"}
 # Of pixels, which may be of either sign.

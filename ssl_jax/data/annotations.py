@@ -15,6 +15,7 @@ all frames, such as a score: an array (k 4), or text, boxes separated by ';'.
 (k 2), or text, spans separated by ';'; '' is none.
 'views': functions like `Record.frames`, the same frames as other cameras see them.
 'group': a number that records of one kind share. 'fold': that of an official cross-validation.
+'speaker': who is heard, a name or a number.
 
 Functions named `..._fact` are for `Frozen.features(facts=...)`: arrays of the same shape for every
 record.
@@ -214,6 +215,14 @@ def views_of(record: Record, at_least: int = 1) -> list[Callable]:
 def group_of(record: Record) -> int:
     """extra['group'], a number that records of one kind share (say, of one game); 0 without."""
     return int(record.extra["group"]) if "group" in record.extra else 0
+
+
+def speaker_of(record: Record) -> int:
+    """A number from 0 on that records of one extra['speaker'] share. MediaError without one."""
+    name = str(record.extra["speaker"]).strip() if "speaker" in record.extra else ""
+    if not name:
+        raise MediaError(f"{record.name}: has no speaker (extra['speaker'])")
+    return fingerprint(name) >> 1  # within int32
 
 
 def fold_of(record: Record, key: str = "fold") -> int:

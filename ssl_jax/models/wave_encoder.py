@@ -78,6 +78,15 @@ class WaveEncoder(nn.Module):
             samples = samples * (samples > 0)
             yield samples
 
+    @nn.nowrap
+    def middles(self, samples: int) -> Float[np.ndarray, "t"]:
+        """Number of the sample in the middle of those that each step of a wave hears."""
+        begin, reach, hop = 0, 0, 1
+        for kernel, stride, pad in zip(self.kernels, self.strides, self.padding, strict=True):
+            begin, reach = begin - pad * hop, reach + (kernel - 1) * hop
+            hop *= stride
+        return begin + reach / 2 + hop * np.arange(self.steps(samples))
+
     @nn.compact
     def __call__(
         self, x: Float[Array, "b s"], train: bool, lengths: Int[Array, "b"] | None = None

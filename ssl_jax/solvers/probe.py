@@ -167,7 +167,18 @@ def choose(
     """The strength with the best accuracy on held-out rows, the larger of equals."""
     if len(l2) == 1:
         return l2[0]
-    held = held_folds(y, folds, seed)
+    return best_of(fit, x, y, classes, l2, held_folds(y, folds, seed))
+
+
+def best_of(
+    fit: Fit,
+    x: Float[np.ndarray, "n d"],
+    y: Int[np.ndarray, "n"],
+    classes: int,
+    l2: tuple[float, ...],
+    held: Bool[np.ndarray, "f n"],
+) -> float:
+    """`choose`, on these held-out rows."""
     weight, bias = fit(x, y, ~held, l2, classes)
     hits = np.zeros(len(l2))
     for rows, each_weight, each_bias in zip(held, weight, bias, strict=True):
