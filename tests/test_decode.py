@@ -7,6 +7,7 @@ from pathlib import Path
 import media
 import numpy as np
 import pytest
+import scipy.signal
 from PIL import Image
 
 from ssl_jax.data.audio import fit_length, resample
@@ -312,6 +313,15 @@ def test_resampling_removes_what_the_new_rate_cannot_hold(tmp_path):
     assert resample(wave, 44100, 44100) is wave
     with pytest.raises(ValueError, match="0 Hz"):
         resample(wave, 44100, 0)
+
+
+def test_resampling_is_scipys_and_designs_a_filter_once(monkeypatch):
+    wave = media.noise(1, 3007)[0].astype(np.float32)
+    expected = scipy.signal.resample_poly(wave, 91, 97)  # primes, so no other test's filter
+    np.testing.assert_allclose(resample(wave, 9700, 9100), expected, rtol=1e-6, atol=1e-6)
+    monkeypatch.delattr(scipy.signal, "firwin")
+    begin = resample(wave[:1000], 9700, 9100)[:900]
+    np.testing.assert_allclose(begin, expected[:900], rtol=1e-6, atol=1e-6)
 
 
 def test_fit_length():

@@ -1,5 +1,6 @@
 """Waves on the host: another sample rate, a fixed length, a piece."""
 
+import functools
 import math
 
 import numpy as np
@@ -7,6 +8,7 @@ from jaxtyping import Float32
 
 # Zero crossings of the resampling filter on each side, in samples of the slower of both rates.
 FILTER_REACH = 10
+KAISER = 5.0  # beta of its window; with this reach the filter is the one that SciPy designs itself
 
 
 def resample(
@@ -28,7 +30,17 @@ def resample(
     length = round(len(wave) * up / down)
     if length == 0:
         return np.zeros(0, np.float32)
-    return fit_length(resample_poly(wave, up, down).astype(np.float32, copy=False), length)
+    resampled = resample_poly(wave, up, down, window=_filter(max(up, down)))
+    return fit_length(resampled.astype(np.float32, copy=False), length)
+
+
+@functools.lru_cache(maxsize=8)  # up to a few MB each
+def _filter(factor: int) -> Float32[np.ndarray, "k"]:
+    """Low-pass that leaves 1 / factor of the band. Designing it takes long for a short clip."""
+    from scipy.signal import firwin
+
+    taps = firwin(2 * FILTER_REACH * factor + 1, 1 / factor, window=("kaiser", KAISER))
+    return taps.astype(np.float32)
 
 
 def fit_length(wave: Float32[np.ndarray, "s"], samples: int) -> Float32[np.ndarray, "s2"]:
