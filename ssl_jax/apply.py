@@ -5,6 +5,8 @@
     python -m ssl_jax.apply sync     VIDEO... --workdir=RUN [--output=DIR]
     python -m ssl_jax.apply sound    VIDEO... --workdir=RUN [--output=DIR] [--exemplars=256]
     python -m ssl_jax.apply talk     IMAGE... --audio=FILE --workdir=RUN [--output=DIR]
+    python -m ssl_jax.apply text     --prompt=TEXT --workdir=RUN [--tokens=200] [--temperature=1]
+                                     [--top_k=0] [--seed=0]
 
 A method that can be applied has
 
@@ -19,6 +21,10 @@ Results are PNG files with the images' names in DIR, by default RUN/colorize (or
 from audio of its training records, of which --exemplars are searched (0: all).
 
 'talk' writes a video, with its audio, of the person of the images saying what an audio file says.
+
+'text' prints the prompt with what a language model makes of it: a run of Autoregressive goes on
+after it, of MaskedWords it fills in each [MASK] with a token, of SpanCorruption with a span. With
+--temperature=0 it takes the likeliest token, otherwise it draws, with --top_k among so many.
 """
 
 import os
@@ -30,6 +36,7 @@ import numpy as np
 
 from ssl_jax.applying.sound import add_sound
 from ssl_jax.applying.talk import talk
+from ssl_jax.applying.text import write_text
 from ssl_jax.command import arguments_of, enter, parser_of
 from ssl_jax.config import ConfigError
 from ssl_jax.data import decode
@@ -47,6 +54,7 @@ from ssl_jax.training.trained import load, training_source
 VERBS = {"colorize": "Colorization", "inpaint": "Inpainting"}
 OF_VIDEOS = {"sync": "Synchronization", "sound": "IndicatedSound"}
 OWNERS = {**VERBS, **OF_VIDEOS, "talk": "TalkingFace"}
+WRITERS = ("Autoregressive", "MaskedWords", "SpanCorruption")
 MOST = 15  # frames by which a video's audio may be shifted
 
 
@@ -137,6 +145,34 @@ def speak(images: Sequence[str], audio: str, workdir: str, output: str = "") -> 
     yield talk(frozen, [read(image) for image in images], audio, target)
 
 
+def write_after(
+    prompt: str,
+    workdir: str,
+    tokens: int = 200,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    seed: int = 0,
+) -> str:
+    """The prompt with what the language model of a run makes of it; see `applying.text`.
+
+    Raises ConfigError: the run's method writes no text, or the prompt or a number does not fit.
+    """
+    for name, value, least in (
+        ("tokens", tokens, 1),
+        ("temperature", temperature, 0),
+        ("top_k", top_k, 0),
+        ("seed", seed, 0),
+    ):
+        if not value >= least:
+            raise ConfigError(f"--{name}={value} must be at least {least}")
+    workdir = home(workdir)
+    frozen = load(workdir)
+    name = type(frozen.method).__name__
+    if name not in WRITERS:
+        raise ConfigError(f"{workdir} is a run of {name}; text needs {', '.join(WRITERS)}")
+    return write_text(frozen, prompt, tokens, temperature, top_k, seed)
+
+
 def check(method: Method, verb: str, workdir: str) -> None:
     """ConfigError if the method of a run is not the one that the verb asks for."""
     name = type(method).__name__
@@ -182,19 +218,33 @@ def _targets(images: Sequence[str], output: str, suffix: str = ".png") -> list[s
 def main(argv: Sequence[str]) -> None:
     """Applies a run to the images that the command line names."""
     parser = parser_of("apply", "Applies a trained run to files.")
-    verbs = tuple(OWNERS)
+    verbs = (*OWNERS, "text")
     parser.add_argument("verb", nargs="?", default="", help=" or ".join(verbs))
     parser.add_argument("images", nargs="*", metavar="FILE")
     parser.add_argument("--workdir", default="", help="folder of the trained run")
     parser.add_argument("--output", default="", help="folder of the results; default: RUN/VERB")
     parser.add_argument("--exemplars", type=int, help="of sound: records searched; default: 256")
     parser.add_argument("--audio", default="", help="of talk: what is said")
+    parser.add_argument("--prompt", help="of text: what is gone on from, or has gaps [MASK]")
+    parser.add_argument("--tokens", type=int, help="of text: written at most; default: 200")
+    parser.add_argument("--temperature", type=float, help="of text: 0: the likeliest; default: 1")
+    parser.add_argument("--top_k", type=int, help="of text: drawn among so many; default: all")
+    parser.add_argument("--seed", type=int, help="of text: of the draws; default: 0")
     known = arguments_of(parser, argv)
     if known.verb not in verbs:
         raise ConfigError(f"write one of {', '.join(verbs)} first, not '{known.verb}'")
-    for flag, verb in (("exemplars", "sound"), ("audio", "talk")):
+    writing = ("tokens", "temperature", "top_k", "seed")
+    of_text = [(flag, "text") for flag in ("prompt", *writing)]
+    for flag, verb in (("exemplars", "sound"), ("audio", "talk"), *of_text):
         if getattr(known, flag) not in (None, "") and known.verb != verb:
             raise ConfigError(f"--{flag} is for {verb}, not for {known.verb}")
+    if known.verb == "text":
+        if known.images or known.prompt is None or not known.workdir:
+            raise ConfigError("write text --prompt=TEXT --workdir=RUN, and no files")
+        given = {flag: getattr(known, flag) for flag in writing}
+        given = {flag: value for flag, value in given.items() if value is not None}
+        print(write_after(known.prompt, known.workdir, **given))
+        return
     kind = "video" if known.verb in OF_VIDEOS else "image"
     if not known.images or not known.workdir:
         missing = "--workdir=RUN" if known.images else f"the {kind} files"

@@ -16,6 +16,8 @@ from ssl_jax.data.sources.idx import IdxSource
 from ssl_jax.data.sources.python_docs import PythonDocs
 from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.data.sources.tfds import TfdsSource
+from ssl_jax.data.sources.token_blocks import TokenBlocks
+from ssl_jax.data.tokenizers import Bytes
 from ssl_jax.evals.pretext import Pretext
 from ssl_jax.evals.ridge import Ridge
 from ssl_jax.evals.shortcuts import Shortcuts
@@ -89,6 +91,14 @@ def arcade(games: tuple[str, ...], train: int, test: int, **knobs) -> tuple[Conf
 def python_docs(**knobs) -> tuple[ConfigDict, ConfigDict]:
     """Training and test documents of Python's own documentation; `knobs` of PythonDocs."""
     return call(PythonDocs, **knobs), call(PythonDocs, split="test", **knobs)
+
+
+def python_blocks(length: int, **knobs) -> tuple[ConfigDict, ConfigDict]:
+    """The same as blocks of bytes, of this length; `knobs` of PythonDocs."""
+    return tuple(
+        call(TokenBlocks, source=source, tokenizer=call(Bytes), length=length)
+        for source in python_docs(**knobs)
+    )
 
 
 def audited(config: ConfigDict, **knobs) -> ConfigDict:
