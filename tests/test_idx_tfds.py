@@ -182,6 +182,10 @@ def test_sounds_of_tfds(prepared):
     good = [source[i] for i in batch["n"][:2].tolist()]
     assert (good[0].num_frames, good[0].frames, good[0].duration) == (0, None, 0.5)
     assert good[0].audio(0.06, 0.09).tolist() == pytest.approx([0.1, 0.2, 0.1])
+    # As `librispeech` has them.
+    number = int(good[0].extra["speaker_id"])
+    assert good[0].extra["speaker"] == str(number)
+    assert good[0].captions[0].text == f"said {number - 10}"
 
 
 def test_texts_of_tfds(prepared):

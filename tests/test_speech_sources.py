@@ -162,12 +162,34 @@ def test_mistakes_in_librispeech(tmp_path):
     file.write_text("103-1240-0000\n")
     with pytest.raises(ConfigError, match=r"103-1240\.trans\.txt:1: 'SPEAKER-CHAPTER-NUMBER TEXT'"):
         len(FolderSource(path, lists=".", split="dev-clean"))
+    file.write_text("9-1240-0000 WHO\n")
+    with pytest.raises(ConfigError, match=r"no recording"):
+        len(FolderSource(path, lists=".", split="dev-clean"))
     file.unlink()
     with pytest.raises(ConfigError, match="no recording with a transcript; split='dev-clean'"):
         len(FolderSource(path, lists=".", split="dev-clean"))
     (tmp_path / "SPEAKERS.TXT").write_text("14 F\n")
     with pytest.raises(ConfigError, match=r"SPEAKERS\.TXT:1: 'ID \| SEX"):
         len(FolderSource(path, lists="."))
+
+
+def test_libri_lights_limited_training_set(tmp_path):
+    for place, speaker in [("1h/0/clean", 25), ("1h/1/other", 7), ("9h/clean", 103)]:
+        folder = tmp_path / place / str(speaker) / "1"
+        speak(folder / f"{speaker}-1-0000.flac")
+        (folder / f"{speaker}-1.trans.txt").write_text(f"{speaker}-1-0000 HELLO\n")
+    found = {
+        split: [i.extra[0] for i in FolderSource(str(tmp_path), lists=".", split=split).items]
+        for split in ("10min", "1h", "10h")
+    }
+    assert found["10min"] == [("speaker", "25")]
+    assert found["1h"] == [("speaker", "25"), ("speaker", "7")]
+    assert found["10h"] == [("speaker", "25"), ("speaker", "7"), ("speaker", "103")]
+    source = FolderSource(str(tmp_path), lists=".")
+    assert source.label_names == ("7", "25", "103")
+    assert source[0].captions[0].text == "HELLO"
+    with pytest.raises(ConfigError, match=r"no split '100h', there is \['10min', '1h', '10h'\]"):
+        len(FolderSource(str(tmp_path), lists=".", split="100h"))
 
 
 def test_speech_commands_as_they_are_distributed(tmp_path):
@@ -194,3 +216,22 @@ def test_speech_commands_as_they_are_distributed(tmp_path):
     (tmp_path / "media").mkdir()
     with pytest.raises(ConfigError, match=r"media.*has no recordings such as yes/"):
         len(FolderSource(str(tmp_path / "media"), lists=".."))
+
+
+def test_a_csv_of_transcripts(tmp_path):
+    speak(tmp_path / "a.wav")
+    speak(tmp_path / "b.flac", seed=1)
+    file = tmp_path / "list.csv"
+    file.write_text(
+        "path,Transcript,speaker,language,split\n"
+        'a.wav,"Guten Morgen, Welt",anna,de,train\n'
+        "b.flac,你好,7,zh,test\n"
+    )
+    train, test = (FolderSource(str(tmp_path), "list.csv", split=s) for s in ("train", "test"))
+    assert train[0].captions[0].text == "Guten Morgen, Welt"
+    assert (train[0].captions[0].language, test[0].captions[0].language) == ("de", "zh")
+    assert (train[0].extra["speaker"], test[0].extra["speaker"]) == ("anna", "7")
+    assert "Transcript" not in train[0].extra
+    file.write_text("path,transcript,caption\na.wav,one,two\n")
+    with pytest.raises(ConfigError, match=r"columns 'caption' and 'transcript'; rename one"):
+        len(FolderSource(str(tmp_path), "list.csv"))

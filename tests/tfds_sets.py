@@ -79,12 +79,16 @@ class TinyClips(tfds.core.GeneratorBasedBuilder):
 
 
 class TinySounds(tfds.core.GeneratorBasedBuilder):
-    """Three sounds of samples without a stated rate; the last holds a NaN."""
+    """Three sounds of speech without a stated rate; the last holds a NaN."""
 
     VERSION = tfds.core.Version("1.0.0")
 
     def _info(self):
-        features = {"sound": tfds.features.Audio(dtype=np.float32)}
+        features = {
+            "sound": tfds.features.Audio(dtype=np.float32),
+            "text": tfds.features.Text(),
+            "speaker_id": tfds.features.Scalar(np.int64),
+        }
         return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
 
     def _split_generators(self, dl_manager):
@@ -94,7 +98,7 @@ class TinySounds(tfds.core.GeneratorBasedBuilder):
         for i in range(3):
             wave = np.full(50, 0.1, np.float32)
             wave[7] = np.nan if i == 2 else 0.2
-            yield i, {"sound": wave}
+            yield i, {"sound": wave, "text": f"said {i}", "speaker_id": 10 + i}
 
 
 class TinyTexts(tfds.core.GeneratorBasedBuilder):

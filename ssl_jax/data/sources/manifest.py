@@ -62,6 +62,7 @@ def read_manifest(file: str) -> tuple[list[Item], tuple[str, ...]]:
     # 'labels', of several classes, is one that `annotations` reads.
     meaningful = COLUMNS | ({"labels": ()} if "labels" in columns else {})
     known = dict(zip(columns, columns_named(file, columns, meaningful), strict=True))
+    known |= _transcripts(file, columns, known)
     if "path" not in known.values():
         raise ConfigError(
             f"{file}: needs a header with the column 'path', it has {columns}; "
@@ -84,6 +85,14 @@ def read_manifest(file: str) -> tuple[list[Item], tuple[str, ...]]:
             item = items[key]._replace(captions=items[key].captions + item.captions)
         items[key] = item
     return list(items.values()), names
+
+
+def _transcripts(file: str, columns: Sequence[str], known: dict[str, str]) -> dict[str, str]:
+    """A column 'transcript', what is said, holds captions; ConfigError beside another of these."""
+    found = [column for column in columns if column.lower() == "transcript"]
+    if found and "caption" in known.values():
+        raise ConfigError(f"{file}: has the columns 'caption' and {found[0]!r}; rename one")
+    return dict.fromkeys(found, "caption")
 
 
 def _check_several(file: str, fields: Sequence[str]) -> None:

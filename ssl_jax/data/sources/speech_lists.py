@@ -4,15 +4,17 @@
                       train-clean-100/SPEAKER/CHAPTER/SPEAKER-CHAPTER-0000.flac, ...
                       train-clean-100/SPEAKER/CHAPTER/SPEAKER-CHAPTER.trans.txt
                           SPEAKER-CHAPTER-0000 CHAPTER SIXTEEN I MIGHT HAVE TOLD YOU ...
+    Libri-light       1h/0/clean/SPEAKER/CHAPTER/..., 9h/... likewise: its limited training set
     Speech Commands   yes/SPEAKER_nohash_0.wav, ...; validation_list.txt, testing_list.txt
 
 LibriSpeech's splits are its folders, labels its speakers (numbered over all splits), captions its
-transcripts. Speech Commands' splits are 'train', 'val' and 'test', labels and captions its words;
-`_background_noise_` is left out. Both have `extra['speaker']`.
+transcripts. Libri-light's splits are '10min' (1h/0), '1h' and '10h' (both folders). Speech
+Commands' splits are 'train', 'val' and 'test', labels and captions its words; `_background_noise_`
+is left out. All have `extra['speaker']`.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ssl_jax.config import ConfigError
 from ssl_jax.data import paths
@@ -24,6 +26,9 @@ SPEAKERS = "SPEAKERS.TXT"
 COMMANDS = {"validation_list.txt": "val", "testing_list.txt": "test"}
 SUBSET = re.compile(r"(train|dev|test)-(clean|other)(-\d+)?")
 NOISE = "_background_noise_"
+LIMITED = {"10min": ("1h/0",), "1h": ("1h",), "10h": ("1h", "9h")}
+Extra = tuple[tuple[str, str], ...]
+Captions = tuple[Caption, ...]
 
 
 def read(folder: str, media: str, there: Sequence[str], split: str) -> Listing | None:
@@ -38,6 +43,8 @@ def read(folder: str, media: str, there: Sequence[str], split: str) -> Listing |
     """
     if SPEAKERS in there:
         return _librispeech(folder, media, split)
+    if {"1h", "9h"} <= set(there):
+        return _libri_light(media, split or "10h")
     if set(COMMANDS) <= set(there):
         return _commands(folder, media)
     return None
@@ -59,26 +66,46 @@ def _librispeech(folder: str, media: str, split: str) -> Listing:
         raise ConfigError(f"{media}: has no folder {split or 'train-clean-100'}; it has {subsets}")
     items = []
     for subset in [split] if split else subsets:
-        files = paths.below(paths.join(media, subset))
-        heard = {f.rpartition("/")[2].rpartition(".")[0]: f for f in files if kind(f) == "audio"}
-        for file in files:
-            if not file.endswith(".trans.txt"):
-                continue
-            inside, _, name = file.rpartition("/")
-            for where, line in lines_of(paths.join(media, f"{subset}/{inside}"), name):
-                stem, _, text = line.partition(" ")
-                speaker, _, rest = stem.partition("-")
-                if not text or speaker not in numbers:
-                    raise ConfigError(f"{where}: 'SPEAKER-CHAPTER-NUMBER TEXT' should stand there")
-                if stem in heard:
-                    extra = ("speaker", speaker), ("chapter", rest.partition("-")[0])
-                    extra = (*extra, ("sex", sexes[speaker]))
-                    caption = (Caption(text.strip()),)
-                    path = f"{subset}/{heard[stem]}"
-                    items.append(Item(path, numbers[speaker], subset, caption, extra=extra))
+        for where, path, speaker, extra, captions in _utterances(media, subset):
+            if speaker not in numbers:
+                raise ConfigError(f"{where}: speaker {speaker} is not in {SPEAKERS}")
+            extra = (*extra, ("sex", sexes[speaker]))
+            items.append(Item(path, numbers[speaker], subset, captions, extra=extra))
     if not items:
         raise ConfigError(f"{media}: holds no recording with a transcript; split={split!r}")
     return items, names
+
+
+def _libri_light(media: str, split: str) -> Listing:
+    if split not in LIMITED:
+        raise ConfigError(f"{media}: no split {split!r}, there is {[*LIMITED]}")
+    found = [one for folder in LIMITED[split] for one in _utterances(media, folder)]
+    names = tuple(sorted({speaker for _, _, speaker, _, _ in found}, key=int))
+    numbers = {speaker: number for number, speaker in enumerate(names)}
+    if not found:
+        raise ConfigError(f"{media}: holds no recording with a transcript; split={split!r}")
+    return [
+        Item(path, numbers[speaker], split, captions, extra=extra)
+        for _, path, speaker, extra, captions in found
+    ], names
+
+
+def _utterances(media: str, inside: str) -> Iterator[tuple[str, str, str, Extra, Captions]]:
+    """('FILE:LINE', path, speaker, `extra`, captions) of every recording with a transcript."""
+    files = paths.below(paths.join(media, inside))
+    heard = {f.rpartition("/")[2].rpartition(".")[0]: f for f in files if kind(f) == "audio"}
+    for file in files:
+        if not file.endswith(".trans.txt"):
+            continue
+        folder, _, name = file.rpartition("/")
+        for where, line in lines_of(paths.join(media, f"{inside}/{folder}"), name):
+            stem, _, text = line.partition(" ")
+            speaker, _, rest = stem.partition("-")
+            if not text or not speaker.isdigit():
+                raise ConfigError(f"{where}: 'SPEAKER-CHAPTER-NUMBER TEXT' should stand there")
+            if stem in heard:
+                extra = (("speaker", speaker), ("chapter", rest.partition("-")[0]))
+                yield where, f"{inside}/{heard[stem]}", speaker, extra, (Caption(text.strip()),)
 
 
 def _commands(folder: str, media: str) -> Listing:

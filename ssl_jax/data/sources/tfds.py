@@ -29,8 +29,9 @@ class TfdsSource:
     The first Video (or other sequence of Images) gives the frames, or else the first Image; the
     first Audio gives the audio, whose zero is the first frame's; the first ClassLabel gives the
     label; the first Text, or sequence of Texts, gives the captions, unless it is called like an id,
-    file or URL. It and all other features go to `extra` as they are. `davis` has its frames in one
-    sequence with their masks, which become `extra['mask']`.
+    file or URL. It and all other features go to `extra` as they are, 'speaker_id' also as text,
+    'speaker'. `davis` has its frames in one sequence with their masks, which become
+    `extra['mask']`.
 
     Attributes:
       name: of the set as TFDS knows it, with config and version if wanted: 'voc/2007:5.0.0'.
@@ -85,6 +86,8 @@ class TfdsSource:
         def frames(indices):
             return _frames(encoded, name, indices, self.limits)
 
+        if "speaker_id" in example:  # as `librispeech` has it
+            example["speaker"] = str(example["speaker_id"])
         return Record(
             name=name,
             index=int(index),
