@@ -255,6 +255,14 @@ class Method(abc.ABC):
         del frozen, source, key
         return Refreshed()
 
+    def worry(self, metrics: Mapping[str, float]) -> str:
+        """Host: what the log should warn of, once, given metrics of late; '' for nothing.
+
+        For signs that training goes wrong which the loss does not show.
+        """
+        del metrics
+        return ""
+
     # Evaluation.
 
     @property

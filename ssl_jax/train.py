@@ -152,7 +152,9 @@ def fit(config: ConfigDict | str, workdir: str | os.PathLike) -> TrainState:
                 scored = experiment.best_evaluator in due
                 saving = saver.due(step, logged) or last or stopping or scored
                 if saving or logged:
-                    log.train(step, numbers.take(step, log.ended), feed.numbers())
+                    means = numbers.take(step, log.ended)
+                    log.train(step, means, feed.numbers())
+                    log.warn(method.worry(means))
                 if experiment.refresh_every and step % experiment.refresh_every == 0:
                     state = refreshed(method, optimizer, source, state, freeze(state))
                 if saving:

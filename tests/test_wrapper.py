@@ -19,7 +19,7 @@ from ssl_jax.methods.wrapper import Wrapper
 COMPOSED = {"forward", "loss", "has_own_loss", "without_teachers", "with_dtype"}
 HOOKS = sorted(name for name in vars(Method) if not name.startswith("_"))
 ARGUMENTS = {
-    **{name: {} for name in ("batch", "params", "state", "inputs", "variables")},
+    **{name: {} for name in ("batch", "params", "state", "inputs", "variables", "metrics")},
     "key": jax.random.key(0),
     "record": SyntheticSource(size=1)[0],
     "source": SyntheticSource(size=1),
@@ -47,6 +47,7 @@ ANSWERS = {
     "refresh": Refreshed(),
     "times": [1.0],
     "words": {"target": ["90°"]},
+    "worry": "all is one",
     "map_trunks": tiny.MeanColour(tiny.TinyTrunk(), noise=0.5),
 }
 

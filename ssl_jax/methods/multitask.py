@@ -157,6 +157,10 @@ class Multitask(Method):
             state = self._with_task(state, new, name)
         return state
 
+    def worry(self, metrics: Mapping[str, float]) -> str:
+        said = {name: task.worry(_part(metrics, name)) for name, task in self.tasks.items()}
+        return "; ".join(f"{name}: {line}" for name, line in said.items() if line)
+
     def refresh(self, frozen, source: Source, key: jax.Array) -> Refreshed:
         state, params = {}, {}
         for i, (name, task) in enumerate(self.tasks.items()):

@@ -84,6 +84,9 @@ class Wrapper(Method):
     def refresh(self, frozen, source: Source, key: jax.Array) -> Refreshed:
         return self.method.refresh(frozen, source, key)
 
+    def worry(self, metrics: Mapping[str, float]) -> str:
+        return self.method.worry(metrics)
+
     def times(self, record: Record, stream: str, count: int) -> Sequence[float]:
         return self.method.times(record, stream, count)
 

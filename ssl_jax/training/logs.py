@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from absl import logging
 
+from ssl_jax.data.warn_once import warn_once
 from ssl_jax.training.speed import Speed, flops_text
 
 
@@ -97,6 +98,11 @@ class Log:
             from tqdm import tqdm
 
             tqdm.write(line, file=sys.stderr)  # above the bar where there is one
+
+    def warn(self, line: str) -> None:
+        """Logs a line as a warning, the first time only; '' for none."""
+        if self._active and line:
+            warn_once(line)
 
     def train(self, step: int, metrics: dict[str, float], inputs: dict[str, float]) -> None:
         """Numbers of training, averaged by the caller since the last call; adds the throughput.
