@@ -18,6 +18,7 @@ from ssl_jax.frozen import Frozen
 from ssl_jax.training.as_trained import as_trained, check_arrays
 from ssl_jax.training.checkpoint import saved_variables
 from ssl_jax.training.compilation import keep_compiled
+from ssl_jax.training.kept_tokenizers import with_kept
 
 
 def evaluate(
@@ -51,7 +52,7 @@ def evaluate(
         known = ", ".join(config.evaluators) or "none"
         raise ConfigError(f"no evaluator '{unknown[0]}'{hint} The config has: {known}")
     if random_init:
-        variables, experiment = None, configs.build(config)
+        variables, experiment = None, configs.build(with_kept(config, workdir))
     else:
         config = as_trained(config, workdir)
         variables = saved_variables(workdir, step)

@@ -31,6 +31,7 @@ from ssl_jax.training.checkpoint import Saver, TrainState
 from ssl_jax.training.compilation import Compilations, keep_compiled
 from ssl_jax.training.data_init import data_initialised, data_steps
 from ssl_jax.training.feed import Feed
+from ssl_jax.training.kept_tokenizers import keep_tokenizers, with_kept
 from ssl_jax.training.logs import Log
 from ssl_jax.training.micro_batches import loss_and_gradients
 from ssl_jax.training.recorder import Recorder
@@ -62,7 +63,7 @@ def fit(config: ConfigDict | str, workdir: str | os.PathLike) -> TrainState:
     """
     workdir = home(os.fspath(workdir))
     config = configs.load(config) if isinstance(config, str) else config
-    experiment: Experiment = configs.build(config)
+    experiment: Experiment = configs.build(with_kept(config, workdir, config.resume))
     keep_compiled()
     mesh = experiment.sharding.mesh()
     check_batch_size(experiment.batch_size, mesh)
@@ -104,6 +105,7 @@ def fit(config: ConfigDict | str, workdir: str | os.PathLike) -> TrainState:
                 resumed.report(experiment, state)
                 resumed.keep_config(workdir, int(state.step))
             configs.save(config, os.path.join(workdir, "config.json"))
+            keep_tokenizers(config, workdir)
         first = int(state.step)
         recorder = Recorder(workdir, config, experiment, state)
         if fresh:

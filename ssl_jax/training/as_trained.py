@@ -11,17 +11,20 @@ from ssl_jax.config import ConfigError
 from ssl_jax.experiment import Experiment
 from ssl_jax.training.changed_knobs import below, changed_knobs, listed
 from ssl_jax.training.differing_arrays import first_difference
+from ssl_jax.training.kept_tokenizers import check_tokenizers, only_moved, with_kept
 
 
 def as_trained(config: ConfigDict, workdir: str) -> ConfigDict:
-    """The config with the `steps` and the `seed` of the run in `workdir`.
+    """The config with the `steps`, the `seed` and, if they are gone, tokenizers of a run.
 
     The schedule of a method goes by the steps, and the baseline is the run's own first weights.
     Another `dtype` is reported on stderr. ConfigError if the method differs in any knob from
-    workdir/config.json.
+    workdir/config.json, or if a tokenizer is another.
     """
     before, changes = _before(config, workdir)
-    refused, other = below(changes, "method"), below(changes, "dtype")
+    moved = only_moved(changes, config)
+    refused = {k: v for k, v in below(changes, "method").items() if k not in moved}
+    other = below(changes, "dtype")
     if refused:
         raise ConfigError(
             f"{workdir}/config.json has another method than this config: {listed(refused)}; "
@@ -29,7 +32,8 @@ def as_trained(config: ConfigDict, workdir: str) -> ConfigDict:
         )
     if other and jax.process_index() == 0:
         print(f"ssl_jax: {workdir} is evaluated with {listed(other)}", file=sys.stderr, flush=True)
-    config = config.copy_and_resolve_references()
+    check_tokenizers(config, workdir)
+    config = with_kept(config, workdir)
     for name in ("steps", "seed"):
         if before is not None and name in before:
             config[name] = before[name]

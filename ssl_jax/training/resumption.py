@@ -13,6 +13,7 @@ from ssl_jax.config import ConfigError
 from ssl_jax.experiment import Experiment
 from ssl_jax.training.changed_knobs import below, changed_knobs, listed
 from ssl_jax.training.checkpoint import TrainState, newest_step
+from ssl_jax.training.kept_tokenizers import check_tokenizers, only_moved
 
 # Batch k is a function of the first two, so a change would skip or repeat records; with the third,
 # half of a run would be a control.
@@ -45,12 +46,13 @@ class Resumption:
         """None for a run that starts afresh. Only reads.
 
         Raises ConfigError if there is less than nothing left to train, or nothing with the knobs
-        that were changed, and for a knob that a run keeps to its end.
+        that were changed, for a knob that a run keeps to its end, and for another tokenizer.
         """
         folder, step, what = workdir, newest_step(workdir), f"workdir {workdir}"
         if step is None and experiment.resume:
             folder, what = experiment.resume, f"resume={experiment.resume}"
             step = newest_step(folder)
+        check_tokenizers(config, folder if step is not None else "")
         if step is None:
             return None
         steps = experiment.steps
@@ -71,7 +73,8 @@ class Resumption:
             )
         free = below(changes, *FREE, *(("resume",) if folder != workdir else ()))
         changes = {k: v for k, v in changes.items() if k not in free}
-        late = {k: v for k, v in changes.items() if k not in below(changes, *HARMLESS)}
+        harmless = {**below(changes, *HARMLESS), **only_moved(changes, config)}
+        late = {k: v for k, v in changes.items() if k not in harmless}
         if step == steps and late:
             raise ConfigError(
                 f"{what} is at step {step}: steps={steps} leaves nothing to train with other "

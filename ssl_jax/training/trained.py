@@ -13,6 +13,7 @@ from ssl_jax.frozen import Frozen
 from ssl_jax.method import run_collection
 from ssl_jax.training.checkpoint import saved_variables
 from ssl_jax.training.compilation import keep_compiled
+from ssl_jax.training.kept_tokenizers import with_kept
 
 
 def load(workdir: str | os.PathLike, step: int | None = None) -> Frozen:
@@ -50,12 +51,12 @@ def training_source(workdir: str | os.PathLike) -> Source:
 
 
 def _recorded(workdir: str | os.PathLike) -> tuple[configs.ConfigDict, str]:
-    """A run's config, and its file."""
+    """A run's config, with its own copies of tokenizers, and its file."""
     workdir = home(os.fspath(workdir))
     path = os.path.join(workdir, "config.json")
     if not os.path.isfile(path):
         raise ConfigError(f"no trained run in {workdir} (there is no config.json)")
-    return configs.read(path), path
+    return with_kept(configs.read(path), workdir, always=True), path
 
 
 def _names_of(recorded: configs.ConfigDict, path: str) -> tuple[str, ...]:
