@@ -1,0 +1,59 @@
+"""Captions of a video with the seconds that they go with, for methods that learn from narration."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float32, Int32
+
+from ssl_jax.config import ConfigError
+from ssl_jax.data.record import Caption, MediaError, Record
+from ssl_jax.data.tokenizers import Tokenizer
+from ssl_jax.data.word_vectors_file import read_word_vectors
+
+
+def narration(record: Record, language: str = "") -> tuple[Caption, ...]:
+    """The captions of a language, '' for any, in the order of their starts.
+
+    Raises MediaError if there are none.
+    """
+    captions = [c for c in record.need_captions() if language in ("", c.language)]
+    if not captions:
+        raise MediaError(f"{record.name}: has no captions in {language}")
+    return tuple(sorted(captions, key=lambda caption: caption.start))
+
+
+def token_rows(
+    texts: Sequence[str], tokenizer: Tokenizer, length: int
+) -> Int32[np.ndarray, "n length"]:
+    """The tokens of texts, cut or padded at their ends to `length`."""
+    rows = np.full((len(texts), length), tokenizer.pad, np.int32)
+    for row, text in zip(rows, texts, strict=True):
+        ids = tokenizer.encode(text)[:length]
+        row[: len(ids)] = ids
+    return rows
+
+
+def known_vectors(
+    path: str, tokenizer: Tokenizer, otherwise: Float32[np.ndarray, "k d"]
+) -> Float32[np.ndarray, "k d"]:
+    """The rows of a file of word2vec for a tokenizer's words; a word that it lacks keeps its own.
+
+    Raises ConfigError for vectors of another width, a file that knows none of the words, or a
+    tokenizer whose tokens are no words.
+    """
+    if not hasattr(tokenizer, "words"):
+        raise ConfigError(f"vectors={path}: {type(tokenizer).__name__} has no words; use Words")
+    words, vectors = read_word_vectors(path)
+    if vectors.shape[1] != otherwise.shape[1]:
+        raise ConfigError(
+            f"{path}: has vectors of {vectors.shape[1]} numbers where table.width is "
+            f"{otherwise.shape[1]}"
+        )
+    places = {word: place for place, word in enumerate(words)}
+    found = [(k, places[w]) for k, w in enumerate(tokenizer.words) if k and w in places]
+    if not found:
+        raise ConfigError(f"{path}: has none of the {tokenizer.size - 1} words of the tokenizer")
+    table = otherwise.copy()
+    own, theirs = np.array(found).T
+    table[own] = vectors[theirs]
+    return table
