@@ -1,8 +1,11 @@
 """What `need`, `min_seconds` and `min_frames` found is kept: a second start opens little."""
 
+import functools
 import json
 import math
 import os
+import subprocess
+import sys
 import threading
 import wave
 
@@ -148,6 +151,53 @@ def test_rows_survive_other_writers_cuts_and_folders_that_cannot_be_written(tmp_
     KeptRows("y", "some folder").add([["a"]])
     assert "cannot be written" in caplog.text
     assert list(KeptRows("y", "some folder").read()) == []
+
+
+def test_damaged_lines_are_dropped_once_and_told(tmp_path, caplog, opened):
+    folder = tmp_path / "audio"
+    folder.mkdir()
+    for name in "abc":
+        audio(folder / f"{name}.wav", 1)
+    source = functools.partial(FolderSource, str(folder), need=("audio",))
+    assert len(source()) == 3
+    (file,) = (tmp_path / "cache" / "ssl_jax" / "lengths").iterdir()
+    first, *others = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"\xff\x00" + first[9:] + b"".join(others))
+    caplog.clear()
+    opened.clear()
+    for _ in range(2):
+        assert names(source()) == ["a.wav", "b.wav", "c.wav"]
+    assert len(opened) == 1  # of the damaged line
+    (line,) = caplog.messages
+    assert line == f"{file}: 1 damaged lines are dropped"
+
+
+def test_a_line_that_another_process_is_writing_is_no_damage(caplog):
+    rows = KeptRows("x", "some folder")
+    rows.add([["a", 1]])
+    with open(rows.file, "a") as file:
+        file.write('["b", 2')
+        file.flush()
+        assert rows.read() == [["a", 1]]
+        file.write("]\n")
+    assert rows.read() == [["a", 1], ["b", 2]]
+    assert not caplog.messages
+
+
+def test_two_processes_start_at_once(tmp_path, opened):
+    folder = tmp_path / "audio"
+    folder.mkdir()
+    for number in range(40):
+        audio(folder / f"{number}.wav", 0.1)
+    start = (
+        "from ssl_jax.data.sources.folder import FolderSource\n"
+        f"print(len(FolderSource({str(folder)!r}, need=('audio',))))"
+    )
+    run = functools.partial(subprocess.Popen, stdout=subprocess.PIPE, text=True)
+    processes = [run([sys.executable, "-c", start]) for _ in range(2)]
+    assert [process.communicate()[0] for process in processes] == ["40\n", "40\n"]
+    assert len(FolderSource(str(folder), need=("audio",))) == 40
+    assert not opened
 
 
 def test_rows_that_make_no_sense_are_passed_over(tmp_path):

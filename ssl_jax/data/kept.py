@@ -3,8 +3,9 @@
 import contextlib
 import hashlib
 import json
+import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from ssl_jax.data.warn_once import warn_once
 
@@ -19,8 +20,7 @@ class KeptRows:
     """Rows of plain values, one a line, kept for later runs in a file of the cache folder.
 
     Rows are only ever added, whole lines at a time, so a process that is killed or reads meanwhile
-    does no harm; a line that makes no sense is passed over. Where nothing can be written, nothing
-    is kept, and that is logged.
+    does no harm. Where nothing can be written, nothing is kept, and that is logged.
     """
 
     def __init__(self, kind: str, name: str):
@@ -28,20 +28,26 @@ class KeptRows:
         digest = hashlib.sha256(name.encode()).hexdigest()[:32]
         self.file = os.path.join(cache_folder(), kind, f"{digest}.jsonl")
 
-    def read(self) -> Iterator[list]:
-        """All rows, the oldest first."""
+    def read(self) -> list:
+        """All rows, the oldest first. Lines that make no sense are dropped, and that is logged."""
         try:
             with open(self.file, encoding="utf-8", errors="replace") as file:
                 text = file.read()
         except OSError:
-            return
-        lines = text.splitlines()
+            return []
+        lines = text[: text.rfind("\n") + 1].splitlines()  # another process may be writing the rest
         try:
-            yield from json.loads(f"[{','.join(lines)}]")  # all at once is several times faster
+            return json.loads(f"[{','.join(lines)}]")  # all at once is several times faster
         except ValueError:
-            for line in lines:
-                with contextlib.suppress(ValueError):
-                    yield json.loads(line)
+            rows = []
+        for line in lines:
+            with contextlib.suppress(ValueError):
+                row = json.loads(line)
+                rows += [row] if isinstance(row, list) else []
+        damaged = len(lines) - len(rows)
+        logging.getLogger(__name__).warning("%s: %d damaged lines are dropped", self.file, damaged)
+        self.replace(rows)
+        return rows
 
     def add(self, rows: Sequence[Sequence]) -> None:
         """Adds rows at the end."""
