@@ -37,7 +37,7 @@ from ssl_jax.models.wave_encoder import WaveEncoder
 from ssl_jax.optim import Optimizer
 from ssl_jax.training.schedules import Constant, Cosine
 
-STACK = {"kernels": (10, 8, 4, 4, 4), "strides": (5, 4, 2, 2, 2), "padding": (3, 2, 1, 1, 1)}
+STACK = {"kernels": (10, 8, 4, 4, 4), "strides": (5, 4, 2, 2, 2)}
 
 
 def get_config(variant: str = ""):
@@ -45,10 +45,11 @@ def get_config(variant: str = ""):
     return choose(variant, librispeech, channel_norm, arcade, stamps, tiny)
 
 
-def encoder(channels: int, norm: str):
+def encoder(channels: int, norm: str, padding: tuple[int, ...] = (3, 2, 1, 1, 1)):
     return call(
         WaveEncoder,
         channels=(channels,) * 5,
+        padding=padding,
         norm=norm,
         activation="relu",
         use_bias=True,
@@ -111,14 +112,15 @@ def small(train, test, sample_rate: int, samples: int, forest: dict):
         source=train,
         method=call(
             ContrastivePrediction,
-            audio=encoder(64, "layer"),
+            # Unpadded, so that nothing but what is heard tells where a prediction falls.
+            audio=encoder(64, "layer", (0,) * 5),
             width=64,
             samples=samples,
             sample_rate=sample_rate,
             local=8,
         ),
         optimizer=call(
-            Optimizer, name="adam", learning_rate=1e-3, schedule=call(Cosine, warmup=20)
+            Optimizer, name="adam", learning_rate=3e-3, schedule=call(Cosine, warmup=20)
         ),
         steps=300,
         batch_size=32,

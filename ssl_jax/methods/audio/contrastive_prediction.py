@@ -78,7 +78,8 @@ class ContrastivePrediction(Method):
 
     Shortcuts: BatchNorm would carry what comes into what was heard, so the encoder offers none.
     Padding makes the last steps of a window look different from all others, which tells a few
-    predictions where they fall; an encoder without padding has no such steps.
+    predictions where they fall: a control with shuffled targets learns a little then, and nothing
+    with an encoder without padding.
 
     The stream 'audio' reads the encoder, 'context' the GRU: its layer 'context' has a state for
     each step, for `evals.frame_labels.FrameLabels`, and 'context_mean' is the mean of them.
