@@ -3,6 +3,7 @@
 import os
 
 import jax
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 from PIL import Image
 
@@ -14,6 +15,7 @@ from ssl_jax.method import run_collection
 from ssl_jax.puzzles import puzzle_picture
 from ssl_jax.training.checkpoint import TrainState
 from ssl_jax.training.guesses import guesses
+from ssl_jax.training.kept_tokenizers import with_kept
 
 ROWS = 8
 TILE = 128  # pixels: room for a target and a guess of several lines
@@ -27,10 +29,11 @@ def draw_guesses(config: ConfigDict, state: TrainState, workdir: str) -> None:
     """
     if several():
         return
-    experiment: Experiment = configs.build(config)
+    experiment: Experiment = configs.build(with_kept(config, workdir))
     method, step = experiment.trained_method(), int(state.step)
     batch = train_dataset(experiment.source, method.views, ROWS, experiment.seed)[step]
-    params, own = jax.device_get((state.params, state.state))
+    # Arrays of jax again, of one device: numpy's cannot be indexed by what is traced.
+    params, own = jax.tree.map(jnp.asarray, jax.device_get((state.params, state.state)))
     own = {**own, **run_collection(step, experiment.steps)}
     key = jax.random.key(step)
 
