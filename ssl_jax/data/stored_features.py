@@ -1,0 +1,30 @@
+"""Features that were computed before and lie in a record, as rows over time."""
+
+import numpy as np
+from jaxtyping import Float32
+
+from ssl_jax.data.record import MediaError, Record
+
+
+def strongest_features(
+    record: Record, name: str, rate: float, start: float, end: float
+) -> Float32[np.ndarray, "d"]:
+    """The maximum over time of a record's features from one second to another.
+
+    Row k of `extra[name]`, (t d), is of the seconds from k / rate to (k + 1) / rate. At least one
+    row counts.
+
+    Raises MediaError if there are none, or numbers that are not finite.
+    """
+    if name not in record.extra:
+        there = ", ".join(record.extra) or "nothing"
+        raise MediaError(f"{record.name}: has no features extra[{name!r}], it has {there}")
+    rows = np.asarray(record.extra[name])
+    if rows.ndim != 2 or not len(rows):
+        raise MediaError(f"{record.name}: features {name!r} have shape {rows.shape}, not (t d)")
+    first = min(max(int(np.floor(start * rate + 1e-6)), 0), len(rows) - 1)
+    last = min(max(int(np.ceil(end * rate - 1e-6)), first + 1), len(rows))
+    chosen = rows[first:last].astype(np.float32)
+    if not np.isfinite(chosen).all():
+        raise MediaError(f"{record.name}: features {name!r} are not finite")
+    return chosen.max(axis=0)
