@@ -1,11 +1,12 @@
 """Compiles a config's training step for a TPU slice, on a machine without one.
 
     python -m ssl_jax.compile --config=FILE[:variant] --topology=v5e:2x2 [--config.x.y=value ...]
-        [--output=FILE.json]
+        [--output=FILE.json] [--vocabulary=50257]
 
 It says whether the step compiles and fits, what a chip keeps, computes, reads and sends, and how
 fast a step can be at best. Neither a TPU nor the data are needed, only the libtpu wheel:
-pip install 'ssl_jax[tpu]'. Where the config's data are not there, synthetic records stand in.
+pip install 'ssl_jax[tpu]'. Where the config's data are not there, synthetic records (of text, those
+of `PythonDocs`) stand in, and for a tokenizer one of so many ids as --vocabulary says.
 """
 
 import json
@@ -19,9 +20,13 @@ from ssl_jax.command import arguments_of, enter, overridden, parser_of
 from ssl_jax.config import ConfigError, call
 from ssl_jax.data.pipeline import first_example, stack
 from ssl_jax.data.record import MediaError
+from ssl_jax.data.sources.python_docs import PythonDocs
 from ssl_jax.data.sources.synthetic import SyntheticSource
+from ssl_jax.data.sources.text import TextSource
+from ssl_jax.data.stand_in_tokenizer import StandInTokenizer
 from ssl_jax.devices.slices import MEMORY, Memory, devices_of
 from ssl_jax.training.compiled_step import CompiledStep, DoesNotFit
+from ssl_jax.training.kept_tokenizers import is_there, tokenizers_in
 from ssl_jax.training.speed import flops_text
 
 
@@ -31,14 +36,17 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--config", required=True, help="config file, or FILE:variant")
     parser.add_argument("--topology", required=True, help="such as v5e:2x2, v5e:16x16, v4:2x2x1")
     parser.add_argument("--output", default="", help="write the numbers to this file as json too")
+    parser.add_argument(
+        "--vocabulary", type=int, default=32000, help="of a tokenizer whose file is not there"
+    )
     known = arguments_of(parser, [a for a in argv if not a.startswith("--config.")])
     config = overridden(known.config, argv)
     jax.config.update("jax_platforms", "cpu")  # no TPU is looked for
     devices = devices_of(known.topology)
     kind = devices[0].device_kind
-    config, missing = with_data(config)
-    if missing:
-        print(f"synthetic records stand in for the config's data: {missing}", flush=True)
+    config, missing = with_data(config, known.vocabulary)
+    for line in missing:
+        print(line, flush=True)
     print(f"{known.config} on {known.topology}: {len(devices)} x {kind}", flush=True)
     numbers = report(config, devices)
     if known.output:
@@ -50,25 +58,42 @@ def main(argv: Sequence[str]) -> None:
             raise ConfigError(f"--output={known.output}: {error.strerror}") from error
 
 
-def with_data(config: ConfigDict) -> tuple[ConfigDict, str]:
-    """The config, without evaluators and with records that can be read; and why its own cannot.
+def with_data(config: ConfigDict, vocabulary: int = 32000) -> tuple[ConfigDict, list[str]]:
+    """The config, without evaluators and with records that can be read; and what stands in why.
 
-    Compiling needs one record, for its shapes; '' if the config's own source has one.
+    Compiling needs one record, for its shapes, and how many ids a tokenizer has.
     """
-    config = config.copy_and_resolve_references()
+    config, lines = config.copy_and_resolve_references(), []
     with config.ignore_type():
         config.evaluators, config.checkpoints.keep_best = ConfigDict(), ""
+        for place, recorded in list(tokenizers_in(config)):
+            if "path" in recorded and not is_there(recorded.path):
+                lines.append(f"{vocabulary} ids stand in for the tokenizer {recorded.path}")
+                parent = config
+                for name in place.split(".")[:-1]:
+                    parent = parent[int(name) if isinstance(parent, tuple) else name]
+                parent.tokenizer = call(StandInTokenizer, size=vocabulary)
     try:
         if len(configs.build(config.source, place="source")):
-            return config, ""
+            return config, lines
         missing = "there are none"
     except (ConfigError, MediaError) as error:
         missing = str(error)
     # Long and large enough for any paper's clips and crops; only what a method takes is drawn.
     size = {"frames": 500, "fps": 25.0, "height": 256, "width": 340, "sample_rate": 48000}
+    others = call(SyntheticSource, size=1024, **size)
     with config.ignore_type():
-        config.source = call(SyntheticSource, size=1024, **size)
-    return config, missing
+        blocks = config.source if "tokenizer" in config.source else None  # of `TokenBlocks`
+        documents = config.source.source if blocks else config.source
+        if documents.call == call(TextSource, path="").call:
+            others = call(PythonDocs, parts=("language",))
+        if blocks:
+            blocks.source = others
+        else:
+            config.source = others
+    kind = others.call.partition(":")[2]
+    lines = list(dict.fromkeys(lines))  # of the method and of its source
+    return config, [*lines, f"{kind} stands in for the config's data: {missing}"]
 
 
 def report(config: ConfigDict, devices: Sequence[jax.Device]) -> dict:

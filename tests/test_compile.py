@@ -63,14 +63,27 @@ def test_records_stand_in_for_data_that_are_not_there(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("audio/correspondence_audioset.py", "video/clip_order_ucf101.py"):
         config, missing = with_data(configs.load(name))
-        assert "there is no folder" in missing
+        assert "there is no folder" in missing[0]
         experiment = configs.build(config)
         shapes = first_example(experiment.source, experiment.method.views, 0, experiment.data)
         assert {np.asarray(v).dtype.name for v in shapes.values()} <= {
             *("uint8", "float32", "int32", "int64")
         }
     config, missing = with_data(configs.load(TINY))
-    assert (missing, config.source) == ("", configs.load(TINY).source)
+    assert (missing, config.source) == ([], configs.load(TINY).source)
+
+
+def test_text_and_a_vocabulary_stand_in_for_those_that_are_not_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config, missing = with_data(configs.load("text/autoregressive_openwebtext.py"), 50257)
+    assert missing[0] == "50257 ids stand in for the tokenizer data/gpt2/tokenizer.json"
+    assert "PythonDocs stands in for the config's data" in missing[1]
+    assert len(missing) == 2
+    experiment = configs.build(config)
+    assert experiment.method.tokenizer.size == 50257
+    example = first_example(experiment.source, experiment.method.views, 0, experiment.data)
+    assert example["text"].shape == (1024,)
+    assert example["text"].max() < 50257
 
 
 def test_remedies_change_what_they_name_and_nothing_that_is_so_already():

@@ -32,8 +32,8 @@ def with_kept(config: ConfigDict, *folders: str, always: bool = False) -> Config
     for folder in filter(None, map(paths.home, folders)):
         kept = _listed(folder)
         by_path = {entry["path"]: entry for entry in kept.values()}
-        for place, recorded in list(_tokenizers(config)):
-            if "path" not in recorded or (not always and _there(recorded.path)):
+        for place, recorded in list(tokenizers_in(config)):
+            if "path" not in recorded or (not always and is_there(recorded.path)):
                 continue
             entry = kept[place] if place in kept else None
             if entry is None and recorded.path in by_path:  # such as of a new evaluator
@@ -44,7 +44,8 @@ def with_kept(config: ConfigDict, *folders: str, always: bool = False) -> Config
     return config
 
 
-def _there(path: str) -> bool:
+def is_there(path: str) -> bool:
+    """Whether a tokenizer's file can be read from this machine."""
     try:
         return paths.exists(path)
     except OSError:  # a URL of no store that can be read from here
@@ -60,7 +61,7 @@ def check_tokenizers(config: ConfigDict, folder: str = "") -> None:
     """
     config = with_kept(config, folder)
     found = _fingerprints(config)
-    named = {place: _name(recorded) for place, recorded in _tokenizers(config)}
+    named = {place: _name(recorded) for place, recorded in tokenizers_in(config)}
     own = "method.tokenizer"
     for place, fingerprint in found.items():
         if own in found and fingerprint != found[own]:
@@ -84,7 +85,7 @@ def keep_tokenizers(config: ConfigDict, workdir: str) -> None:
     folder, entries, kept = os.path.join(workdir, "tokenizers"), {}, _listed(workdir)
     config = with_kept(config, workdir, config.resume)
     fingerprints = _fingerprints(config)
-    for place, recorded in _tokenizers(config):
+    for place, recorded in tokenizers_in(config):
         path, file = recorded.path if "path" in recorded else "", ""
         fingerprint = fingerprints[place]
         if place in kept and kept[place]["fingerprint"] == fingerprint:
@@ -110,11 +111,11 @@ def only_moved(changes: dict[str, str], config: ConfigDict) -> dict[str, str]:
 
     They change nothing, as a tokenizer that maps another way is refused.
     """
-    places = {f"{place}.path" for place, _ in _tokenizers(config)}
+    places = {f"{place}.path" for place, _ in tokenizers_in(config)}
     return {place: change for place, change in changes.items() if place in places}
 
 
-def _tokenizers(config: Any, place: str = "") -> Iterator[tuple[str, ConfigDict]]:
+def tokenizers_in(config: Any, place: str = "") -> Iterator[tuple[str, ConfigDict]]:
     """(place, recorded call) of every tokenizer."""
     if isinstance(config, ConfigDict):
         inside = {name: config[name] for name in config if name != "call"}
@@ -127,14 +128,14 @@ def _tokenizers(config: Any, place: str = "") -> Iterator[tuple[str, ConfigDict]
         if name == "tokenizer" and isinstance(entry, ConfigDict) and "call" in entry:
             yield there, entry
         else:
-            yield from _tokenizers(entry, there)
+            yield from tokenizers_in(entry, there)
 
 
 def _fingerprints(config: ConfigDict) -> dict[str, str]:
     """The fingerprint of every tokenizer by its place; each different one is read once."""
     known: dict[str, str] = {}
     found = {}
-    for place, recorded in _tokenizers(config):
+    for place, recorded in tokenizers_in(config):
         same = repr(recorded)
         if same not in known:
             known[same] = configs.build(recorded, place=place).fingerprint
