@@ -16,7 +16,7 @@ trains a narrow network on frames in minutes on a CPU, on videos of six scenes, 
 time; `:tiny` is four steps.
 
     :synthetic                 text to video, R@10 of 48     linear probe, shape
-                               (chance 0.208)                (chance 0.25)
+                               (chance 0.208)                (chance 0.208)
     ours                       not measured                  not measured
     random initialisation      not measured                  not measured
     shuffled captions          not measured                  not measured
