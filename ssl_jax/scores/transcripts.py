@@ -33,6 +33,11 @@ def collapsed(path: Int[np.ndarray, "t"]) -> Int[np.ndarray, "l"]:
     return path[first & (path > 0)]
 
 
+def check_installed() -> None:
+    """ConfigError without the package that error rates need."""
+    _jiwer()
+
+
 def word_errors(said: Sequence[str], heard: Sequence[str]) -> Errors:
     """WER: least substitutions, deletions and insertions of words, which spaces part.
 
