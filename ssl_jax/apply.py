@@ -5,6 +5,7 @@
     python -m ssl_jax.apply sync     VIDEO... --workdir=RUN [--output=DIR]
     python -m ssl_jax.apply sound    VIDEO... --workdir=RUN [--output=DIR] [--exemplars=256]
     python -m ssl_jax.apply talk     IMAGE... --audio=FILE --workdir=RUN [--output=DIR]
+    python -m ssl_jax.apply words    [WORD...] --workdir=RUN [--output=FILE]
     python -m ssl_jax.apply text     --prompt=TEXT --workdir=RUN [--tokens=200] [--temperature=1]
                                      [--top_k=0] [--seed=0]
 
@@ -22,6 +23,9 @@ from audio of its training records, of which --exemplars are searched (0: all).
 
 'talk' writes a video, with its audio, of the person of the images saying what an audio file says.
 
+'words' prints the words nearest to each, and writes all vectors of a run of WordVectors to FILE in
+a format of word2vec: binary if it ends in .bin, text otherwise.
+
 'text' prints the prompt with what a language model makes of it: a run of Autoregressive goes on
 after it, of MaskedWords it fills in each [MASK] with a token, of SpanCorruption with a span. With
 --temperature=0 it takes the likeliest token, otherwise it draws, with --top_k among so many.
@@ -37,6 +41,7 @@ import numpy as np
 from ssl_jax.applying.sound import add_sound
 from ssl_jax.applying.talk import talk
 from ssl_jax.applying.text import write_text
+from ssl_jax.applying.words import tell_words
 from ssl_jax.command import arguments_of, enter, parser_of
 from ssl_jax.config import ConfigError
 from ssl_jax.data import decode
@@ -53,7 +58,7 @@ from ssl_jax.training.trained import load, training_source
 # Verb -> class of the method.
 VERBS = {"colorize": "Colorization", "inpaint": "Inpainting"}
 OF_VIDEOS = {"sync": "Synchronization", "sound": "IndicatedSound"}
-OWNERS = {**VERBS, **OF_VIDEOS, "talk": "TalkingFace"}
+OWNERS = {**VERBS, **OF_VIDEOS, "talk": "TalkingFace", "words": "WordVectors"}
 WRITERS = ("Autoregressive", "MaskedWords", "SpanCorruption")
 MOST = 15  # frames by which a video's audio may be shifted
 
@@ -173,6 +178,17 @@ def write_after(
     return write_text(frozen, prompt, tokens, temperature, top_k, seed)
 
 
+def words(asked: Sequence[str], workdir: str, output: str = "") -> Iterator[str]:
+    """Tells the words nearest to each of these, and writes all vectors; see `applying.words`.
+
+    Raises ConfigError: the run is of another method, or has no such word.
+    """
+    workdir = home(workdir)
+    frozen = load(workdir)
+    check(frozen.method, "words", workdir)
+    yield from tell_words(frozen, asked, home(output))
+
+
 def check(method: Method, verb: str, workdir: str) -> None:
     """ConfigError if the method of a run is not the one that the verb asks for."""
     name = type(method).__name__
@@ -244,6 +260,13 @@ def main(argv: Sequence[str]) -> None:
         given = {flag: getattr(known, flag) for flag in writing}
         given = {flag: value for flag, value in given.items() if value is not None}
         print(write_after(known.prompt, known.workdir, **given))
+        return
+    if known.verb == "words":
+        if not known.workdir or not (known.images or known.output):
+            missing = "--output=FILE or words" if known.workdir else "--workdir=RUN"
+            raise ConfigError(f"{missing} missing: words [WORD...] --workdir=RUN [--output=FILE]")
+        for line in words(known.images, known.workdir, known.output):
+            print(line)
         return
     kind = "video" if known.verb in OF_VIDEOS else "image"
     if not known.images or not known.workdir:
