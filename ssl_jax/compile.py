@@ -20,7 +20,9 @@ from ssl_jax.command import arguments_of, enter, overridden, parser_of
 from ssl_jax.config import ConfigError, call
 from ssl_jax.data.pipeline import first_example, stack
 from ssl_jax.data.record import MediaError
+from ssl_jax.data.sources.feature_folder import FeatureFolder
 from ssl_jax.data.sources.python_docs import PythonDocs
+from ssl_jax.data.sources.random_features import RandomFeatures
 from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.data.sources.text import TextSource
 from ssl_jax.data.stand_in_tokenizer import StandInTokenizer
@@ -87,6 +89,9 @@ def with_data(config: ConfigDict, vocabulary: int = 32000) -> tuple[ConfigDict, 
         documents = config.source.source if blocks else config.source
         if documents.call == call(TextSource, path="").call:
             others = call(PythonDocs, parts=("language",))
+        elif documents.call == call(FeatureFolder, path="", lists="").call:
+            width = sum(config.method.vision.widths)
+            others = call(RandomFeatures, source=others, width=width, rate=config.source.rate)
         if blocks:
             blocks.source = others
         else:

@@ -8,9 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ssl_jax.config import ConfigError
+from ssl_jax.compile import with_data
+from ssl_jax.config import ConfigError, build, load
 from ssl_jax.data.record import Caption, MediaError, Record
 from ssl_jax.data.sources.feature_folder import FeatureFolder
+from ssl_jax.data.sources.random_features import RandomFeatures
+from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.data.stored_features import strongest_features
 from ssl_jax.data.tokenizers import Words
 from ssl_jax.methods.video_text.margin import Margin
@@ -191,3 +194,34 @@ def test_a_folder_of_features_with_the_lists_of_its_set(tmp_path):
         source[1]
     with pytest.raises(ConfigError, match=r"no split 'test', there is \['training'\]"):
         len(FeatureFolder(**known, split="test"))
+
+
+def test_random_features_stand_in_for_those_that_are_not_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config, lines = with_data(load("video_text/margin_howto100m.py"), vocabulary=50)
+    assert lines == [
+        "50 ids stand in for the tokenizer data/howto100m/words.txt",
+        "RandomFeatures stands in for the config's data: source: there is no folder "
+        "'data/howto100m/features'; give that of your features",
+    ]
+    experiment = build(config)
+    example = experiment.method.views(experiment.source[0], np.random.default_rng(0))
+    assert example["vision"].shape == (64, 4096)
+    assert example["text"].shape == (64, 20)
+    config, _ = with_data(load("video_text/multiple_instance_howto100m.py"), vocabulary=50)
+    experiment = build(config)
+    example = experiment.method.views(experiment.source[0], np.random.default_rng(0))
+    shapes = {name: value.shape for name, value in example.items()}
+    assert shapes == {"vision": (32, 224, 224, 3), "text": (5, 20)}
+
+
+def test_random_features_are_a_row_for_each_moment():
+    videos = SyntheticSource(size=2, frames=12, fps=8.0, height=16, width=16)
+    record = RandomFeatures(videos, width=5, rate=2.0)[1]
+    rows = record.extra["features"]
+    assert rows.shape == (3, 5)
+    np.testing.assert_array_equal(
+        rows, RandomFeatures(videos, width=5, rate=2.0)[1].extra["features"]
+    )
+    assert len(np.unique(rows[:, 0])) == 3
+    assert record.captions == videos[1].captions
