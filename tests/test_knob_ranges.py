@@ -77,6 +77,9 @@ CONFIGS = (
     "video/speediness_ucf101.py:tiny",
     "video/shuffle_and_learn_ucf101.py:tiny",
     "video/time_contrast_pouring.py:tiny",
+    "text/autoregressive_openwebtext.py:tiny",
+    "text/masked_books.py:tiny",
+    "text/span_corruption_c4.py:tiny",
     "video_text/margin_howto100m.py:tiny",
     "video_text/multiple_instance_howto100m.py:tiny",
     "finetune/voc2007.py:tiny",
@@ -86,8 +89,8 @@ CONFIGS = (
 # Text that only a run can judge, as it names a stream, layer, fact, file or run.
 NAMES = {"stream", "query", "gallery", "text", "video", "other", "layer", "kernel", "fold_key"}
 NAMES |= {"relevance", "file", "resume", "init_from", "path", "name", "clusters", "trunk"}
-NAMES |= {"manifest", "lists", "split", "data_dir", "resolution", "labels"}
-NAMES |= {"vectors", "features", "language"}
+NAMES |= {"manifest", "lists", "split", "data_dir", "resolution", "labels", "language"}
+NAMES |= {"vectors", "features"}
 # What only the whole experiment can judge; tried below.
 OF_THE_WHOLE = {"every", "keep_best"}
 # Of pixels, which may be of either sign.

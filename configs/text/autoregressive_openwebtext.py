@@ -16,9 +16,12 @@ CPU core; `:tiny` is four steps on some of it.
     ours                 not measured
     control              not measured
     random init          not measured
-    bigram               not measured
-    unigram              not measured
-    uniform              8.03             0.00
+    bigram               3.74             0.259
+    unigram              4.68             0.162
+    uniform              8.03             0.004
+
+The counts are of 128 held-out blocks of 128 bytes, under Python 3.11. On these the same network, on
+blocks of 128 bytes, 16 a step, had 3.65 and 0.277 after 250 steps (seed 0).
 """
 
 from ssl_jax import presets
@@ -28,8 +31,6 @@ from ssl_jax.data.sources.token_blocks import TokenBlocks
 from ssl_jax.data.tokenizers import TokenizersFile
 from ssl_jax.evals.perplexity import Perplexity
 from ssl_jax.evals.pretext import Pretext
-from ssl_jax.evals.ridge import Ridge
-from ssl_jax.evaluator import Read
 from ssl_jax.experiment import Experiment
 from ssl_jax.methods.text.autoregressive import Autoregressive
 from ssl_jax.models.text_encoder import TextEncoder
@@ -75,7 +76,13 @@ def openwebtext():
         dtype="bfloat16",
         evaluators={
             "perplexity": call(
-                Perplexity, train=train, test=test, batch_size=64, limit=20_000, every=10_000
+                Perplexity,
+                train=train,
+                test=test,
+                batch_size=64,
+                limit=20_000,
+                counted=200_000,
+                every=10_000,
             )
         },
     )
@@ -83,31 +90,29 @@ def openwebtext():
 
 def python():
     """A small one on bytes."""
-    train, test = presets.python_blocks(128)
-    documents = dict(zip(("train", "test"), presets.python_docs(), strict=True))
+    train, test = presets.python_blocks(64)
     transformer = call(Transformer, blocks=2, heads=4, hidden=512, **GPT2)
     return call(
         Experiment,
         source=train,
         method=call(
             Autoregressive,
-            text=call(TextEncoder, transformer=transformer, width=128, length=128),
-            length=128,
+            text=call(TextEncoder, transformer=transformer, width=128, length=64),
+            length=64,
         ),
         optimizer=call(
             Optimizer,
             name="adamw",
-            learning_rate=3e-3,
+            learning_rate=2e-3,
             beta2=0.95,
             weight_decay=0.1,
             clip_norm=1.0,
             schedule=call(Cosine, warmup=100, final=0.1),
         ),
-        steps=1000,
-        batch_size=16,
+        steps=2000,
+        batch_size=8,
         evaluators={
-            "perplexity": call(Perplexity, train=train, test=test, limit=0),
-            "ridge": call(Ridge, **documents, read=call(Read, stream="text")),
+            "perplexity": call(Perplexity, train=train, test=test, limit=1024),
         },
     )
 

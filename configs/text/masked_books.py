@@ -29,8 +29,6 @@ from ssl_jax.data.sources.token_blocks import TokenBlocks
 from ssl_jax.data.tokenizers import TokenizersFile
 from ssl_jax.evals.perplexity import Perplexity
 from ssl_jax.evals.pretext import Pretext
-from ssl_jax.evals.ridge import Ridge
-from ssl_jax.evaluator import Read
 from ssl_jax.experiment import Experiment
 from ssl_jax.methods.text.masked import MaskedWords
 from ssl_jax.models.text_encoder import TextEncoder
@@ -93,7 +91,13 @@ def paper(next_sentence: bool):
         dtype="bfloat16",
         evaluators={
             "perplexity": call(
-                Perplexity, train=train, test=test, batch_size=64, limit=20_000, every=50_000
+                Perplexity,
+                train=train,
+                test=test,
+                batch_size=64,
+                limit=20_000,
+                counted=200_000,
+                every=50_000,
             )
         },
     )
@@ -101,17 +105,16 @@ def paper(next_sentence: bool):
 
 def python():
     """A small one on bytes, of which one in seven is hidden."""
-    train, test = presets.python_blocks(126)
-    documents = dict(zip(("train", "test"), presets.python_docs(), strict=True))
+    train, test = presets.python_blocks(62)
     transformer = call(Transformer, blocks=2, heads=4, hidden=512)
     return call(
         Experiment,
         source=train,
         method=call(
             MaskedWords,
-            text=call(TextEncoder, transformer=transformer, width=128, length=128, **BERT),
-            length=128,
-            most=20,
+            text=call(TextEncoder, transformer=transformer, width=128, length=64, **BERT),
+            length=64,
+            most=10,
         ),
         optimizer=call(
             Optimizer,
@@ -121,11 +124,10 @@ def python():
             clip_norm=1.0,
             schedule=call(Linear, warmup=200),
         ),
-        steps=1500,
+        steps=2000,
         batch_size=16,
         evaluators={
-            "perplexity": call(Perplexity, train=train, test=test),
-            "ridge": call(Ridge, **documents, read=call(Read, stream="text")),
+            "perplexity": call(Perplexity, train=train, test=test, limit=1024),
         },
     )
 

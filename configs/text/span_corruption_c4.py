@@ -27,8 +27,6 @@ from ssl_jax.data.sources.token_blocks import TokenBlocks
 from ssl_jax.data.tokenizers import SentencePiece
 from ssl_jax.evals.perplexity import Perplexity
 from ssl_jax.evals.pretext import Pretext
-from ssl_jax.evals.ridge import Ridge
-from ssl_jax.evaluator import Read
 from ssl_jax.experiment import Experiment
 from ssl_jax.methods.text.span_corruption import SpanCorruption
 from ssl_jax.models.text_encoder import TextEncoder
@@ -86,7 +84,13 @@ def paper(knobs: dict, tied: bool):
         dtype="bfloat16",
         evaluators={
             "perplexity": call(
-                Perplexity, train=train, test=test, batch_size=64, limit=20_000, every=50_000
+                Perplexity,
+                train=train,
+                test=test,
+                batch_size=64,
+                limit=20_000,
+                counted=200_000,
+                every=50_000,
             )
         },
     )
@@ -94,30 +98,28 @@ def paper(knobs: dict, tied: bool):
 
 def python():
     """A small one on bytes; its spans are longer, as a byte is less than a word's piece."""
-    train, test = presets.python_blocks(128)
-    documents = dict(zip(("train", "test"), presets.python_docs(), strict=True))
+    train, test = presets.python_blocks(64)
     return call(
         Experiment,
         source=train,
         method=call(
             SpanCorruption,
             **stacks(128, blocks=2, heads=4, **{**GATED, "hidden": 256}),
-            length=128,
+            length=64,
             mean=5.0,
-            sentinels=8,
+            sentinels=4,
         ),
         optimizer=call(
             Optimizer,
             name="adamw",
             learning_rate=2e-3,
             clip_norm=1.0,
-            schedule=call(Cosine, warmup=200),
+            schedule=call(Cosine, warmup=100),
         ),
-        steps=1500,
+        steps=2000,
         batch_size=16,
         evaluators={
-            "perplexity": call(Perplexity, train=train, test=test),
-            "ridge": call(Ridge, **documents, read=call(Read, stream="text")),
+            "perplexity": call(Perplexity, train=train, test=test, limit=1024),
         },
     )
 

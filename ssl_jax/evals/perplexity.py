@@ -33,7 +33,8 @@ class Perplexity:
       train: blocks of tokens (`TokenBlocks`) whose counts are compared with.
       test: held-out blocks.
       batch_size: blocks at once; those that fill no batch at the end are skipped.
-      limit: at most so many blocks of each, spread evenly; 0: all.
+      limit: at most so many blocks of test, spread evenly; 0: all.
+      counted: at most so many blocks of train, likewise.
       seed: of what is hidden.
     """
 
@@ -41,33 +42,34 @@ class Perplexity:
     test: Source
     batch_size: int = 16
     limit: int = 0
+    counted: int = 0
     seed: int = 0
     every: int = 0
 
     def __post_init__(self):
         at_least(self, 1, "batch_size")
-        at_least(self, 0, "limit", "seed")
+        at_least(self, 0, "limit", "counted", "seed")
 
     def check(self, frozen) -> None:
         """ConfigError for another kind of method or source, or too few blocks."""
         if not hasattr(frozen.method, "tokenizer"):
             name = type(frozen.method).__name__
             raise ConfigError(f"perplexity: {name} has no tokenizer, so is no language model")
-        check_fills(len(self._chosen(self.test)), self.batch_size)
+        check_fills(len(_some(self.test, self.limit)), self.batch_size)
         for source in (self.train, self.test):
             if "tokens" not in source[0].extra:
                 raise ConfigError("perplexity: give train and test as TokenBlocks(...)")
 
     def run(self, frozen) -> Iterator[tuple[str, float]]:
         """ConfigError if the blocks do not fill a batch."""
-        test = self._chosen(self.test)
+        test = _some(self.test, self.limit)
         batches = puzzle_batches(frozen, test, self.batch_size, self.seed)
         results = [frozen.puzzle(batch, key) for batch, key in batches]
         means = {name: float(np.mean([r[name] for r in results])) for name in results[0]}
         words = "words_" if "words_loss" in means else ""  # without what is not a word
         accuracy = "words_accuracy" if "words_accuracy" in means else "accuracy"
         counted = ngram_losses(
-            _tokens(self._chosen(self.train)), _tokens(test), frozen.method.tokenizer.size
+            _tokens(_some(self.train, self.counted)), _tokens(test), frozen.method.tokenizer.size
         )
         rows = {"model": (means[f"{words}loss"], means[accuracy]), **counted}
         # How many bytes a token stands for, where the method predicts all of them.
@@ -79,8 +81,9 @@ class Perplexity:
             if "bits_per_byte" in means:
                 yield f"{name}/bits_per_byte", float(bits_per_byte(loss, 1.0, float(np.mean(each))))
 
-    def _chosen(self, source: Source) -> Source:
-        return Chosen(source, tuple(spread(range(len(source)), self.limit)))
+
+def _some(source: Source, limit: int) -> Source:
+    return Chosen(source, tuple(spread(range(len(source)), limit)))
 
 
 def _tokens(source: Source) -> Int32[np.ndarray, "n l"]:

@@ -1,10 +1,14 @@
 """A trunk of texts: an embedding of tokens, and a transformer."""
 
+from collections.abc import Mapping
+
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Int
 
 from ssl_jax.knobs import above, at_least, one_of, within
+from ssl_jax.models.language_weights import loader
 from ssl_jax.models.layers import DTYPES
 from ssl_jax.models.token_embedding import TokenEmbedding
 from ssl_jax.models.transformer import Transformer
@@ -81,6 +85,10 @@ class TextEncoder(nn.Module):
             place, name = jnp.where(there, places, len(places) - 1).min(1), "first"
         summaries[name] = jnp.take_along_axis(top, place[:, None, None], axis=1)[:, 0]
         return {"embedding": embedded, **layers, **summaries}
+
+    def imported(self, arrays: Mapping[str, np.ndarray]) -> dict:
+        """Its parameters, from arrays of a Hugging Face file of GPT-2, BERT or T5 (the encoder)."""
+        return loader(arrays)(arrays)["text"]
 
     def embed(self, tokens: Int[Array, "b l"], train: bool) -> Array:
         """The embedding alone."""
