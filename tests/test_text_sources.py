@@ -207,10 +207,34 @@ def test_blocks_are_cut_from_all_documents_joined_by_eos(caplog):
         blocks[4]
 
 
+def test_tokens_are_kept_by_their_text_and_tokenizer(tmp_path):
+    class Slow(Bytes):
+        calls = 0
+
+        def encode(self, text):
+            Slow.calls += 1
+            return super().encode(text)
+
+    def blocks(content, tokenizer=None):
+        (tmp_path / "a.txt").write_text(content)
+        source, cache = TextSource(str(tmp_path / "a.txt")), str(tmp_path / "kept" / "tokens")
+        made = TokenBlocks(source, tokenizer or Slow(), 3, cache=cache)
+        return [(r.extra["tokens"].tolist(), r.label, float(r.extra["bytes"])) for r in made]
+
+    first, second = blocks("abcdefgh"), blocks("abcdefgh")
+    assert first == second == blocks("abcdefgh", Bytes())
+    assert Slow.calls == 1
+    assert blocks("Abcdefgh") != first
+    assert Slow.calls == 2
+    other = blocks("abcdefgh", Pairs())
+    assert other[0][0][0] == 2**19
+    assert len(list((tmp_path / "kept" / "tokens").iterdir())) == 3
+
+
 class Pairs:
     """A tokenizer of two letters each, with too many ids for two bytes."""
 
-    size, eos = 2**20, 7
+    size, eos, fingerprint = 2**20, 7, "pairs"
 
     def encode(self, text):
         return np.arange(-(-len(text) // 2), dtype=np.int32) + 2**19

@@ -3,6 +3,8 @@
 import copy
 import dataclasses
 import functools
+import hashlib
+import os
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -10,8 +12,10 @@ import numpy as np
 from jaxtyping import Float64, Int32, Int64, UInt
 
 from ssl_jax.config import ConfigError
+from ssl_jax.data import paths
 from ssl_jax.data.documents import documents_of
 from ssl_jax.data.labels import has_labels, label_names
+from ssl_jax.data.npz import read_npz
 from ssl_jax.data.progress import progress_bar
 from ssl_jax.data.record import Record, Source
 from ssl_jax.data.tokenizers import Tokenizer
@@ -47,12 +51,15 @@ class TokenBlocks:
       tokenizer: what makes tokens of text.
       length: of a block.
       language: take captions of this one only; '' takes all.
+      cache: a local folder in which tokens are kept for later runs, for text of gigabytes: a file
+        for each text and tokenizer, found by a hash of both. '' keeps none.
     """
 
     source: Source
     tokenizer: Tokenizer
     length: int
     language: str = ""
+    cache: str = ""
 
     def __post_init__(self):
         at_least(self, 1, "length")
@@ -91,7 +98,13 @@ class TokenBlocks:
 
     @functools.cached_property
     def _text(self) -> "_Text":
-        text = _Text.of(self._documents(), self.tokenizer)
+        file = self._file() if self.cache else ""
+        if file and paths.exists(file):
+            text = _Text(**read_npz(file))
+        else:
+            text = _Text.of(self._documents("tokenising"), self.tokenizer)
+            if file:
+                text.write(file)
         if len(text.tokens) <= self.length:
             raise ConfigError(
                 f"length={self.length}: the text has {len(text.tokens)} tokens, which fill no "
@@ -99,10 +112,17 @@ class TokenBlocks:
             )
         return text
 
-    def _documents(self) -> Iterator[tuple[str, int]]:
+    def _file(self) -> str:
+        """Where the tokens of this text, by this tokenizer, are kept."""
+        digest = hashlib.sha256(self.tokenizer.fingerprint.encode())
+        for text, label in self._documents("looking through"):
+            digest.update(f"\n{label} {len(text)}\n{text}".encode(errors="replace"))
+        return paths.join(self.cache, f"{digest.hexdigest()[:32]}.npz")
+
+    def _documents(self, doing: str) -> Iterator[tuple[str, int]]:
         # Of a copy of the source, which lets go of what it keeps when all is read: of its text.
         source = copy.copy(self.source)
-        with progress_bar("tokenising", len(source), "documents") as bar:
+        with progress_bar(doing, len(source), "documents") as bar:
             for text, label in documents_of(source, self.language):
                 yield text, label
                 bar.update()
@@ -116,6 +136,19 @@ class _Text:
     labels: Int32[np.ndarray, "k"]
     bytes_per_token: Float64[np.ndarray, "k"]
     starts: Int64[np.ndarray, "k+1"]
+
+    def write(self, file: str) -> None:
+        """Writes an npz of the fields; ConfigError if that is not possible."""
+        arrays = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        # Of a name of its own, as other processes may write the same.
+        draft = paths.draft(f"{file}.{os.getpid()}")
+        try:
+            paths.make_folder(file.rpartition("/")[0])
+            with open(draft, "wb") as opened:
+                np.savez(opened, **arrays)
+            paths.put(draft, file)
+        except OSError as error:
+            raise ConfigError(f"cache: {file} cannot be written ({error.strerror})") from error
 
     @staticmethod
     def of(documents: Iterable[tuple[str, int]], tokenizer: Any) -> "_Text":
