@@ -115,10 +115,11 @@ def test_a_network_that_learnt_from_bars_is_told_from_one_that_did_not(trained_o
         steps=200,
         batch_size=32,
         control=("target",) if trained_on == "shuffled" else (),
+        sharding=call(Sharding, devices=1),
     )
     state = fit(config, str(tmp_path))
     variables = {"params": state.params, **state.state}
-    frozen = Frozen.of(build(config), Sharding().mesh(), jax.device_get(variables))
+    frozen = Frozen.of(build(config), Sharding(devices=1).mesh(), jax.device_get(variables))
     # Four kinds of input: what a shuffled network guesses for each is right by luck, so there the
     # loss counts.
     metric = "-loss" if trained_on == "shuffled" else "accuracy"
