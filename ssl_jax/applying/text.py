@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int32
+from jaxtyping import Float
 
 from ssl_jax.config import ConfigError
 from ssl_jax.method import Batch
@@ -37,7 +37,7 @@ def write_text(frozen, prompt: str, tokens: int, temperature: float, top_k: int,
 
     if hasattr(method, "next_logits"):
         return _continued(frozen, prompt, tokens, draw)
-    parts = [method.tokenizer.encode(part) for part in prompt.split(GAP)]
+    parts = [method.tokenizer.encode(part).tolist() for part in prompt.split(GAP)]
     if len(parts) < 2:
         raise ConfigError(f"--prompt={prompt!r}: mark what is to be filled in as {GAP}")
     if hasattr(method, "word_logits"):
@@ -59,7 +59,7 @@ def drawn(
 
 def _continued(frozen, prompt: str, tokens: int, draw: Callable) -> str:
     method, tokenizer = frozen.method, frozen.method.tokenizer
-    ids = [*tokenizer.encode(prompt)] or [tokenizer.eos]  # after which texts begin
+    ids = tokenizer.encode(prompt).tolist() or [tokenizer.eos]  # after which texts begin
     first, length = len(ids), method.length
     logits = jax.jit(method.next_logits)
     while len(ids) < first + tokens:
@@ -73,7 +73,7 @@ def _continued(frozen, prompt: str, tokens: int, draw: Callable) -> str:
     return prompt + tokenizer.decode(ids[first:])
 
 
-def _words_filled(frozen, parts: list[Int32[np.ndarray, "_"]], draw: Callable) -> str:
+def _words_filled(frozen, parts: list[list[int]], draw: Callable) -> str:
     method, tokenizer = frozen.method, frozen.method.tokenizer
     ids = [tokenizer.cls, *parts[0]]
     for part in parts[1:]:
@@ -82,15 +82,12 @@ def _words_filled(frozen, parts: list[Int32[np.ndarray, "_"]], draw: Callable) -
     _check_fits(ids, method.length)
     logits = jax.jit(method.word_logits)
     for place in [k for k, token in enumerate(ids) if token == tokenizer.mask]:
-        row, there = _row(ids, method.length)
         # One after the other, so that each goes with those before.
-        ids[place] = draw(
-            np.asarray(logits(frozen.variables, {"text": row, "there": there})[0, place])
-        )
+        ids[place] = draw(logits(frozen.variables, _row(ids, method.length))[0, place])
     return tokenizer.decode(ids)
 
 
-def _spans_filled(frozen, parts: list[Int32[np.ndarray, "_"]], tokens: int, draw: Callable) -> str:
+def _spans_filled(frozen, parts: list[list[int]], tokens: int, draw: Callable) -> str:
     method, tokenizer = frozen.method, frozen.method.tokenizer
     first = method.first_sentinel
     if len(parts) - 1 > method.sentinels:

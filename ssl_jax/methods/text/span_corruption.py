@@ -189,6 +189,8 @@ class SpanCorruption(Method):
     def _decoded(self, ids: Int[np.ndarray, "l"]) -> str:
         """A text, its sentinels as <0>, <1>, ..."""
         at = np.flatnonzero(ids >= self.tokenizer.size)
-        parts = [self.tokenizer.decode(part) for part in np.split(ids, at)]
-        marks = [f"<{self.first_sentinel - ids[place]}>" for place in at]
-        return parts[0] + "".join(map("".join, zip(marks, parts[1:], strict=True)))
+        first, *others = np.split(ids, at)
+        marked = (
+            f"<{self.first_sentinel - part[0]}>{self.tokenizer.decode(part[1:])}" for part in others
+        )
+        return self.tokenizer.decode(first) + "".join(marked)

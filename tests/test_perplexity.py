@@ -1,0 +1,101 @@
+"""Perplexity beside counts, worked out by hand; and what a language model writes."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from ssl_jax import apply, config
+from ssl_jax.applying.text import drawn, write_text
+from ssl_jax.config import ConfigError
+from ssl_jax.data.record import Caption, MediaError, Record
+from ssl_jax.data.text_clips import caption_times, caption_tokens
+from ssl_jax.data.tokenizers import Bytes
+from ssl_jax.devices.sharding import Sharding
+from ssl_jax.frozen import Frozen
+from ssl_jax.objectives.tokens import bits_per_byte
+from ssl_jax.scores.ngrams import ngram_losses
+
+
+def test_counts_are_those_worked_out_by_hand():
+    # Two blocks of one text 0 1 0 1 2: the second begins with the last token of the first.
+    train, test = np.array([[0, 1, 0], [0, 1, 2]]), np.array([[0, 1, 2, 0]])
+    found = ngram_losses(train, test, 4)
+    # Targets 1 0 1 2: counts + 1 of 0, 1, 2, 3 are 2 3 2 1 of 8.
+    expected = -np.mean(np.log([3 / 8, 2 / 8, 2 / 8]))
+    assert found["unigram"] == pytest.approx((expected, 1 / 3))
+    # After 0 came 1 twice; after 1 came 0 and 2; after 2 nothing did.
+    expected = -np.mean(np.log([3 / 6, 2 / 6, 1 / 4]))
+    assert found["bigram"] == pytest.approx((expected, 1 / 3))
+    assert found["uniform"] == pytest.approx((np.log(4), 1 / 4))
+
+
+def test_bytes_that_are_all_as_likely_have_eight_bits():
+    assert bits_per_byte(float(np.log(256)), 10.0, 10.0) == pytest.approx(8)
+    assert bits_per_byte(float(np.log(256)), 10.0, 40.0) == pytest.approx(2)
+
+
+def test_tokens_are_drawn_as_often_as_the_softmax_says():
+    logits, rng = np.log(np.float32([0.5, 0.3, 0.2])), np.random.default_rng(0)
+    assert {drawn(logits, 0.0, 0, rng) for _ in range(5)} == {0}
+    many = np.bincount([drawn(logits, 1.0, 0, rng) for _ in range(6000)], minlength=3) / 6000
+    np.testing.assert_allclose(many, [0.5, 0.3, 0.2], atol=0.025)
+    hot = np.array([0.5, 0.3]) ** 2
+    two = np.bincount([drawn(logits, 0.5, 2, rng) for _ in range(6000)], minlength=3) / 6000
+    np.testing.assert_allclose(two, [*(hot / hot.sum()), 0], atol=0.025)
+
+
+def test_a_caption_is_read_with_its_ends_and_without_what_is_not_there():
+    captions = tuple(Caption(text, start) for text, start in (("later on", 5.0), ("né", 0.0)))
+    record = Record("a", 0, 0, 0.0, captions=captions)
+    times = caption_times(record, 2)
+    assert times == [0.0, 5.0]
+    tokens, there = caption_tokens(record, times, Bytes(), 6, (4,), (5,))
+    assert Bytes().decode(tokens[0]) == "né"
+    np.testing.assert_array_equal(there, [[1, 1, 1, 1, 1, 0], [1] * 6])
+    assert tokens[1, [0, 5]].tolist() == [4, 5]
+    assert Bytes().decode(tokens[1]) == "late"
+    with pytest.raises(MediaError, match="has no captions"):
+        caption_times(dataclasses.replace(record, captions=()), 1)
+
+
+PROMPTS = ("Hello", "Καλημέρα", "こんにちは", "Привет", "नमस्ते")
+
+
+def fresh(name):
+    """A small method before training."""
+    return Frozen.of(config.build(config.load(f"text/{name}.py:tiny")), Sharding(devices=1).mesh())
+
+
+def test_a_prompt_in_any_language_is_gone_on_from_and_the_same_again(monkeypatch, capsys):
+    frozen = fresh("autoregressive_openwebtext")
+    monkeypatch.setattr(apply, "load", lambda workdir: frozen)
+    for prompt in PROMPTS:
+        asked = [f"--prompt={prompt}", "--tokens=3", "--seed=1", "--workdir=run"]
+        apply.main(["text", *asked])
+        said = capsys.readouterr().out.removesuffix("\n")
+        assert said.startswith(prompt)
+    apply.main(["text", *asked])
+    assert capsys.readouterr().out.removesuffix("\n") == said
+    # Longer than a block: its end is seen.
+    whole = write_text(frozen, "ab" * 30, 2, 0.0, 0, 0)
+    assert whole.startswith("ab" * 30)
+    with pytest.raises(ConfigError, match="--top_k=-1 must be at least 0"):
+        apply.write_after("a", "run", top_k=-1)
+    with pytest.raises(ConfigError, match="write text --prompt=TEXT --workdir=RUN, and no files"):
+        apply.main(["text", "a.png", "--workdir=run"])
+    with pytest.raises(ConfigError, match="--tokens is for text, not for sync"):
+        apply.main(["sync", "a.mp4", "--workdir=run", "--tokens=3"])
+
+
+@pytest.mark.parametrize("name", ["masked_books", "span_corruption_c4"])
+def test_gaps_are_filled_and_all_else_stays(name):
+    frozen = fresh(name)
+    words = write_text(frozen, "né[MASK]ый", 6, 1.0, 5, 0)
+    assert words.startswith("né")
+    assert words.endswith("ый")
+    assert write_text(frozen, "né[MASK]ый", 6, 1.0, 5, 0) == words
+    with pytest.raises(ConfigError, match="mark what is to be filled in as"):
+        write_text(frozen, "nothing to fill", 3, 1.0, 0, 0)
+    with pytest.raises(ConfigError, match="tokens with its ends, 32 fit"):
+        write_text(frozen, f"{'long' * 9}[MASK]", 3, 1.0, 0, 0)
