@@ -26,6 +26,8 @@ from ssl_jax.data.sources.random_features import RandomFeatures
 from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.data.sources.text import TextSource
 from ssl_jax.data.stand_in_tokenizer import StandInTokenizer
+from ssl_jax.data.tokenizers import Words
+from ssl_jax.data.words import CountedWords
 from ssl_jax.devices.slices import MEMORY, Memory, devices_of
 from ssl_jax.training.compiled_step import CompiledStep, DoesNotFit
 from ssl_jax.training.kept_tokenizers import is_there, tokenizers_in
@@ -66,15 +68,21 @@ def with_data(config: ConfigDict, vocabulary: int = 32000) -> tuple[ConfigDict, 
     Compiling needs one record, for its shapes, and how many ids a tokenizer has.
     """
     config, lines = config.copy_and_resolve_references(), []
+    documentation = call(PythonDocs, parts=("language",))
     with config.ignore_type():
         config.evaluators, config.checkpoints.keep_best = ConfigDict(), ""
         for place, recorded in list(tokenizers_in(config)):
             if "path" in recorded and not is_there(recorded.path):
-                lines.append(f"{vocabulary} ids stand in for the tokenizer {recorded.path}")
+                # Methods of words take no other tokenizer, and there are so many words only.
+                words = recorded.call == call(Words, path="").call
+                found = call(CountedWords, source=documentation, min_count=1, limit=vocabulary)
+                stand_in = found if words else call(StandInTokenizer, size=vocabulary)
+                what = "the words of PythonDocs" if words else f"{vocabulary} ids"
+                lines.append(f"{what} stand in for the tokenizer {recorded.path}")
                 parent = config
                 for name in place.split(".")[:-1]:
                     parent = parent[int(name) if isinstance(parent, tuple) else name]
-                parent.tokenizer = call(StandInTokenizer, size=vocabulary)
+                parent.tokenizer = stand_in
     try:
         if len(configs.build(config.source, place="source")):
             return config, lines
@@ -88,7 +96,7 @@ def with_data(config: ConfigDict, vocabulary: int = 32000) -> tuple[ConfigDict, 
         blocks = config.source if "tokenizer" in config.source else None  # of `TokenBlocks`
         documents = config.source.source if blocks else config.source
         if documents.call == call(TextSource, path="").call:
-            others = call(PythonDocs, parts=("language",))
+            others = documentation
         elif documents.call == call(FeatureFolder, path="", lists="").call:
             width = sum(config.method.vision.widths)
             others = call(RandomFeatures, source=others, width=width, rate=config.source.rate)
