@@ -17,6 +17,7 @@ from ssl_jax.data.sources.files import FilesSource
 from ssl_jax.data.sources.folder import FolderSource
 from ssl_jax.data.sources.idx import IdxSource
 from ssl_jax.data.sources.jhmdb import JhmdbSource
+from ssl_jax.data.sources.spoken_names import SpokenNames
 from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.data.sources.tfds import TfdsSource
 from ssl_jax.evals.finetuned import Classification, Pose
@@ -57,6 +58,7 @@ CONFIGS = (
     "audio/contrastive_prediction_librispeech.py:tiny",
     "audio/correspondence_audioset.py:tiny",
     "audio/cross_modal_clustering_kinetics.py:tiny",
+    "audio/masked_contrast_librispeech.py:tiny",
     "audio/teacher_student_flickr.py:tiny",
     "audio/indicated_sound_greatest_hits.py:tiny",
     "audio/talking_face_voxceleb.py:tiny",
@@ -80,8 +82,10 @@ CONFIGS = (
     "text/autoregressive_openwebtext.py:tiny",
     "text/masked_books.py:tiny",
     "text/span_corruption_c4.py:tiny",
+    "text/word_vectors_text8.py:tiny",
     "video_text/margin_howto100m.py:tiny",
     "video_text/multiple_instance_howto100m.py:tiny",
+    "finetune/librispeech.py:tiny",
     "finetune/voc2007.py:tiny",
     "quickstart.py:tiny",
 )
@@ -126,6 +130,7 @@ def others(folder: Path) -> Iterator[ConfigDict]:
     yield from (call(FolderSource, path=few), call(ArrayRecordSource, paths=(few,)))
     yield from (call(DavisSource, path=few), call(JhmdbSource, path=few))
     yield from (call(IdxSource, path=few), call(FilesSource, paths=("a.png",)))
+    yield call(SpokenNames)
     yield from (call(TfdsSource, name="mnist", split="train"), call(CaptionSource, source=source))
     yield from (call(Knn, train=source, test=source), call(Keypoints, train=source, test=source))
     yield from (call(Classification, test=source), call(Pose, test=source))
