@@ -264,8 +264,8 @@ def tokens_of(length, record, rng):
     return {"tokens": need_tokens(record, length), "draw": rng.integers(99)}
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_worker_processes_and_a_start_in_mid_epoch_give_the_same_batches(tmp_path, workers):
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_worker_process_and_a_start_in_mid_epoch_give_the_same_batches(tmp_path, workers):
     (tmp_path / "a.txt").write_text("0123456789" * 8)
     views = functools.partial(tokens_of, 4)
     dataset = train_dataset(TokenBlocks(TextSource(str(tmp_path)), Bytes(), 4), views, 4, seed=3)
