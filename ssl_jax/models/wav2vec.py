@@ -5,12 +5,14 @@ from collections.abc import Mapping
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ssl_jax.config import ConfigError
 from ssl_jax.knobs import at_least, one_of, within
 from ssl_jax.models.layers import DTYPES
 from ssl_jax.models.transformer import Transformer
+from ssl_jax.models.wav2vec_names import from_hugging_face
 from ssl_jax.models.wave_encoder import WaveEncoder
 from ssl_jax.ops.gradient import scaled_gradient
 from ssl_jax.ops.grouped_conv import grouped_conv
@@ -106,9 +108,14 @@ class Wav2Vec(nn.Module):
         self.drop = nn.Dropout(self.dropout)
 
     @nn.nowrap
-    def steps(self, samples: Int[Array, "b"] | int) -> Int[Array, "b"] | int:
+    def steps(self, samples: int | np.ndarray | Array) -> int | np.ndarray | Array:
         """How many steps so many samples give."""
         return self.encoder.steps(samples)
+
+    @nn.nowrap
+    def imported(self, arrays: Mapping[str, np.ndarray]) -> dict:
+        """The parameters from a file of Hugging Face; see `wav2vec_names`."""
+        return from_hugging_face(arrays, self.transformer.norm_first)
 
     def __call__(
         self, x: Float[Array, "b s"] | Mapping[str, Array], train: bool

@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Num
 
 from ssl_jax.objectives.contrastive import unit
 
@@ -10,7 +10,7 @@ from ssl_jax.objectives.contrastive import unit
 def masked_contrast(
     context: Float[Array, "b m d"],
     targets: Float[Array, "b m d"],
-    codes: Int[Array, "b m g"],
+    codes: Num[Array, "b m g"],
     others: Int[Array, "b m k"],
     counted: Bool[Array, "b m"],
     temperature: float = 0.1,
@@ -67,10 +67,10 @@ def code_diversity(
       often each entry is the most probable}.
     """
     groups, entries = logits.shape[2:]
-    weights = counted / jnp.maximum(counted.sum(), 1)
+    total = jnp.maximum(counted.sum(), 1)
 
     def perplexity(shares: Float[Array, "b m g v"]) -> Float[Array, ""]:
-        mean = jnp.einsum("bm,bmgv->gv", weights, shares)
+        mean = jnp.where(counted[..., None, None], shares, 0).sum((0, 1)) / total
         return jnp.exp(-jnp.sum(mean * jnp.log(mean + 1e-7), axis=1)).sum()
 
     soft = perplexity(jax.nn.softmax(logits.astype(jnp.float32)))

@@ -17,9 +17,11 @@ from ssl_jax.data.paths import home
 from ssl_jax.data.record import MediaError
 from ssl_jax.devices.sharding import put_same, run_once
 from ssl_jax.experiment import Experiment
+from ssl_jax.method import Method
 from ssl_jax.training.changed_knobs import changed_knobs, listed
 from ssl_jax.training.checkpoint import Saver, TrainState, saved_variables
 from ssl_jax.training.init_steps import init_steps
+from ssl_jax.training.published import published
 from ssl_jax.training.resumption import Resumption
 
 
@@ -95,7 +97,7 @@ def with_trunks(
     chosen = {}
     if isinstance(asked, str):
         asked, _ = init_steps(asked)
-        found = trunks_of(asked) if asked else {}
+        found = trunks_of(asked, method) if asked else {}
         chosen = {name: (asked, name, found[name]) for name in known if name in found}
         if asked and not chosen:
             there = ", ".join(found)
@@ -108,7 +110,7 @@ def with_trunks(
             if not where:
                 continue
             run, _, other = where.partition(":")
-            found, other = trunks_of(run), other or name
+            found, other = trunks_of(run, method), other or name
             if other not in found:
                 there = ", ".join(found)
                 raise ConfigError(f"init_from.{name}={where}: no trunk '{other}'; it has {there}")
@@ -147,9 +149,14 @@ def _changed_trunk(config: ConfigDict | None, name: str, where: str, other: str)
     return f"; {listed(changes)}" if changes else ""
 
 
-def trunks_of(where: str) -> dict[str, dict[str, dict]]:
-    """Trunk -> collection -> weights, of a run's newest checkpoint or of a weights file."""
+def trunks_of(where: str, method: Method | None = None) -> dict[str, dict[str, dict]]:
+    """Trunk -> collection -> weights, of a run's newest checkpoint or of a weights file.
+
+    Of files of other libraries (.safetensors) the `method`'s trunks have to know the names.
+    """
     where = home(where)
+    if where.endswith(".safetensors"):
+        return published(where, method)
     if not where.endswith(".npz"):
         variables = saved_variables(where)
         names = list(variables["params"])

@@ -4,6 +4,7 @@ Baevski, Zhou, Mohamed and Auli, "wav2vec 2.0: A Framework for Self-Supervised L
 Representations", NeurIPS 2020."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -38,22 +39,25 @@ class MaskedContrastNet(nn.Module):
     def __call__(self, batch: Batch, train: bool) -> dict[str, jax.Array]:
         layers = self.audio({k: batch[k] for k in ("audio", "samples", "masked")}, train)
         features = nn.Dropout(self.dropout, deterministic=not train)(layers["features"])
-        first, least, factor = self.noise
-        step = self.get_variable("run", "step").astype(jnp.float32)
-        temperature = jnp.maximum(first * factor**step, least)
-        found, logits, codes = self.quantizer(_at(features, batch["target"]), train, temperature)
+        targets = _at(features, batch["target"])
+        found, logits, codes = self.quantizer(targets, train, self.temperature())
         context = _at(last(layers), batch["hidden"]).astype(jnp.float32)
         waves = layers[f"conv{len(self.audio.encoder.channels)}"].astype(jnp.float32)
-        steps = self.audio.steps(batch["samples"])
-        there = jnp.arange(waves.shape[1]) < steps[:, None]
+        there = jnp.arange(waves.shape[1]) < self.audio.steps(batch["samples"])[:, None]
         return {
             "context": nn.Dense(self.quantizer.out, name="context")(context),
             "targets": nn.Dense(self.quantizer.out, name="targets")(found),
             "logits": logits,
-            "codes": codes,
+            "codes": codes.astype(jnp.float32),  # of integers there is no gradient to hand on
             "squares": (there * jnp.square(waves).mean(2)).sum(1),
-            "steps": steps,
         }
+
+    def temperature(self) -> jax.Array:
+        """Of the quantiser's draws at this step."""
+        first, least, factor = self.noise
+        step = self.get_variable("run", "step").astype(jnp.float32)
+        # Not factor**step, whose rounding grows with the steps.
+        return jnp.maximum(first * jnp.exp(step * math.log(factor)), least)
 
     def means(self, batch: Batch, train: bool) -> dict[str, jax.Array]:
         """Means over time of the layers (b d) that have a step for each of the transformer's."""
@@ -181,10 +185,11 @@ class MaskedContrast(Method):
         total, metrics = masked_contrast(*compared, batch["others"], counted, self.temperature)
         contrast = total / jnp.maximum(counted.sum(), 1)
         uneven, used = code_diversity(outputs["logits"], counted)
-        squares = outputs["squares"].sum() / jnp.maximum(outputs["steps"].sum(), 1)
+        steps = jnp.maximum(self.audio.steps(batch["samples"]).sum(), 1)
+        squares = outputs["squares"].sum() / steps
         loss = contrast + self.diversity * uneven + self.penalty * squares
-        masked = batch["masked"].sum() / jnp.maximum(outputs["steps"].sum(), 1)
-        more = {"contrast": contrast, "diversity": uneven, "squares": squares, "masked": masked}
+        more = {"contrast": contrast, "diversity": uneven, "squares": squares}
+        more["masked"] = batch["masked"].sum() / steps
         return loss, {**metrics, **used, **more}
 
     def worry(self, metrics: Mapping[str, float]) -> str:
