@@ -17,9 +17,13 @@ Variants: `:next_sentence` is the paper's run with its second task, next sentenc
     ours                     not measured
     control                  not measured
     random init              not measured
-    bigram                   not measured
-    unigram                  not measured
+    bigram                   0.254       2.59
+    unigram                  0.154       3.25
     uniform                  0.004       5.57
+
+The counts are of 64 held-out blocks, under Python 3.11. On these the network had 0.230 and 2.93
+after 400 steps of a shorter run (seed 0), still falling: above the most frequent byte, and not yet
+above what the byte before tells.
 """
 
 from ssl_jax import presets
