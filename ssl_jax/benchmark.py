@@ -11,6 +11,7 @@ from ssl_jax.benchmarks.augment import Augment
 from ssl_jax.benchmarks.evals import Evals
 from ssl_jax.benchmarks.input import Input
 from ssl_jax.benchmarks.losses import Losses
+from ssl_jax.benchmarks.words import Words
 from ssl_jax.command import arguments_of, enter, parser_of
 from ssl_jax.config import ConfigError
 
@@ -28,6 +29,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "augment": Augment(),
     "evals": Evals(),
     "losses": Losses(),
+    "words": Words(),
 }
 
 

@@ -9,6 +9,7 @@ from ssl_jax.benchmarks.evals import Evals
 from ssl_jax.benchmarks.input import Input
 from ssl_jax.benchmarks.losses import Losses
 from ssl_jax.benchmarks.turns import typical
+from ssl_jax.benchmarks.words import Words
 from ssl_jax.config import ConfigError
 from ssl_jax.data import decode
 from ssl_jax.data.sources.folder import FolderSource
@@ -35,9 +36,17 @@ def test_the_losses_are_timed(capsys):
         assert f"losses: {name}, milliseconds" in table
 
 
+def test_word_vectors_are_timed():
+    tiny = Words(vocabulary=20, width=4, window=2, batch=2, length=20, steps=2, turns=1)
+    found = dict(tiny.rows())
+    for name in ("CBOW", "skip-gram"):
+        for noise in ("", ", noise shared by 10 centres"):
+            assert found[f"words: {name}{noise}, words per second"] > 0
+
+
 def test_unknown_benchmarks_are_named():
     with pytest.raises(
-        ConfigError, match="no benchmark 'inputs'; there is input,augment,evals,losses"
+        ConfigError, match="no benchmark 'inputs'; there is input,augment,evals,losses,words"
     ):
         benchmark.main(["--only=inputs"])
 
