@@ -174,7 +174,7 @@ def answered(method, texts, heard):
     records = [dataclasses.replace(TONES[0], name=t, captions=(Caption(t),)) for t in texts]
 
     def features(source, stream, layers, clips, pool, facts):
-        assert (stream, layers, clips, pool) == ("audio", ("path",), 1, "whole")
+        assert (stream, layers, clips, pool) == ("text", ("path",), 1, "whole")
         found = [facts(record) for record in records]
         facts = {name: np.stack([one[name] for one in found]) for name in found[0]}
         zeros = np.zeros(len(texts), np.int64)

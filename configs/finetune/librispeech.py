@@ -117,6 +117,7 @@ def finetuned(source, steps: int, knobs: dict, rate: float = 3e-5):
         ),
         steps=steps,
         batch_size=128,
+        eval_batch_size=16,
         evaluators={
             "clean": call(Transcripts, test=speech("test-clean")),
             "other": call(Transcripts, test=speech("test-other")),

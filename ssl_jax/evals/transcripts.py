@@ -16,7 +16,7 @@ from ssl_jax.drawing.layout import Tile, page, written
 from ssl_jax.knobs import at_least
 from ssl_jax.scores.transcripts import character_errors, check_installed, collapsed, word_errors
 
-PATH = "path"
+STREAM, PATH = "text", "path"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Transcripts:
         def said(record: Record) -> dict[str, np.ndarray]:
             return {"said": method.target(record), **name_fact(record)}
 
-        found = frozen.features(self.test, "audio", (PATH,), 1, "whole", facts=said)
+        found = frozen.features(self.test, STREAM, (PATH,), 1, "whole", facts=said)
         decode = method.alphabet.decode
         texts = [decode(row) for row in found.facts["said"]]
         heard = [decode(collapsed(row)) for row in found.layers[PATH].astype(np.int32)]

@@ -31,7 +31,7 @@ class Transcription(Method):
     A record is one utterance, and its first caption what is said. A record that lasts longer than
     `seconds`, whose text is longer than `letters` or holds a character that is no letter of the
     alphabet, is left out and counted as one that cannot be read ('input/failed' in the log).
-    `evals.transcripts.Transcripts` reads the layer 'path' of the stream 'audio', the likeliest
+    `evals.transcripts.Transcripts` reads the layer 'path' of the stream 'text', the likeliest
     class of each step.
 
     Trunks: any module of waves (b s) that has a layer of steps (b t d), at least as many as there
@@ -102,7 +102,7 @@ class Transcription(Method):
 
     @property
     def streams(self) -> Mapping[str, tuple[str, ...]]:
-        return {"audio": ("audio",)}
+        return {"audio": ("audio",), "text": ("audio",)}
 
     @property
     def net(self) -> nn.Module:
@@ -172,4 +172,6 @@ class Transcription(Method):
         return {name: np.stack([x] * len(times)) for name, x in heard.items()}
 
     def encode(self, variables: dict, stream: str, inputs: Batch) -> dict[str, jax.Array]:
-        return self.net.apply(variables, self.inputs(inputs), train=False, method="layers")
+        """Of 'text' the layer 'path' alone: all layers of long utterances would fill the memory."""
+        layers = self.net.apply(variables, self.inputs(inputs), train=False, method="layers")
+        return {"path": layers["path"]} if stream == "text" else layers
