@@ -13,15 +13,13 @@ Variants: `:python` trains a small one on the bytes of Python's own documentatio
 CPU core; `:tiny` is four steps on some of it.
 
     :python, held out    bits per byte    accuracy
-    ours                 not measured
+    ours                 2.473            0.518
     control              not measured
-    random init          not measured
-    bigram               3.74             0.259
-    unigram              4.68             0.162
-    uniform              8.03             0.004
-
-The counts are of 128 held-out blocks of 128 bytes, under Python 3.11. On these the same network, on
-blocks of 128 bytes, 16 a step, had 3.65 and 0.277 after 250 steps (seed 0).
+    random init          7.945            0.056
+    bigram               3.783            0.256
+    unigram              4.709            0.156
+    uniform              8.036            0.004
+    1 seed, 3.5 minutes on 1 CPU core, Python 3.11
 """
 
 from ssl_jax import presets
