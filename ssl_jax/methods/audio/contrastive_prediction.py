@@ -134,15 +134,15 @@ class ContrastivePrediction(Method):
         return {"audio": ("audio",), "context": ("audio",)}
 
     @property
-    def seconds(self) -> float:
+    def _seconds(self) -> float:
         """Of a window."""
         return self.samples / self.sample_rate
 
     def views(self, record: Record, rng: np.random.Generator) -> Example:
-        record.need_audio(self.seconds)
+        record.need_audio(self._seconds)
         begin, end = record.audible
-        start = audio_window(end, self.seconds, rng, begin=begin)
-        example = {"audio": audio_at(record, start, self.seconds, self.sample_rate)}
+        start = audio_window(end, self._seconds, rng, begin=begin)
+        example = {"audio": audio_at(record, start, self._seconds, self.sample_rate)}
         if self.negatives == "speaker":
             example["speaker"] = np.int32(speaker_of(record))
         return example
@@ -174,10 +174,10 @@ class ContrastivePrediction(Method):
         return tuple((self.audio.middles(self.samples) / self.sample_rate).tolist())
 
     def times(self, record: Record, stream: str, count: int) -> Sequence[float]:
-        record.need_audio(self.seconds)
+        record.need_audio(self._seconds)
         begin, end = record.audible
-        return even_times(end, self.seconds, count, begin=begin)
+        return even_times(end, self._seconds, count, begin=begin)
 
     def clips(self, record: Record, stream: str, times: Sequence[float]) -> Example:
-        waves = [audio_at(record, time, self.seconds, self.sample_rate) for time in times]
+        waves = [audio_at(record, time, self._seconds, self.sample_rate) for time in times]
         return {"audio": np.stack(waves)}
