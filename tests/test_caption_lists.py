@@ -141,6 +141,42 @@ def test_msr_vtt_is_divided_in_two_ways(tmp_path):
         len(FolderSource(**known, split="1k-A test"))
 
 
+def test_a_caption_of_two_lists_counts_once(tmp_path):
+    whole = {
+        "videos": videos(video0="train", video8="test"),
+        "sentences": sentences(("video0", "a car"), ("video8", "a dog"), ("video8", "a pet")),
+    }
+    part = {
+        "videos": videos(video8="test"),
+        # The same sentence by two annotators: both are of the published 20 a video.
+        "sentences": sentences(("video8", "a dog"), ("video8", "two dogs"), ("video8", "two dogs")),
+    }
+    german = {"video8": ["ein Hund"]}
+    lists = {
+        **{"MSRVTT_data.json": whole, "test_videodatainfo.json": part},
+        **{"a_de.json": german, "b_de.json": german},
+    }
+    known = write(tmp_path, lists, ["video0.mp4", "video8.mp4"])
+    (item,) = FolderSource(**known, split="test").items
+    texts = [caption.text for caption in item.captions]
+    assert sorted(texts) == ["a dog", "a pet", "ein Hund", "two dogs", "two dogs"]
+
+
+def test_howto100m_and_vatex_with_a_list_twice(tmp_path):
+    for name in ("howto", "vatex"):
+        (tmp_path / name).mkdir()
+    lists = {"caption.json": HOWTO, "how2_en.json": HOWTO, "how2_de.json": HOWTO}
+    (item,) = FolderSource(**write(tmp_path / "howto", lists, ["CTPAZ2euJ2Q.mp4"])).items
+    # Equal words in another language are another caption.
+    assert sorted((c.text, c.language) for c in item.captions) == [("glue", "de"), ("glue", "en")]
+    lists = {
+        "vatex_public_test_english_v1.1.json": [{"videoID": "a", "enCap": ["c"]}],
+        "vatex_public_test_without_annotations_v1.1.json": [{"videoID": "a"}],
+    }
+    (item,) = FolderSource(**write(tmp_path / "vatex", lists, ["a.mp4"])).items
+    assert (item.split, item.captions) == ("public_test", (Caption("c"),))
+
+
 def test_vatex_in_english_and_chinese(tmp_path):
     first, second = "Ptf_2VRj-V0_000122_000132", "bxDlLPFqZmo_000004_000014"
     lists = {
@@ -196,7 +232,29 @@ def test_captions_survive_in_shards(tmp_path, monkeypatch):
         ("caption.json", "{", r"caption\.json: cannot be read as json"),
         ("youcookii_annotations_trainval.json", {}, "has no 'database'"),
         ("MSRVTT_data.json", [], "a dict was expected"),
+        (
+            "test_videodatainfo.json",
+            {"videos": [{"video_id": "video0", "category": None, "split": "test"}]},
+            r"test_videodatainfo\.json: .*'video0'.*: 'category' is None, not of type int",
+        ),
+        (
+            "test_videodatainfo.json",
+            {"videos": [], "sentences": [{"video_id": "video0", "caption": None}]},
+            r"test_videodatainfo\.json: .*'video0'.*: None should be a text",
+        ),
+        ("MSRVTT_data.json", {"videos": None}, r"MSRVTT_data\.json: 'videos' is None"),
         ("vatex_training_v1.0.json", [{"enCap": []}], "has no 'videoID'"),
+        (
+            "vatex_training_v1.0.json",
+            [{"videoID": "abc", "enCap": [None]}],
+            r"vatex_training_v1\.0\.json: .*'abc'.*, enCap: None should be a text",
+        ),
+        (
+            "vatex_training_v1.0.json",
+            [{"videoID": "abc", "chCap": None}],
+            "chCap: None should be a list of texts",
+        ),
+        ("caption.json", {"abc": {"text": None, "start": [], "end": []}}, "abc: 'text' is None"),
         ("val_1.json", {"v_a": {"timestamps": [1], "sentences": ["x"]}}, "a start and an end"),
         ("val_1.json", {"v_a": {"timestamps": [], "sentences": ["x"]}}, "1 sentences, 0 timestam"),
     ],

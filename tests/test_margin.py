@@ -177,6 +177,7 @@ def test_a_folder_of_features_with_the_lists_of_its_set(tmp_path):
     (tmp_path / "lists").mkdir()
     (tmp_path / "npy" / "a").mkdir(parents=True)
     np.save(tmp_path / "npy" / "a" / "abc.npy", rows)
+    (tmp_path / "npy" / "a" / "abc.json").write_text("{}")  # about the features: is none of them
     (tmp_path / "npy" / "broken.npy").write_text("no array")
     annotations = [{"segment": [1, 3], "id": 0, "sentence": "x"}]
     entry = {"subset": "training", "recipe_type": "1", "annotations": annotations}

@@ -21,23 +21,32 @@ are those of the full division (6,513, 497 and 2,990 videos), '1k-A train' and '
 1k-A (9,000 and 1,000, these with one caption each). VATEX' file of a split names it: 'training',
 'validation', 'public_test'. ActivityNet's val_1 and val_2 are two descriptions of the same videos.
 
+What several lists of a set say of one video is put together; a caption that an earlier list has
+already is skipped. Equal captions within a list stay: protocols count them.
+
 Videos are found by their names, wherever they lie below the folder of the media and whatever their
 ending. Much of these sets is no longer to be had: what is missing is counted.
 """
 
-import json
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from ssl_jax.config import ConfigError
 from ssl_jax.data import paths
 from ssl_jax.data.record import Caption
+from ssl_jax.data.sources.caption_entries import (
+    captions_of,
+    entry_of,
+    in_order,
+    joined,
+    load,
+    span_of,
+    untimed,
+)
 from ssl_jax.data.sources.manifest import Item
 from ssl_jax.data.sources.sound_lists import Listing, found_files
 from ssl_jax.data.tables import read_table
 
-SETS = "HowTo100M, YouCook2, MSR-VTT, VATEX or ActivityNet captions"
 HOWTO = ("caption.json", "raw_caption.json")  # the latter with stop words
 HOWTO_LANGUAGE = re.compile(r"how2_([a-z]{2})\.json")
 YOUCOOK = "youcookii_annotations_trainval.json"
@@ -55,7 +64,7 @@ def read(
 
     Args:
       media: the folder of the videos.
-      kinds: of files that are taken.
+      kinds: of files that are taken, or endings such as '.npy'.
       segments: every described part of a video is a record of its own.
       split: that will be kept; of MSR-VTT it says which division counts.
 
@@ -65,7 +74,7 @@ def read(
     names: tuple[str, ...] = ()
     howto = [name for name in there if HOWTO_LANGUAGE.fullmatch(name)]
     howto += [name for name in HOWTO if name in there][:1]
-    msrvtt = sorted((name for name in there if MSRVTT.fullmatch(name)), reverse=True)
+    msrvtt = [name for name in there if MSRVTT.fullmatch(name)]
     vatex = [name for name in there if VATEX.fullmatch(name)]
     if howto:
         wanted = _howto(folder, sorted(howto), there)
@@ -111,33 +120,35 @@ def _howto(folder: str, files: list[str], there: Sequence[str]):
     for name in files:
         match = HOWTO_LANGUAGE.fullmatch(name)
         file = paths.join(folder, name)
-        contents.append((file, match[1] if match else "en", _load(file, dict)))
+        contents.append((file, match[1] if match else "en", load(file, dict)))
     videos = dict.fromkeys(video for _, _, content in contents for video in content)
     for video in videos:
-        captions = []
+        captions: list[Caption] = []
         for file, language, content in contents:
             if video in content:
                 where = f"{file}: {video}"
-                texts, starts, ends = (_of(content[video], k, where) for k in _TIMED)
+                texts, starts, ends = (entry_of(content[video], k, where, list) for k in _TIMED)
                 if not len(texts) == len(starts) == len(ends):
                     raise ConfigError(f"{where}: has {len(texts)} texts and {len(starts)} starts")
-                captions += _captions(where, zip(texts, starts, ends, strict=True), language)
+                rows = zip(texts, starts, ends, strict=True)
+                captions = joined(captions, captions_of(where, rows, language))
         extra = known[video] if video in known else ()
-        yield (video,), Item("", captions=_in_order(captions), extra=extra)
+        yield (video,), Item("", captions=in_order(captions), extra=extra)
 
 
 _TIMED = ("text", "start", "end")
 
 
 def _youcook(file: str):
-    for video, entry in _of(_load(file, dict), "database", file).items():
+    for video, entry in entry_of(load(file, dict), "database", file, dict).items():
         where = f"{file}: {video}"
         rows = []
-        for part in _of(entry, "annotations", where):
-            start, end = _pair(_of(part, "segment", where), where)
-            rows.append((_of(part, "sentence", where), start, end))
-        captions = _in_order(_captions(where, rows, "en"))
-        split, kind = _of(entry, "subset", where), _of(entry, "recipe_type", where)
+        for part in entry_of(entry, "annotations", where, list):
+            start, end = span_of(entry_of(part, "segment", where), where)
+            rows.append((entry_of(part, "sentence", where), start, end))
+        captions = in_order(captions_of(where, rows, "en"))
+        split = entry_of(entry, "subset", where, str)
+        kind = entry_of(entry, "recipe_type", where)
         yield (video,), Item("", split=split, captions=captions, extra=(("recipe", str(kind)),))
 
 
@@ -146,25 +157,27 @@ def _msrvtt(folder: str, files: list[str], there: Sequence[str], one_k_a: bool):
     captions: dict[str, list[Caption]] = {}
     for name in files:
         file = paths.join(folder, name)
-        content = _load(file, dict)
-        for entry in _of(content, "videos", file):
-            where = f"{file}: {entry}"[:100]
-            videos[_of(entry, "video_id", where)] = (
-                _of(entry, "split", where),
-                int(_of(entry, "category", where)),
-            )
-        for entry in _of(content, "sentences", file):
-            where = f"{file}: {entry}"[:100]
-            text = Caption(_of(entry, "caption", where).strip())
-            captions.setdefault(_of(entry, "video_id", where), []).append(text)
-    chosen: dict[str, list[str]] = {}
+        content = load(file, dict)
+        for entry in entry_of(content, "videos", file, list):
+            where = f"{file}: {str(entry)[:60]}"
+            video, split = (entry_of(entry, key, where, str) for key in ("video_id", "split"))
+            videos[video] = split, entry_of(entry, "category", where, int)
+        own: dict[str, list[Caption]] = {}
+        for entry in entry_of(content, "sentences", file, list):
+            where = f"{file}: {str(entry)[:60]}"
+            texts = untimed(where, [entry_of(entry, "caption", where)], "en")
+            own.setdefault(entry_of(entry, "video_id", where, str), []).extend(texts)
+        for video, more in own.items():
+            captions[video] = joined(captions[video] if video in captions else [], more)
+    chosen: dict[str, list[Caption]] = {}
     if one_k_a:
         file = paths.join(folder, ONE_K_A)
         if ONE_K_A not in there:
             raise ConfigError(f"{folder}: the division 1k-A needs {ONE_K_A}, which is not there")
         for line, row in read_table(file)[1]:
             where = f"{file}:{line}"
-            chosen.setdefault(_of(row, "video_id", where), []).append(_of(row, "sentence", where))
+            texts = untimed(where, [entry_of(row, "sentence", where)], "en")
+            chosen.setdefault(entry_of(row, "video_id", where), []).extend(texts)
     translated = list(_translations(folder, there))
 
     def wanted():
@@ -172,9 +185,10 @@ def _msrvtt(folder: str, files: list[str], there: Sequence[str], one_k_a: bool):
             own = captions[video] if video in captions else []
             if one_k_a:
                 split = "1k-A test" if video in chosen else "1k-A train"
-                own = [Caption(text) for text in chosen[video]] if video in chosen else own
-            more = [c for table in translated if video in table for c in table[video]]
-            yield (video,), Item("", category, split, captions=(*own, *more))
+                own = chosen[video] if video in chosen else own
+            for table in translated:
+                own = joined(own, table[video] if video in table else [])
+            yield (video,), Item("", category, split, captions=tuple(own))
 
     last = max((category for _, category in videos.values()), default=-1)
     return wanted(), tuple(map(str, range(last + 1)))
@@ -186,77 +200,39 @@ def _translations(folder: str, there: Sequence[str]) -> Iterator[dict[str, list[
         match = TRANSLATION.fullmatch(name)
         if match and not MSRVTT.fullmatch(name):
             file = paths.join(folder, name)
-            table = {}
-            for video, texts in _load(file, dict).items():
-                several = [texts] if isinstance(texts, str) else texts
-                rows = [(text, 0.0, float("inf")) for text in several]
-                table[video] = _captions(f"{file}: {video}", rows, match[1])
-            yield table
+            yield {
+                video: untimed(f"{file}: {video}", [x] if isinstance(x, str) else x, match[1])
+                for video, x in load(file, dict).items()
+            }
 
 
 def _vatex(folder: str, files: list[str]):
+    found: dict[tuple[str, str], list[Caption]] = {}
     for name in files:
         file, split = paths.join(folder, name), VATEX.fullmatch(name)[1]
-        for entry in _load(file, list):
-            where = f"{file}: {entry}"[:100]
-            captions = [
-                Caption(text.strip(), language=language)
-                for key, language in (("enCap", "en"), ("chCap", "zh"))
-                if key in entry
-                for text in entry[key]
-            ]
-            yield (_of(entry, "videoID", where),), Item("", split=split, captions=tuple(captions))
+        for entry in load(file, list):
+            where = f"{file}: {str(entry)[:60]}"
+            video = entry_of(entry, "videoID", where, str)
+            captions = []
+            for key, language in (("enCap", "en"), ("chCap", "zh")):
+                if key in entry:
+                    captions += untimed(f"{where}, {key}", entry[key], language)
+            known = found[video, split] if (video, split) in found else []
+            found[video, split] = joined(known, captions)
+    for (video, split), captions in found.items():
+        yield (video,), Item("", split=split, captions=tuple(captions))
 
 
 def _activitynet(folder: str, files: list[str]):
     for name in files:
         file, split = paths.join(folder, name), name.removesuffix(".json")
-        for video, entry in _load(file, dict).items():
+        for video, entry in load(file, dict).items():
             where = f"{file}: {video}"
-            times, texts = (_of(entry, key, where) for key in ("timestamps", "sentences"))
+            times = entry_of(entry, "timestamps", where, list)
+            texts = entry_of(entry, "sentences", where, list)
             if len(times) != len(texts):
                 raise ConfigError(f"{where}: has {len(texts)} sentences, {len(times)} timestamps")
-            spans = [_pair(pair, where) for pair in times]
+            spans = [span_of(pair, where) for pair in times]
             rows = [(text, *span) for text, span in zip(texts, spans, strict=True)]
-            captions = _in_order(_captions(where, rows, "en"))
+            captions = in_order(captions_of(where, rows, "en"))
             yield (video, video.removeprefix("v_")), Item("", split=split, captions=captions)
-
-
-def _captions(where: str, rows, language: str) -> list[Caption]:
-    """Of (text, start, end); texts without a letter and spans without length are left out."""
-    found = []
-    for text, start, end in rows:
-        try:
-            begin, stop = float(start), float(end)
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"{where}: {start!r} and {end!r} should be seconds") from error
-        text = str(text).strip()
-        if text and 0 <= begin < stop:
-            found.append(Caption(text, begin, stop, language))
-    return found
-
-
-def _in_order(captions: Sequence[Caption]) -> tuple[Caption, ...]:
-    return tuple(sorted(captions, key=lambda c: (c.start, c.end)))
-
-
-def _load(file: str, kind: type) -> Any:
-    try:
-        content = json.loads(paths.read(file))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{file}: cannot be read as json ({error})") from error
-    if not isinstance(content, kind):
-        raise ConfigError(f"{file}: is not as one of {SETS} has it: a {kind.__name__} was expected")
-    return content
-
-
-def _of(entry: Any, key: str, where: str) -> Any:
-    if not isinstance(entry, dict) or key not in entry:
-        raise ConfigError(f"{where}: has no {key!r}; it is not as one of {SETS} has it")
-    return entry[key]
-
-
-def _pair(span: Any, where: str) -> tuple[Any, Any]:
-    if not isinstance(span, list) or len(span) != 2:
-        raise ConfigError(f"{where}: {span!r} should be a start and an end in seconds")
-    return span[0], span[1]

@@ -10,6 +10,7 @@ from ssl_jax.config import ConfigError
 from ssl_jax.data import paths
 from ssl_jax.data.record import MediaError, Record
 from ssl_jax.data.sources import caption_lists
+from ssl_jax.data.sources.caption_entries import SETS
 from ssl_jax.data.sources.manifest import Item
 from ssl_jax.knobs import above
 
@@ -18,7 +19,7 @@ from ssl_jax.knobs import above
 class FeatureFolder:
     """Files YOUTUBE_ID.npy of (t d), a row for each moment, and the captions of these videos.
 
-    Records have extra['features'], captions, and neither frames nor audio.
+    Records have extra['features'], captions, and neither frames nor audio. Other files are skipped.
 
     Attributes:
       path: the folder of the files, at any depth.
@@ -71,10 +72,10 @@ class FeatureFolder:
     @functools.cached_property
     def _items(self) -> list[Item]:
         lists = paths.join(self.path, paths.home(self.lists))
-        asked = ("",), self.segments, self.split  # files of no kind of media
+        asked = (".npy",), self.segments, self.split
         found = caption_lists.read(lists, self.path, paths.names(lists), *asked)
         if found is None:
-            raise ConfigError(f"{lists}: has the lists of none of {caption_lists.SETS}")
+            raise ConfigError(f"{lists}: has the lists of none of {SETS}")
         items = [item for item in found[0] if self.split in ("", item.split)]
         if not items:
             splits = sorted({item.split for item in found[0]})

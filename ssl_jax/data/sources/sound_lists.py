@@ -73,10 +73,13 @@ def read(folder: str, media: str, there: Sequence[str], kinds: Sequence[str]) ->
 def found_files(
     folder: str, media: str, kinds: Sequence[str], wanted: Wanted, names: tuple[str, ...]
 ) -> Listing:
-    """The records whose file is there, under the first of its possible names."""
+    """The records whose file is there, under the first of its possible names.
+
+    `kinds` are 'video', 'image' or 'audio', or endings such as '.npy'.
+    """
     files: dict[str, str] = {}
     for path in paths.below(media):
-        if kind(path) in kinds:
+        if kind(path) in kinds or f".{path.rpartition('.')[2].lower()}" in kinds:
             # By the file's name, and with its folders: LRS' numbers repeat from speaker to speaker,
             # and speakers from 'pretrain' to 'main'.
             parts = path.rpartition(".")[0].split("/")
