@@ -85,25 +85,48 @@ def test_a_csv_with_a_long_document_and_numbered_labels(tmp_path):
 
 
 def test_a_document_is_always_on_one_side_and_so_are_its_copies(tmp_path):
-    lines = [json.dumps({"text": f"text {i % 200}"}) for i in range(400)]
+    lines = [json.dumps({"text": f"text {i % 200}" + "\n" * (i < 200)}) for i in range(400)]
     (tmp_path / "a.jsonl").write_text("\n".join(lines))
-    train, test = (texts(TextSource(str(tmp_path), split=split)) for split in ("train", "test"))
+    train, test = (
+        [text.strip() for text in texts(TextSource(str(tmp_path), split=split))]
+        for split in ("train", "test")
+    )
     assert len(train) + len(test) == 400
     assert not set(train) & set(test)
     assert 20 <= len(test) <= 70
     (tmp_path / "a.jsonl").write_text("\n".join(lines[:100]))  # what else there is has no part
-    assert set(texts(TextSource(str(tmp_path), split="test"))) <= set(test)
+    assert {t.strip() for t in texts(TextSource(str(tmp_path), split="test"))} <= set(test)
     assert len(TextSource(str(tmp_path), limit=7)) == 7
 
 
-def test_empty_documents_are_left_out_and_counted(folder, caplog):
+def test_empty_documents_are_skipped_and_counted(folder, caplog):
     (folder / "empty.txt").write_text(" \n")
     (folder / "empty.jsonl").write_text('{"text": null}\n')
     (folder / "image.png").write_text("")
     with caplog.at_level(logging.WARNING):
         assert len(TextSource(str(folder))) == 6
-    assert "2 of 8 documents are empty and left out" in caplog.text
-    assert "1 files of unknown endings are passed over, such as image.png" in caplog.text
+    assert "2 of 8 documents are empty and skipped" in caplog.text
+    assert "1 files of unknown endings are skipped, such as image.png" in caplog.text
+
+
+def test_a_json_has_an_object_a_line_as_c4_has_or_is_one_array(tmp_path):
+    rows = [{"text": "one", "url": "x"}, {"text": "two", "url": "y"}]
+    lines = "\n".join(map(json.dumps, rows)).encode()
+    (tmp_path / "c4-train.00000-of-01024.json.gz").write_bytes(gzip.compress(lines))
+    (tmp_path / "rows.json").write_text(json.dumps(rows, indent=2))
+    source = TextSource(str(tmp_path))
+    assert texts(source) == ["one", "two"] * 2
+    assert [source[i].name for i in (1, 3)] == ["c4-train.00000-of-01024.json.gz:2", "rows.json:2"]
+    assert texts(TextSource(str(tmp_path / "rows.json"))) == ["one", "two"]
+
+
+def test_one_file_of_an_unknown_ending_is_refused_and_one_of_none_is_text(tmp_path):
+    for name in ("a.parquet", "a.parquet.gz"):
+        (tmp_path / name).write_bytes(gzip.compress(b"words"))
+        with pytest.raises(ConfigError, match=rf"{name}: is of an unknown ending, known are \.txt"):
+            len(TextSource(str(tmp_path / name)))
+    (tmp_path / "text8").write_text("some words")
+    assert texts(TextSource(str(tmp_path / "text8"))) == ["some words"]
 
 
 @pytest.mark.parametrize(
@@ -114,12 +137,15 @@ def test_empty_documents_are_left_out_and_counted(folder, caplog):
         ("a.jsonl", b'{"text": "a"}\n\n{"body": "a"}', r"a\.jsonl:3: has no 'text', it has 'body'"),
         ("a.jsonl", b'["a"]', r"a\.jsonl:1: should be an object"),
         ("a.jsonl", b'{"text": 3}', r"a\.jsonl:1: 'text' should be a text, it is '3'"),
-        ("a.jsonl", b'{"text": "\\ud83d"}', r"a\.jsonl:1: 'text' holds half a letter"),
+        ("a.jsonl", b'{"text": "\\ud83d"}', r"a\.jsonl:1: 'text' holds an incomplete character"),
+        ("a.json", b'{\n"text": "a"\n}\n', r"a\.json:1: is no JSON .* one object a line"),
+        ("a.json", b'[{"text": "a"},\n', r"a\.json: is no JSON"),
+        ("a.json", b'[{"text": "a"},\n"b"]', r"a\.json:2: should be an object"),
         ("a.csv", b"text,label\na,b,c\n", r"a\.csv:2: has another number of fields"),
         ("a.csv", b"texts\na\n", r"a\.csv:2: has no 'text', it has 'texts'"),
         ("a.txt.gz", gzip.compress(b"text" * 99, mtime=0)[:-9], r"a\.txt\.gz: cannot be read"),
         ("a.txt.gz", b"text", r"a\.txt\.gz: cannot be read"),
-        ("a.txt", b"\n", r"has no text; known endings are \.txt \.jsonl \.csv"),
+        ("a.txt", b"\n", r"has no text; known endings are \.txt \.jsonl \.json \.csv"),
     ],
 )
 def test_what_is_no_text_is_named_with_its_line(tmp_path, name, content, message):
@@ -199,7 +225,7 @@ def test_blocks_are_cut_from_all_documents_joined_by_eos(caplog):
     assert [float(blocks[k].extra["bytes"]) for k in range(4)] == [4, 4, 3, 4]  # eos has no bytes
     assert [blocks[k].label for k in range(4)] == [0, 0, 1, 1]
     assert (label_names(blocks), has_labels(blocks)) == (("short", "long"), True)
-    assert "2 of 4 records without text are left out, such as 1.mp4: has no captions" in caplog.text
+    assert "2 of 4 records without text are skipped, such as 1.mp4: has no captions" in caplog.text
     hindi = TokenBlocks(Captioned(), Bytes(), 6, language="hi")
     assert len(hindi) == 1
     assert Bytes().decode(hindi[0].extra["tokens"]) == "नम"

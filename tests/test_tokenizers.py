@@ -3,6 +3,7 @@
 import json
 import pickle
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -106,7 +107,7 @@ def test_specials_stand_in_for_one_another_but_none_for_a_mask(files):
         _ = words.cls
 
 
-def test_a_vocab_txt_is_in_small_letters_unless_it_has_capitals(files, tmp_path):
+def test_a_vocab_txt_is_lower_case_unless_it_has_capitals(files, tmp_path):
     small = TokenizersFile(str(files / "vocab.txt"))
     assert small.encode("Café, HELLO").tolist() == [5, 6, 8, 7]
     assert (small.pad, small.cls, small.sep, small.mask, small.bos) == (0, 2, 3, 4, 2)
@@ -117,15 +118,40 @@ def test_a_vocab_txt_is_in_small_letters_unless_it_has_capitals(files, tmp_path)
     assert small.fingerprint != cased.fingerprint
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_signs_that_only_some_call_line_ends_are_words_of_a_vocabulary(tmp_path, end):
+    from tokenizers.implementations import BertWordPieceTokenizer
+
+    words = ["\u2028", "\x85", "\x1c", "\x0b", "hello", "world"]
+    (tmp_path / "vocab.txt").write_bytes(end.join([*VOCABULARY[:5], *words, ""]).encode())
+    library = BertWordPieceTokenizer(str(tmp_path / "vocab.txt"))
+    expected = library.encode("hello world", add_special_tokens=False).ids
+    own = TokenizersFile(str(tmp_path / "vocab.txt"))
+    assert own.encode("hello world").tolist() == expected == [9, 10]
+    (tmp_path / "words.txt").write_bytes("".join(f"{w} 3{end}" for w in words).encode())
+    counted = Words(str(tmp_path / "words.txt"))
+    assert (counted.words, counted.encode("world hello").tolist()) == (("", *words), [6, 5])
+
+
+def test_words_of_a_long_text_are_not_held_all_at_once():
+    text = "the cat sat on a mat " * 20_000
+    list(words_of("a"))  # makes the pattern
+    tracemalloc.start()
+    assert sum(1 for _ in words_of(text)) == 120_000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3 * len(text)
+
+
 def test_words_keep_the_marks_of_their_script(files):
     words = Words(str(files / "words.txt"))
     assert words.encode("The हिन्दी: the unknown DON'T").tolist() == [1, 3, 1, 2]
     assert words.decode([1, 3, 0]) == "the हिन्दी"
     assert (words.size, words.counts.tolist()) == (4, [0, 7, 3, 2])
-    assert words_of("مَرْحَبًا Καλημέρα; Привет") == ["مَرْحَبًا", "καλημέρα", "привет"]
+    assert list(words_of("مَرْحَبًا Καλημέρα; Привет")) == ["مَرْحَبًا", "καλημέρα", "привет"]
 
 
-def test_half_a_letter_is_no_crash():
+def test_an_incomplete_character_is_no_crash():
     assert Bytes().decode(Bytes().encode("é")[:1]) == "\N{REPLACEMENT CHARACTER}"
     assert Bytes().encode("\ud800").tolist() == [ord("?") + 6]
 

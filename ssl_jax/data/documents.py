@@ -14,7 +14,7 @@ class Document(NamedTuple):  # of which there may be millions: a dataclass takes
     """A text before it is a record. `name` is where it comes from, such as 'a.jsonl:7'."""
 
     name: str
-    text: str
+    content: str
     label: str = ""
     split: str = ""
 
@@ -32,7 +32,7 @@ def record_of_text(document: Document, index: int, label: int, language: str) ->
         index=index,
         num_frames=0,
         fps=0.0,
-        captions=(Caption(document.text, language=language),),
+        captions=(Caption(document.content, language=language),),
         label=label,
         extra={"split": document.split},
     )
@@ -41,26 +41,26 @@ def record_of_text(document: Document, index: int, label: int, language: str) ->
 def documents_of(source: Source, language: str = "") -> Iterator[tuple[str, int]]:
     """(text, label) of every record of a source: its captions, one a line.
 
-    Records that cannot be read, or that have no caption, are left out, and counted in the log.
+    Records that cannot be read, or that have no caption, are skipped, and counted in the log.
 
     Args:
       language: take captions of this one only; '' takes all.
     """
-    left_out: list[str] = []
+    skipped: list[str] = []
     for index in range(len(source)):
         try:
             record = source[index]
             captions = record.need_captions()
         except MediaError as error:
-            left_out.append(str(error))
+            skipped.append(str(error))
             continue
         text = "\n".join(c.text for c in captions if language in ("", c.language))
         if text:
             yield text, record.label
         else:
-            left_out.append(f"{record.name}: has no caption in {language!r}")
-    if left_out:
+            skipped.append(f"{record.name}: has no caption in {language!r}")
+    if skipped:
         logging.getLogger(__name__).warning(
-            "%d of %d records without text are left out, such as %s",
-            *(len(left_out), len(source), left_out[0]),
+            "%d of %d records without text are skipped, such as %s",
+            *(len(skipped), len(source), skipped[0]),
         )

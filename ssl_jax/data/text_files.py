@@ -1,4 +1,4 @@
-"""Documents in files: plain text, .jsonl and .csv, each also as .gz."""
+"""Documents in files: plain text, .jsonl, .json and .csv, each also as .gz."""
 
 import codecs
 import gzip
@@ -13,11 +13,11 @@ from ssl_jax.data import paths
 from ssl_jax.data.documents import Document
 from ssl_jax.data.tables import MISSING, table_in
 
-ENDINGS = (".txt", ".jsonl", ".csv")
+ENDINGS = (".txt", ".jsonl", ".json", ".csv")
 
 
 def ending(path: str) -> str:
-    """'.txt', '.jsonl' or '.csv', of a file with or without .gz; '' for another."""
+    """One of `ENDINGS`, of a file with or without .gz; '' for another."""
     inner = path.lower().removesuffix(".gz")
     return next((known for known in ENDINGS if inner.endswith(known)), "")
 
@@ -25,18 +25,21 @@ def ending(path: str) -> str:
 def read_documents(
     file: str, name: str, text: str, label: str, split: str, blank_lines: bool
 ) -> Iterator[Document]:
-    """The documents of a file; those of jsonl and csv are named by their lines.
+    """The documents of a file; those of json and csv are named by their lines.
+
+    A .json has an object on each line, as a .jsonl has, or is one array of objects, which are named
+    by their numbers from 1.
 
     Args:
       file: its path or URL.
       name: what the documents are called by.
-      text, label, split: keys (of jsonl) or columns (of csv); '' for none.
+      text, label, split: keys (of json) or columns (of csv); '' for none.
       blank_lines: whether blank lines separate the documents of plain text.
 
     Raises ConfigError for what cannot be read; it names the file and the line.
     """
     content = _content(file)
-    if ending(file) == ".jsonl":
+    if ending(file) in (".jsonl", ".json"):
         for line, row in _json_rows(file, content):
             yield _document(f"{name}:{line}", f"{file}:{line}", row, text, label, split)
     elif ending(file) == ".csv":
@@ -68,16 +71,27 @@ def _content(file: str) -> str:
 
 
 def _json_rows(file: str, content: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    for line, written in enumerate(io.StringIO(content), 1):
-        if not written.strip():
-            continue
-        try:
-            row = json.loads(written)
-        except (ValueError, RecursionError) as error:
-            raise ConfigError(f"{file}:{line}: is no JSON ({error})") from error
+    array = ending(file) == ".json" and content.lstrip().startswith("[")
+    for line, row in enumerate(_json(file, content), 1) if array else _json_lines(file, content):
         if not isinstance(row, dict):
             raise ConfigError(f"{file}:{line}: should be an object with keys, such as a text")
         yield line, row
+
+
+def _json_lines(file: str, content: str) -> Iterator[tuple[int, Any]]:
+    for line, written in enumerate(io.StringIO(content), 1):
+        if written.strip():
+            yield line, _json(f"{file}:{line}", written)
+
+
+def _json(where: str, written: str) -> Any:
+    try:
+        return json.loads(written)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"{where}: is no JSON ({error}); write one object a line (.jsonl or .json), or one "
+            "array of objects (.json)"
+        ) from error
 
 
 def _document(
@@ -92,8 +106,9 @@ def _document(
         raise ConfigError(f"{where}: {text!r} should be a text, it is {str(written)[:40]!r}")
     try:
         written.encode()
-    except UnicodeEncodeError as error:  # half of a pair that JSON may hold: \ud83d
-        raise ConfigError(f"{where}: {text!r} holds half a letter ({error.reason})") from error
+    except UnicodeEncodeError as error:  # half of a pair of surrogates, which JSON may hold: \ud83d
+        message = f"{where}: {text!r} holds an incomplete character ({error.reason})"
+        raise ConfigError(message) from error
     values = [str(row[key]) if key else "" for key in (label, split)]
     return Document(name, written, *("" if v.lower() in MISSING else v for v in values))
 

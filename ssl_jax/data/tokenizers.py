@@ -14,7 +14,7 @@ import functools
 import hashlib
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -41,18 +41,17 @@ SPECIALS = tuple(NAMES)
 class Tokenizer(Protocol):
     """What methods and sources use of a tokenizer.
 
-    Beside the two functions it has
-      size: how many ids there are, specials included.
-      pad, bos, eos, mask, cls, sep: the ids of the specials. ConfigError for one that the user's
-        file lacks and that no other can stand for.
-      fingerprint: a hash of what it maps; a run resumes with an equal one only.
+    Beside the two functions it has `size`, how many ids there are, specials included; `pad`, `bos`,
+    `eos`, `mask`, `cls` and `sep`, the ids of the specials (ConfigError for one that the user's
+    file lacks and that no other can stand for); and `fingerprint`, a hash of what it maps: a run
+    resumes with an equal one only.
     """
 
     def encode(self, text: str) -> Int32[np.ndarray, "l"]:
         """The ids of a text, without specials: '[MASK]' within it is text like any other."""
 
     def decode(self, ids: Sequence[int] | Int[np.ndarray, "l"]) -> str:
-        """The text of ids; specials are left out."""
+        """The text of ids; specials are skipped."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +66,7 @@ class Bytes:
         return np.frombuffer(text.encode(errors="replace"), np.uint8).astype(np.int32) + 6
 
     def decode(self, ids: Sequence[int] | Int[np.ndarray, "l"]) -> str:
-        """Bytes that are no text, such as half a letter, become the replacement character."""
+        """Bytes of incomplete characters become the replacement character."""
         values = np.asarray(ids, np.int64)
         return (values[values >= 6] - 6).astype(np.uint8).tobytes().decode(errors="replace")
 
@@ -97,12 +96,12 @@ def _special(tokenizer: Any, name: str) -> int:
 class TokenizersFile:
     """A file of the library `tokenizers`.
 
-    Needs the extra `text`: pip install 'ssl_jax[text]'. A cut or a padding that the file asks for
-    is left out, as lengths are the method's affair.
+    Needs the extra `text`: pip install 'ssl_jax[text]'. A truncation or padding that the file asks
+    for is ignored, as lengths are the method's affair.
 
     Attributes:
-      path: a tokenizer.json, or BERT's vocab.txt. The latter does not say whether it is in small
-        letters: it is taken to be, and accents are removed, if it has Latin letters but no capital
+      path: a tokenizer.json, or BERT's vocab.txt. The latter does not say whether it is lower
+        case: it is taken to be, and accents are removed, if it has Latin letters but no capital
         among them. A tokenizer.json says it.
     """
 
@@ -143,7 +142,7 @@ class TokenizersFile:
             if self.path.endswith(".json"):
                 loaded = tokenizers.Tokenizer.from_buffer(data)
             else:
-                loaded = _of_bert(data.decode("utf-8-sig").splitlines())
+                loaded = _of_bert(_lines(data))
         except Exception as error:  # the library raises nothing more special
             raise ConfigError(
                 f"{self.path}: is no tokenizer.json and no vocab.txt ({error})"
@@ -158,14 +157,14 @@ def _of_bert(tokens: list[str]) -> Any:
     """The tokenizer of a vocab.txt: a token a line, whose id is the line's number from 0."""
     from tokenizers.implementations import BertWordPieceTokenizer
 
-    vocabulary = {token.strip(): number for number, token in enumerate(tokens)}
+    vocabulary = {token.strip(" \t"): number for number, token in enumerate(tokens)}
     missing = [token for token in ("[UNK]", "[CLS]", "[SEP]") if token not in vocabulary]
     if missing:
         raise ValueError(f"has no line {missing[0]}")
     letters = "".join(token for token in vocabulary if not re.fullmatch(r"\[.*\]", token))
-    small = bool(re.search("[a-z]", letters)) and not re.search("[A-Z]", letters)
+    lower = bool(re.search("[a-z]", letters)) and not re.search("[A-Z]", letters)
     # It keeps the Tokenizer that counts in `_tokenizer`.
-    return BertWordPieceTokenizer(vocabulary, lowercase=small)._tokenizer
+    return BertWordPieceTokenizer(vocabulary, lowercase=lower)._tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,7 +222,7 @@ class SentencePiece:
 
 @dataclasses.dataclass(frozen=True)
 class Words:
-    """Whole words in small letters, as word vectors have them. Unknown words are dropped.
+    """Whole words in lower case, as word vectors have them. Unknown words are dropped.
 
     A word is a run of letters (with the marks that some scripts write on them), digits, underscores
     and apostrophes. Scripts without spaces, such as Japanese, have no words in this sense.
@@ -242,7 +241,7 @@ class Words:
 
     def encode(self, text: str) -> Int32[np.ndarray, "l"]:
         ids = self._ids
-        return np.asarray([ids[word] for word in words_of(text) if word in ids], np.int32)
+        return np.fromiter((ids[word] for word in words_of(text) if word in ids), np.int32)
 
     def decode(self, ids: Sequence[int] | Int[np.ndarray, "l"]) -> str:
         return " ".join(self.words[int(i)] for i in ids if i > 0)
@@ -279,12 +278,12 @@ class Words:
     def _table(self) -> tuple[tuple[str, ...], Int[np.ndarray, "k"]]:
         words, counts = [""], [0]
         try:
-            lines = _read(self.path).decode("utf-8-sig").splitlines()
+            lines = _lines(_read(self.path))
         except UnicodeDecodeError as error:
             raise ConfigError(f"{self.path}: is no text in UTF-8 ({error})") from error
         for number, line in enumerate(lines, 1):
-            fields = line.split()
-            if fields and fields[0] == "</s>":  # word2vec's first
+            fields = re.split("[ \t]+", line.strip(" \t"))
+            if fields[0] == "</s>":  # word2vec's first
                 continue
             if len(fields) != 2 or not fields[1].isdecimal():
                 raise ConfigError(f"{self.path}:{number}: should be a word and its count")
@@ -296,14 +295,15 @@ class Words:
         return tuple(words), np.asarray(counts, np.int64)
 
 
-def words_of(text: str) -> list[str]:
-    """The words of a text in small letters, as `Words` takes them."""
-    return _word().findall(text.lower())
+def words_of(text: str) -> Iterator[str]:
+    """The words of a text in lower case, as `Words` takes them."""
+    # One by one: a list of them takes fourteen times the memory of a long text.
+    return (found[0] for found in _word().finditer(text.lower()))
 
 
 @functools.cache
 def _word() -> re.Pattern:
-    # `\w` leaves out marks, such as the vowels of Hindi, and would cut its words at them. Those
+    # `\w` lacks marks, such as the vowels of Hindi, and would cut its words at them. Those
     # beyond the second plane only choose among forms of a letter.
     marks = (c for c in map(chr, range(0x20000)) if unicodedata.category(c)[0] == "M")
     return re.compile(rf"[\w'{''.join(marks)}]+")
@@ -325,6 +325,12 @@ def _read(path: str) -> bytes:
         return paths.read(path)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read as a tokenizer ({error})") from error
+
+
+def _lines(data: bytes) -> list[str]:
+    # Not by `splitlines`, which also splits at signs that may be words, such as U+2028 and U+0085.
+    lines = data.decode("utf-8-sig").split("\n")
+    return [line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1])]
 
 
 def _hash(tokenizer: Any) -> str:

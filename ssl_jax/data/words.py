@@ -20,7 +20,7 @@ def count_words(texts: Iterable[str], min_count: int = 5, limit: int = 0) -> dic
     """How often each word is in the texts, most frequent first; equal ones in the alphabet's order.
 
     Args:
-      min_count: words that are rarer are left out.
+      min_count: words that are rarer are skipped.
       limit: only so many words, the most frequent ones; 0: all.
 
     Raises ConfigError if no word is left.
@@ -30,7 +30,7 @@ def count_words(texts: Iterable[str], min_count: int = 5, limit: int = 0) -> dic
         counts.update(words_of(text))
     common = [(word, n) for word, n in counts.items() if n >= min_count]
     if not common:
-        raise ConfigError(f"no word is {min_count} times in the text (min_count)")
+        raise ConfigError(f"the text has no word {min_count} times or more (min_count)")
     common.sort(key=lambda pair: (-pair[1], pair[0]))
     return dict(common[:limit] if limit else common)
 
@@ -39,12 +39,12 @@ def count_words(texts: Iterable[str], min_count: int = 5, limit: int = 0) -> dic
 class CountedWords:
     """`Words` without a file: a vocabulary counted in a source of text when it is first used.
 
-    Otherwise as `data.tokenizers.Words`. For text in reach, which takes seconds to count; for a
-    large one write a file once, by python -m ssl_jax.tokenizer --kind=words.
+    Otherwise as `data.tokenizers.Words`. For a text that takes seconds to count; for a large
+    one write a file once, by python -m ssl_jax.tokenizer --kind=words.
 
     Attributes:
       source: records with captions.
-      min_count: words that are rarer are left out.
+      min_count: words that are rarer are skipped.
       limit: only so many words; 0: all.
     """
 
@@ -60,7 +60,7 @@ class CountedWords:
 
     def encode(self, text: str) -> Int32[np.ndarray, "l"]:
         ids = self._ids
-        return np.asarray([ids[word] for word in words_of(text) if word in ids], np.int32)
+        return np.fromiter((ids[word] for word in words_of(text) if word in ids), np.int32)
 
     def decode(self, ids: Sequence[int] | Int[np.ndarray, "l"]) -> str:
         return " ".join(self.words[int(i)] for i in ids if i > 0)
@@ -76,7 +76,10 @@ class CountedWords:
 
     @functools.cached_property
     def words(self) -> tuple[str, ...]:
-        """The word of each id; '' of id 0."""
+        """The word of each id; '' of id 0.
+
+        :meta private:
+        """
         return ("", *self._counted)
 
     @functools.cached_property

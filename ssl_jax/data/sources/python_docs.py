@@ -1,4 +1,4 @@
-"""Python's own documentation: text in reach of every machine that runs this."""
+"""Python's own documentation: text that is available on every machine."""
 
 import ast
 import dataclasses
@@ -18,7 +18,7 @@ PARTS = ("language", "library")
 TEST_SHARE = 0.1
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 # Folders of the standard library that are tests, programs, or no part of it.
-PASSED_OVER = re.compile(
+SKIPPED = re.compile(
     r"(^|/)(site-packages|dist-packages|tests?|idlelib|lib2to3|turtledemo|encodings|config-.*)/"
 )
 
@@ -78,11 +78,11 @@ def _chosen(split: str, parts: tuple[str, ...], limit: int) -> tuple[Document, .
     seen: set[str] = set()
     documents = []
     for document in found:
-        new = dict.fromkeys(p for p in document.text.split("\n\n") if p.strip() not in seen)
+        new = dict.fromkeys(p for p in document.content.split("\n\n") if p.strip() not in seen)
         seen.update(paragraph.strip() for paragraph in new)
         text = "\n\n".join(new).strip()
         if text:
-            documents.append(document._replace(text=text))
+            documents.append(document._replace(content=text))
     return tuple(spread([d for d in documents if split in ("", d.split)], limit))
 
 
@@ -113,7 +113,7 @@ def _docstrings() -> dict[str, str]:
     found = {}
     for file in sorted(library.rglob("*.py")):
         name = file.relative_to(library).as_posix()
-        if PASSED_OVER.search(name):
+        if SKIPPED.search(name):
             continue
         try:
             tree = ast.parse(file.read_bytes())

@@ -1,4 +1,4 @@
-"""Text of a folder: files of plain text, .jsonl and .csv."""
+"""Text of a folder: files of plain text, .jsonl, .json and .csv."""
 
 import dataclasses
 import functools
@@ -18,24 +18,27 @@ from ssl_jax.knobs import at_least, given, within
 class TextSource:
     """One record for each document: no frames and no audio, its text is its one caption.
 
-    A document is a file of plain text, or what lies between blank lines in one; or a line of a
-    .jsonl (an object), or a row of a .csv with a header. All of them may be compressed (.gz). Text
-    is in UTF-8, or in UTF-16 with its mark. Empty documents are left out, and counted. Hidden files
-    and linked folders do not count. All text is kept in memory by the process that reads it.
+    A document is a file of plain text, or what lies between blank lines in one; or an
+    object on a line of a .jsonl or .json (or in a .json's one array); or a row of a .csv with a
+    header. All of them may be compressed (.gz). Text is in UTF-8, or in UTF-16 with its mark. Empty
+    documents are skipped and counted. Hidden files and linked folders do not count. All text is
+    kept in memory by the process that reads it.
 
-    Without a split of its own a document is put into 'train' or 'test' by a hash of its text, so
-    that copies of one never lie in both.
+    Without a split of its own a document is put into 'train' or 'test' by a hash of its text
+    (without the white space around it), so that copies of one never lie in both. With
+    `blank_lines=True` paragraphs of one file lie in both: for books set `blank_lines=False`, or
+    keep files apart.
 
     Files in sub-folders are labelled by their first sub-folder, or documents by a key or column;
     see `FolderSource` for how names and numbers become labels, over all splits.
 
     Attributes:
-      path: the folder, or one file (then an unknown ending is plain text); or a URL that fsspec
-        opens.
+      path: the folder, or one file (plain text if its name has no ending, as text8); or a URL that
+        fsspec opens.
       split: 'train' or 'test', or what `split_key` has; '' keeps all.
       test_share: of the documents that are put into 'test'.
       blank_lines: whether blank lines separate the documents of plain text.
-      text_key: the key (of .jsonl) or column (of .csv) that holds the text.
+      text_key: the key (of JSON) or column (of .csv) that holds the text.
       label_key: one that holds the label; '': the first sub-folder is the label.
       split_key: one that holds the split; '': the hash decides.
       language: of the captions.
@@ -98,11 +101,11 @@ class TextSource:
     def _documents(self) -> tuple[list[Document], dict[str, int], tuple[str, ...]]:
         """The chosen documents, the number of each label, and the labels' names."""
         found = [d for file, name in self._files() for d in self._read(file, name)]
-        documents = [document for document in found if document.text.strip()]
+        documents = [document for document in found if document.content.strip()]
         empty = len(found) - len(documents)
         if empty:
             logging.getLogger(__name__).warning(
-                "%s: %d of %d documents are empty and left out", self.path, empty, len(found)
+                "%s: %d of %d documents are empty and skipped", self.path, empty, len(found)
             )
         if not documents:
             raise ConfigError(f"{self.path}: has no text; known endings are {' '.join(ENDINGS)}")
@@ -116,12 +119,18 @@ class TextSource:
     def _files(self) -> list[tuple[str, str]]:
         """(path, name) of every file."""
         if not paths.is_folder(self.path):
-            return [(paths.home(self.path), paths.home(self.path))]
+            file = paths.home(self.path)
+            if "." in file.rpartition("/")[2].lower().removesuffix(".gz") and not ending(file):
+                raise ConfigError(
+                    f"{file}: is of an unknown ending, known are {' '.join(ENDINGS)} (also .gz); "
+                    "rename it, say to .txt if it is plain text"
+                )
+            return [(file, file)]
         there = paths.below(self.path)
         others = [name for name in there if not ending(name)]
         if others:
             logging.getLogger(__name__).warning(
-                "%s: %d files of unknown endings are passed over, such as %s",
+                "%s: %d files of unknown endings are skipped, such as %s",
                 *(self.path, len(others), others[0]),
             )
         return [(paths.join(self.path, name), name) for name in there if ending(name)]
@@ -134,5 +143,5 @@ class TextSource:
             documents = [document._replace(label=folder) for document in documents]
         if not self.split_key:
             share = self.test_share
-            documents = [d._replace(split=split_of(d.text, share)) for d in documents]
+            documents = [d._replace(split=split_of(d.content.strip(), share)) for d in documents]
         return documents
