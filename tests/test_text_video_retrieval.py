@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from ssl_jax.config import ConfigError
+from ssl_jax.config import ConfigError, call, load
 from ssl_jax.data.record import Caption, Record
 from ssl_jax.data.sources.caption_source import CaptionSource
 from ssl_jax.evals.text_video_retrieval import TextVideoRetrieval
@@ -170,6 +170,38 @@ def test_dual_softmax_stands_under_its_own_name():
     # The first video is nearest to all; the second softmax takes it from the texts it is less near.
     assert plain["text to video/R@1"] == pytest.approx(1 / 3)
     assert both["dual softmax text to video/R@1"] == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("name", ["margin", "multiple_instance"])
+def test_published_results_are_of_english_captions(name):
+    for evaluator in load(f"video_text/{name}_howto100m.py").evaluators.values():
+        if evaluator.call == call(TextVideoRetrieval, test=None).call:
+            assert evaluator.languages == ("en",)
+
+
+def test_equal_videos_tie_with_dual_softmax_too():
+    rng = np.random.default_rng(2)
+    queries, video = rng.normal(size=(6, 64)), rng.normal(size=64)
+    # Six times the same video, but for the rounding of float32.
+    gallery = video * (1 + rng.uniform(-1e-7, 1e-7, (6, 64)))
+    videos, frozen = one_caption_each(queries / np.linalg.norm(queries, axis=1, keepdims=True))
+    frozen = dataclasses.replace(frozen, videos=(gallery / np.linalg.norm(video)).tolist())
+    found = dict(TextVideoRetrieval(videos, ks=(1,), drawn=0, dual_softmax=100.0).run(frozen))
+    for name in ("text to video", "dual softmax text to video"):
+        assert found[f"{name}/R@1"] == pytest.approx(1 / 6)
+        assert found[f"{name}/mean_rank"] == 3.5
+
+
+def test_dual_softmax_ranks_answers_that_are_far_behind():
+    # With cosines times 100 the weights of a row span more powers of ten than float64 has digits.
+    table = np.random.default_rng(3).uniform(-0.9, 0.9, (12, 12)).round(2)
+    videos, frozen = one_caption_each(table)
+    evaluator = TextVideoRetrieval(videos, ks=(1,), drawn=0, dual_softmax=100.0)
+    found = dict(evaluator.run(frozen))
+    for name, x in (("text to video", table), ("video to text", table.T)):
+        weights = np.exp(100 * x) / np.exp(100 * x).sum(axis=0)
+        expected = scored(x * weights, np.eye(12, dtype=bool))
+        assert found[f"dual softmax {name}/mean_rank"] == pytest.approx(np.mean(expected))
 
 
 def test_a_page_shows_the_right_video_in_green():

@@ -78,6 +78,7 @@ def howto100m():
                 test=call(
                     FeatureFolder, path="data/msrvtt/features", lists="../lists", split="1k-A test"
                 ),
+                languages=("en",),
                 clips=1,
                 similarity="cosine",
             ),

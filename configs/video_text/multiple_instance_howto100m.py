@@ -85,11 +85,15 @@ def howto100m():
         dtype="bfloat16",
         evaluators={
             "retrieval": call(
-                TextVideoRetrieval, test=call(FolderSource, split="1k-A test", **vtt), clips=4
+                TextVideoRetrieval,
+                test=call(FolderSource, split="1k-A test", **vtt),
+                languages=("en",),
+                clips=4,
             ),
             "recipes": call(
                 TextVideoRetrieval,
                 test=call(FolderSource, split="validation", segments=True, **youcook),
+                languages=("en",),
                 clips=4,
             ),
             "svm": call(

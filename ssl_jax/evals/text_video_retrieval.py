@@ -38,7 +38,7 @@ class TextVideoRetrieval:
     clips' (Miech et al. 2020, MIL-NCE, average ten and compare by dot product). From text to video
     each caption is a query and has one right video. From video to text the video's best caption
     counts, and its other captions are not ranked before it (Liu et al. 2019, "Use What You Have").
-    Yields 'text to video/R@k', 'text to video/median_rank', 'text to video/mean_rank' (places count
+    Yields 'text to video/R@k', 'text to video/median_rank', 'text to video/mean_rank' (ranks count
     from 1), the same for 'video to text', and 'chance text to video/R@k', ..., what random orders
     give on average. And 'text to video', a page: in each row a query, then the middle frames of the
     videos that come first, with their similarities, the right one in a green border.
@@ -55,14 +55,16 @@ class TextVideoRetrieval:
         after another, are one (ActivityNet); 'best': of a video's captions the one that ranks it
         highest, which makes more captions look better.
       languages: captions of each by themselves: 'de text to video/R@1', and the mean over all of
-        these languages, 'mean text to video/R@1'; () for captions of any language together.
+        these languages, 'mean text to video/R@1'. (): all captions are queries, whatever their
+        language, so that VATEX' Chinese or MSR-VTT's translations stand among the English ones;
+        published results are of ('en',).
       dual_softmax: also yields 'dual softmax text to video/R@k', ...: similarities times their
         softmax over all queries, at so many times the similarity (Cheng et al. 2021: 100 for
         cosines). It looks at all queries at once, so it is no fair rival of what answers one at a
         time. 0: not.
       clips: clips of a video whose embeddings are averaged.
       similarity: 'dot' or 'cosine'.
-      ks: places for recall.
+      ks: of recall, R@k.
       ties: see `retrieval`.
       drawn: queries on the page, spread evenly over all; 0: no page.
       stills: videos that are drawn for each.
@@ -190,15 +192,15 @@ class TextVideoRetrieval:
             # What the font has no letters for is escaped.
             text = text.encode("latin-1", "backslashreplace").decode("latin-1")
             tiles = [Tile(written(text, self.tile))]
-            for place in np.argsort(-scores, kind="stable")[: self.stills].tolist():
-                frame = "green" if right[query, place] else ""
+            for position in np.argsort(-scores, kind="stable")[: self.stills].tolist():
+                frame = "green" if right[query, position] else ""
                 try:
-                    still = self._still(int(videos[place]))
+                    still = self._still(int(videos[position]))
                 except MediaError:
                     return
-                tiles.append(Tile(still, f"{scores[place]:.3f}", frame))
+                tiles.append(Tile(still, f"{scores[position]:.3f}", frame))
             rows.append(tiles)
-        headings = ["query", *(str(place) for place in range(1, max(map(len, rows))))]
+        headings = ["query", *(str(position) for position in range(1, max(map(len, rows))))]
         title = "text to video: a query, then the videos that come first, with their similarities"
         yield "text to video", page(rows, self.tile, headings, f"{title}\ngreen: the right one")
 
@@ -233,8 +235,16 @@ def similarity_places(
         # Relative to the largest product that a query could have, so that one tolerance fits all.
         scale = np.linalg.norm(queries[rows], axis=1, keepdims=True) * longest
         if dual_softmax:
-            similarity = similarity * np.exp(dual_softmax * similarity - logs)
-            scale = np.abs(similarity).max(axis=1, keepdims=True)
+            powers = dual_softmax * similarity - logs
+            best = np.where(right[rows], powers, -np.inf).argmax(axis=1)[:, None]
+            own = np.abs(np.take_along_axis(similarity, best, axis=1))
+            # Relative to the right answer's softmax, as the softmax of others is many powers of ten
+            # larger or smaller; 700, so that the exponential is finite.
+            powers = powers - np.take_along_axis(powers, best, axis=1)
+            similarity = similarity * np.exp(np.minimum(powers, 700))
+            # Errors e of the products make up to so many e here: one as the factor, the others in
+            # the exponent, by the product and by the sum over queries.
+            scale = scale * (1 + 2 * dual_softmax * own)
         similarity = similarity / np.where(scale > 0, scale, 1)
         found.append(places(similarity, right[rows], tolerance=1e-6))
     return joined(found)

@@ -1,4 +1,4 @@
-"""Places in an order: at which place are the right answers to a query, and how is that scored?
+"""Ranks: at which position are the right answers to a query, and how is that scored?
 
 Ranks count from 0. How ties are ranked is part of a protocol and has a name, because a collapsed
 network makes nothing but ties: 'expected' (what a random order of the ties gives on average),
@@ -85,17 +85,17 @@ def recall_at(found: Places, k: int, ties: str = "expected") -> float:
     """Share of queries with a right answer among the first k; expected, in random order of ties."""
     if ties != "expected":
         return float(np.mean(rank(found, ties) < k))
-    left = (k - found.before).clip(min=0)  # places that the ties are drawn for
+    left = (k - found.before).clip(min=0)  # positions that the ties are drawn for
     return float(np.mean(1 - _missed(found.right, found.wrong, left)))
 
 
 def median_rank(rank: Float[np.ndarray, "q"]) -> float:
-    """Median place of the right answer, where the best place is 1."""
+    """Median rank of the right answer, where the best is 1."""
     return float(np.median(rank) + 1)
 
 
 def mean_rank(rank: Float[np.ndarray, "q"]) -> float:
-    """Mean place of the right answer, where the best place is 1."""
+    """Mean rank of the right answer, where the best is 1."""
     return float(np.mean(rank) + 1)
 
 
@@ -143,11 +143,11 @@ def ndcg(
 ) -> Float[np.ndarray, "q"]:
     """Normalised discounted cumulative gain of each query's first k items (Järvelin & Kekäläinen).
 
-    DCG = sum over places i = 1..k of gain(relevance) / log2(i + 1), divided by the DCG of the best
-    order of the *whole* gallery; 0 where nothing is relevant. `gain` is 'linear' (the relevance) or
+    DCG = sum over positions i = 1..k of gain(relevance) / log2(i + 1), divided by the best order's
+    DCG of the *whole* gallery; 0 where nothing is relevant. `gain` is 'linear' (the relevance) or
     'exponential' (2^relevance - 1). Tied items share the mean of their gains with ties='mean', as
     in a random order of them; with 'index' the earlier comes first. With graded relevance chance
-    is far from 0: compare with `ndcg_by_chance`. To leave an item out of a query's gallery (itself,
+    is far from 0: compare with `ndcg_by_chance`. To skip an item of a query's gallery (itself,
     say), give it relevance 0 and similarity -inf.
     """
     if ties not in ("mean", "index"):
@@ -180,8 +180,8 @@ def _gains(relevance: np.ndarray, gain: str) -> np.ndarray:
     return 2**gains - 1 if gain == "exponential" else gains
 
 
-def _discount(places: np.ndarray) -> np.ndarray:
-    return 1 / np.log2(np.arange(places.shape[1]) + 2)
+def _discount(gains: np.ndarray) -> np.ndarray:
+    return 1 / np.log2(np.arange(gains.shape[1]) + 2)
 
 
 def _share(dcg: np.ndarray, gains: np.ndarray, k: int) -> np.ndarray:
