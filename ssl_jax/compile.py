@@ -23,6 +23,7 @@ from ssl_jax.data.record import MediaError
 from ssl_jax.data.sources.feature_folder import FeatureFolder
 from ssl_jax.data.sources.python_docs import PythonDocs
 from ssl_jax.data.sources.random_features import RandomFeatures
+from ssl_jax.data.sources.spelled_tones import SpelledTones
 from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.data.sources.text import TextSource
 from ssl_jax.data.stand_in_tokenizer import StandInTokenizer
@@ -100,6 +101,9 @@ def with_data(config: ConfigDict, vocabulary: int = 32000) -> tuple[ConfigDict, 
         elif documents.call == call(FeatureFolder, path="", lists="").call:
             width = sum(config.method.vision.widths)
             others = call(RandomFeatures, source=others, width=width, rate=config.source.rate)
+        elif "alphabet" in config.method:  # `Transcription` takes short utterances with their text
+            spoken = {"letters": config.method.alphabet.letters[:3], "sample_rate": 16000}
+            others = call(SpelledTones, words=(1, 1), length=(1, 1), **spoken)
         if blocks:
             blocks.source = others
         else:

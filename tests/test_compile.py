@@ -61,7 +61,8 @@ def test_fsdp_keeps_a_share_of_the_state():
 
 def test_records_stand_in_for_data_that_are_not_there(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ("audio/correspondence_audioset.py", "video/clip_order_ucf101.py"):
+    speech = ("finetune/librispeech.py", "finetune/librispeech.py:stamps")
+    for name in ("audio/correspondence_audioset.py", "video/clip_order_ucf101.py", *speech):
         config, missing = with_data(configs.load(name))
         assert "there is no folder" in missing[0]
         experiment = configs.build(config)
