@@ -154,6 +154,15 @@ def test_librispeech_as_it_is_distributed(tmp_path):
     assert every[0].label == 1
 
 
+def test_what_has_no_recording_or_no_transcript_is_counted(tmp_path, caplog):
+    path = librispeech(tmp_path, more="14-208-0009 ITS AUDIO IS GONE\n14-208-0010 SO IS ITS")
+    speak(tmp_path / "train-clean-100" / "14" / "208" / "14-208-0042.flac")
+    assert len(FolderSource(path, lists=".", split="train-clean-100")) == 2
+    assert "train-clean-100: 2 transcripts have no recording" in caplog.text
+    assert "such as 14-208-0009" in caplog.text
+    assert "1 recordings have no transcript and are left out, such as 14-208-0042" in caplog.text
+
+
 def test_mistakes_in_librispeech(tmp_path):
     path = librispeech(tmp_path)
     with pytest.raises(ConfigError, match=r"no folder test-clean; it has \['dev-clean'"):

@@ -10,9 +10,11 @@
 LibriSpeech's splits are its folders, labels its speakers (numbered over all splits), captions its
 transcripts. Libri-light's splits are '10min' (1h/0), '1h' and '10h' (both folders). Speech
 Commands' splits are 'train', 'val' and 'test', labels and captions its words; `_background_noise_`
-is left out. All have `extra['speaker']`.
+is left out. All have `extra['speaker']`. Transcripts without a recording and recordings without a
+transcript are counted in the log.
 """
 
+import logging
 import re
 from collections.abc import Iterator, Sequence
 
@@ -91,8 +93,12 @@ def _libri_light(media: str, split: str) -> Listing:
 
 
 def _utterances(media: str, inside: str) -> Iterator[tuple[str, str, str, Extra, Captions]]:
-    """('FILE:LINE', path, speaker, `extra`, captions) of every recording with a transcript."""
+    """('FILE:LINE', path, speaker, `extra`, captions) of every recording with a transcript.
+
+    At the end it logs how many transcripts have no recording, and how many recordings none.
+    """
     files = paths.below(paths.join(media, inside))
+    silent: list[str] = []
     heard = {f.rpartition("/")[2].rpartition(".")[0]: f for f in files if kind(f) == "audio"}
     for file in files:
         if not file.endswith(".trans.txt"):
@@ -103,9 +109,18 @@ def _utterances(media: str, inside: str) -> Iterator[tuple[str, str, str, Extra,
             speaker, _, rest = stem.partition("-")
             if not text or not speaker.isdigit():
                 raise ConfigError(f"{where}: 'SPEAKER-CHAPTER-NUMBER TEXT' should stand there")
-            if stem in heard:
-                extra = (("speaker", speaker), ("chapter", rest.partition("-")[0]))
-                yield where, f"{inside}/{heard[stem]}", speaker, extra, (Caption(text.strip()),)
+            if stem not in heard:
+                silent.append(stem)
+                continue
+            extra = (("speaker", speaker), ("chapter", rest.partition("-")[0]))
+            yield where, f"{inside}/{heard.pop(stem)}", speaker, extra, (Caption(text.strip()),)
+    lacking = ("transcripts", "recording", silent), ("recordings", "transcript", [*heard])
+    for what, partner, stems in lacking:
+        if stems:
+            logging.getLogger(__name__).warning(
+                "%s/%s: %d %s have no %s and are left out, such as %s",
+                *(media, inside, len(stems), what, partner, stems[0]),
+            )
 
 
 def _commands(folder: str, media: str) -> Listing:
