@@ -11,8 +11,10 @@ The same text gives the same file. How to use it:
 """
 
 import argparse
+import contextlib
 import itertools
-from collections.abc import Sequence
+import pathlib
+from collections.abc import Iterator, Sequence
 
 from ml_collections import ConfigDict
 
@@ -52,7 +54,7 @@ def train_tokenizer(
         letters alone are more (of wordpiece).
       output: the file: .json of wordpiece and bpe, .model of unigram, .txt of words.
       language: take captions of this one only; '' takes all.
-      lowercase: text is read in small letters, of wordpiece without accents, which takes the vowels
+      lowercase: text is read in lower case, of wordpiece without accents, which takes the vowels
         from Hindi.
 
     Raises ConfigError for a source without text, and for a size or an output that cannot work.
@@ -60,27 +62,43 @@ def train_tokenizer(
     reader, ending = READERS[kind]
     if not output.endswith(ending):
         raise ConfigError(f"output={output}: a tokenizer of kind={kind} is a {ending} file")
-    texts = (text for text, _ in documents_of(source, language))
-    first = next(texts, None)
-    if first is None:
-        raise ConfigError(f"no record of {source} has text in {language or 'any language'!r}")
-    made = KINDS[kind](itertools.chain([first], texts), size, lowercase)
     draft = paths.draft(output)
+    with _named(output):  # before the training, which may take hours
+        if paths.is_folder(output):
+            raise IsADirectoryError("it is a folder")
+        open(draft, "wb").close()
     try:
-        with open(draft, "wb") as file:
-            file.write(made)
-        paths.put(draft, output)
-    except OSError as error:
-        raise ConfigError(f"{output}: cannot be written ({error.strerror})") from error
+        texts = (text for text, _ in documents_of(source, language))
+        first = next(texts, None)
+        if first is None:
+            raise ConfigError(f"no record of {source} has text in {language or 'any language'!r}")
+        made = KINDS[kind](itertools.chain([first], texts), size, lowercase)
+        with _named(output):
+            pathlib.Path(draft).write_bytes(made)
+            paths.put(draft, output)
+    finally:
+        pathlib.Path(draft).unlink(missing_ok=True)
     return reader(output)
 
 
-def source_of(config: ConfigDict) -> Source:
-    """A config's source of text, without what makes tokens of it, which need not be there yet."""
-    recorded = config.source
+@contextlib.contextmanager
+def _named(output: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"{output}: cannot be written ({error.strerror or error})") from error
+
+
+def source_of(config: ConfigDict) -> tuple[Source, str]:
+    """A config's source of text and the language that its blocks take of it ('': all).
+
+    Without what makes tokens of the text, which need not be there yet.
+    """
+    recorded, language = config.source, ""
     while "tokenizer" in recorded and "source" in recorded:
+        language = language or (recorded.language if "language" in recorded else "")
         recorded = recorded.source
-    return configs.build(recorded, place="source")
+    return configs.build(recorded, place="source"), language
 
 
 def _arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, Source]:
@@ -93,8 +111,12 @@ def _arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, Source]:
     add("--kind", required=True, help=", ".join(KINDS))
     add("--size", type=int, default=8000, help="how many ids, specials included")
     add("--output", required=True, help="the file to write")
-    add("--language", default="", help="take captions of this one only")
-    add("--lowercase", action="store_true", help="read all text in small letters")
+    add(
+        "--language",
+        default="",
+        help="take captions of this one only; with --config: of its blocks",
+    )
+    add("--lowercase", action="store_true", help="read all text in lower case")
     known = command.arguments_of(parser, [a for a in argv if not a.startswith("--config.")])
     one_of(known, "kind", KINDS)
     if known.size < 2:
@@ -102,7 +124,9 @@ def _arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, Source]:
     if bool(known.config) == bool(known.source):
         raise ConfigError("give either --config or --source")
     if known.config:
-        return known, source_of(command.overridden(known.config, argv))
+        source, language = source_of(command.overridden(known.config, argv))
+        known.language = known.language or language
+        return known, source
     return known, TextSource(known.source, split=known.split, text_key=known.text_key)
 
 

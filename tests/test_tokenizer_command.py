@@ -103,6 +103,8 @@ def get_config(variant=""):
         (["--kind=sentence"], "kind='sentence' must be one of wordpiece"),
         (["--kind=bpe"], r"output=a\.txt: a tokenizer of kind=bpe is a \.json file"),
         (["--kind=bpe", "--output=a.json", "--size=99"], "size=99: bpe has 263 tokens"),
+        (["--kind=wordpiece", "--output=a.json", "--size=3"], "size=3: wordpiece has 7 tokens"),
+        (["--kind=unigram", "--output=a.model", "--size=2"], "size=2: unigram has 263 tokens"),
         (["--kind=unigram", "--output=a.model", "--size=270"], "size=270: Vocabulary size is"),
         (["--kind=words", "--size=1"], "size=1 must be at least 2"),
         (["--kind=words", "--config=a.py"], "give either --config or --source"),
@@ -115,3 +117,42 @@ def test_mistakes_cost_one_line(source, tmp_path, monkeypatch, flags, message):
     with pytest.raises(ConfigError, match=message) as caught:
         main([f"--source={source.path}", "--text_key=body", "--output=a.txt", *flags])
     assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+class Unread:
+    """Text of which nothing may be read."""
+
+    def __len__(self):
+        raise AssertionError("is read")
+
+
+@pytest.mark.parametrize("output", ["none/a.json", "folder.json"])
+def test_an_output_that_cannot_be_written_is_told_before_any_text_is_read(tmp_path, output):
+    (tmp_path / "folder.json").mkdir()
+    with pytest.raises(ConfigError, match=f"{output}: cannot be written"):
+        train_tokenizer(Unread(), "bpe", 500, str(tmp_path / output))
+
+
+def test_text_of_a_config_is_of_the_language_of_its_blocks(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.py").write_text("""
+from ml_collections import ConfigDict
+from ssl_jax import call
+from ssl_jax.data.sources.text import TextSource
+from ssl_jax.data.sources.mix import Mix
+from ssl_jax.data.sources.token_blocks import TokenBlocks
+from ssl_jax.data.tokenizers import Bytes
+
+def get_config(variant=""):
+    texts = (call(TextSource, path=f"{name}.txt", language=name) for name in ("de", "en"))
+    source = call(TokenBlocks, source=call(Mix, sources=tuple(texts), weights=(1.0, 1.0)),
+        tokenizer=call(Bytes), length=2, language="de")
+    return ConfigDict({"source": source})
+""")
+    (tmp_path / "de.txt").write_text("ein Fisch")
+    (tmp_path / "en.txt").write_text("one fish")
+    main(["--config=config.py", "--kind=words", "--output=words.txt"])
+    assert (tmp_path / "words.txt").read_text() == "ein 1\nfisch 1\n"
+    main(["--config=config.py", "--kind=words", "--output=words.txt", "--language=en"])
+    assert (tmp_path / "words.txt").read_text() == "fish 1\none 1\n"

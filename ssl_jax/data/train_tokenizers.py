@@ -1,16 +1,16 @@
 """Files of tokenizers, trained on texts by the libraries; see `python -m ssl_jax.tokenizer`."""
 
-import collections
 import importlib
 import io
 from collections.abc import Callable, Iterable, Iterator
 
 from ssl_jax.config import ConfigError
-from ssl_jax.data.tokenizers import INSTALL, words_of
+from ssl_jax.data.tokenizers import INSTALL
+from ssl_jax.data.words import count_words
 
 # In this order, so that they have the same ids in every file made here.
 SPECIALS = ["[PAD]", "[UNK]", "[BOS]", "[EOS]", "[MASK]", "[CLS]", "[SEP]"]
-LONGEST = 2**24  # bytes of a line of text; sentencepiece passes over longer ones
+LONGEST = 2**24  # bytes of a line of text; sentencepiece skips longer ones
 
 
 def wordpiece(texts: Iterable[str], size: int, lowercase: bool) -> bytes:
@@ -21,6 +21,7 @@ def wordpiece(texts: Iterable[str], size: int, lowercase: bool) -> bytes:
     which these are two letters.
     """
     tokenizers = _library("tokenizers")
+    _check_size(size, "wordpiece", len(SPECIALS))
     normalizer = tokenizers.normalizers.BertNormalizer(lowercase=lowercase)
     splitter = tokenizers.pre_tokenizers.BertPreTokenizer()
     first, within = _Letters(0xF0000), _Letters(0x100000)
@@ -69,9 +70,7 @@ def bpe(texts: Iterable[str], size: int, lowercase: bool) -> bytes:
     made.pre_tokenizer = level(add_prefix_space=False)
     made.decoder = tokenizers.decoders.ByteLevel()
     alphabet = level.alphabet()
-    least = len(SPECIALS) + len(alphabet)
-    if size < least:
-        raise ConfigError(f"size={size}: bpe has {least} tokens before it learns any; give more")
+    _check_size(size, "bpe", len(SPECIALS) + len(alphabet))
     made.train_from_iterator(iter(texts), _trainer(tokenizers, size, alphabet, SPECIALS))
     return made.to_str(pretty=True).encode()
 
@@ -79,6 +78,7 @@ def bpe(texts: Iterable[str], size: int, lowercase: bool) -> bytes:
 def unigram(texts: Iterable[str], size: int, lowercase: bool) -> bytes:
     """A .model of sentencepiece, as T5 has it. Rare letters fall back to bytes: nothing is lost."""
     sentencepiece = _library("sentencepiece")
+    _check_size(size, "unigram", len(SPECIALS) + 256)
     model = io.BytesIO()
     rule = "nmt_nfkc_cf" if lowercase else "identity"
     try:
@@ -109,10 +109,9 @@ def unigram(texts: Iterable[str], size: int, lowercase: bool) -> bytes:
 
 
 def words(texts: Iterable[str], size: int, lowercase: bool) -> bytes:
-    """Lines "word count", the most frequent first; always in small letters."""
-    counts = collections.Counter(word for text in texts for word in words_of(text))
-    ordered = sorted(counts, key=lambda word: (-counts[word], word))[: size - 1]  # 0 is padding
-    return "".join(f"{word} {counts[word]}\n" for word in ordered).encode()
+    """Lines "word count", the most frequent first; always in lower case."""
+    counts = count_words(texts, min_count=1, limit=size - 1)  # 0 is padding
+    return "".join(f"{word} {count}\n" for word, count in counts.items()).encode()
 
 
 KINDS: dict[str, Callable[[Iterable[str], int, bool], bytes]] = {
@@ -121,6 +120,11 @@ KINDS: dict[str, Callable[[Iterable[str], int, bool], bytes]] = {
     "unigram": unigram,
     "words": words,
 }
+
+
+def _check_size(size: int, kind: str, least: int) -> None:
+    if size < least:
+        raise ConfigError(f"size={size}: {kind} has {least} tokens before it learns any; give more")
 
 
 def _trainer(tokenizers, size: int, alphabet: list[str], specials: list[str] | None = None):

@@ -30,7 +30,7 @@ def count_words(texts: Iterable[str], min_count: int = 5, limit: int = 0) -> dic
         counts.update(words_of(text))
     common = [(word, n) for word, n in counts.items() if n >= min_count]
     if not common:
-        raise ConfigError(f"the text has no word {min_count} times or more (min_count)")
+        raise ConfigError(f"no word is {min_count} times in the text (min_count)")
     common.sort(key=lambda pair: (-pair[1], pair[0]))
     return dict(common[:limit] if limit else common)
 
