@@ -9,12 +9,18 @@ from ssl_jax.config import ConfigError
 from ssl_jax.knobs import did_you_mean
 
 
+def check_word_vectors(frozen) -> None:
+    """ConfigError for a method without word vectors."""
+    method = frozen.method
+    if not hasattr(method, "word_vectors"):
+        raise ConfigError(f"{type(method).__name__} has no word vectors; WordVectors has")
+
+
 def word_vectors(frozen) -> tuple[tuple[str, ...], Float[np.ndarray, "k d"]]:
     """(words, a row for each), most frequent words first; ConfigError if the run has none."""
+    check_word_vectors(frozen)
     method = frozen.method
-    if not hasattr(method, "vectors"):
-        raise ConfigError(f"{type(method).__name__} has no word vectors; WordVectors has")
-    return method.tokenizer.words[1:], method.vectors(frozen.variables)[1:]
+    return method.tokenizer.words[1:], method.word_vectors(frozen.variables)[1:]
 
 
 def places_of(asked: Sequence[str], words: Sequence[str]) -> list[int]:

@@ -3,6 +3,7 @@
 import gzip
 import itertools
 import pathlib
+import tracemalloc
 import types
 
 import numpy as np
@@ -11,6 +12,7 @@ from scipy import stats
 
 from ssl_jax.applying.words import tell_words
 from ssl_jax.config import ConfigError
+from ssl_jax.data.tokenizers import Bytes
 from ssl_jax.data.word_vectors_file import read_word_vectors, write_word_vectors
 from ssl_jax.evals.nearest_words import NearestWords
 from ssl_jax.evals.word_analogies import WordAnalogies, answers
@@ -26,7 +28,7 @@ def trained(vectors: dict[str, tuple[float, ...]]):
     """A network with these vectors, as evaluators are handed it."""
     rows = np.array([[0.0] * len(next(iter(vectors.values()))), *vectors.values()], np.float32)
     tokenizer = types.SimpleNamespace(words=("", *vectors))
-    method = types.SimpleNamespace(tokenizer=tokenizer, vectors=lambda variables: rows)
+    method = types.SimpleNamespace(tokenizer=tokenizer, word_vectors=lambda variables: rows)
     return types.SimpleNamespace(method=method, variables={})
 
 
@@ -40,7 +42,7 @@ def test_files_of_gensim_are_read(name):
     np.testing.assert_array_equal(vectors, GENSIM)
 
 
-@pytest.mark.parametrize("name", ["vectors.bin", "vectors.txt"])
+@pytest.mark.parametrize("name", ["vectors.bin", "vectors.txt", "vectors.bin.gz", "vectors.txt.gz"])
 def test_what_is_written_is_read_back_to_the_bit(tmp_path, name):
     words = ("the", "naïve", "don't", "猫")
     vectors = np.random.default_rng(0).normal(size=(4, 5)).astype(np.float32)
@@ -50,9 +52,9 @@ def test_what_is_written_is_read_back_to_the_bit(tmp_path, name):
     found, rows = read_word_vectors(path)
     assert found == words
     np.testing.assert_array_equal(rows, vectors)
-    packed = tmp_path / f"{name}.gz"
-    packed.write_bytes(gzip.compress(pathlib.Path(path).read_bytes()))
-    np.testing.assert_array_equal(read_word_vectors(str(packed))[1], vectors)
+    whole = pathlib.Path(path).read_bytes()
+    if name.endswith(".gz"):
+        assert gzip.decompress(whole).startswith(b"4 5\n")
 
 
 def test_a_file_without_first_line_is_read(tmp_path):
@@ -60,6 +62,22 @@ def test_a_file_without_first_line_is_read(tmp_path):
     words, vectors = read_word_vectors(str(tmp_path / "glove.txt"))
     assert words == ("the", "of")
     np.testing.assert_array_equal(vectors, np.float32([[0.5, 1, -2], [0.25, 0, 1e-3]]))
+
+
+@pytest.mark.parametrize("first", ["", "2000 100\n"])
+def test_a_text_file_is_read_in_little_more_memory_than_its_numbers(tmp_path, first):
+    rows = np.random.default_rng(0).normal(size=(2000, 100)).round(3)
+    lines = (f"w{n} " + " ".join(map(str, row)) + "\n" for n, row in enumerate(rows))
+    (tmp_path / "v.txt").write_text(first + "".join(lines))
+    tracemalloc.start()
+    try:
+        vectors = read_word_vectors(str(tmp_path / "v.txt"))[1]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(vectors, np.float32(rows))
+    # A float32 and its text, which is up to seven bytes; as Python objects more than forty.
+    assert peak < 20 * vectors.size
 
 
 def test_broken_files_are_named(tmp_path):
@@ -70,12 +88,21 @@ def test_broken_files_are_named(tmp_path):
         "short.txt": b"3 2\na 1 2\nb 3 4\n",
         "uneven.txt": b"2 2\na 1 2\nb 3\n",
         "words.txt": b"2 2\na 1 2\nb 3 c\n",
+        "many.txt": b"99999999999 300\na 1 2\n",
+        "many.bin": b"99999999999 300\na    ",
+        "long.txt": b"1 2\na 1 2\nb 3 4\n",
+        "empty.txt": b"",
     }.items():
         (tmp_path / name).write_bytes(data)
         with pytest.raises(ConfigError, match=f"{name}: no word vectors of word2vec"):
             read_word_vectors(str(tmp_path / name))
-    with pytest.raises(ConfigError, match="cannot be read as word vectors"):
-        read_word_vectors(str(tmp_path / "missing.bin"))
+    packed = bytearray(gzip.compress(whole))
+    (tmp_path / "cut.bin.gz").write_bytes(packed[:-12])
+    packed[14] ^= 0xFF  # within the first bytes that say how it is compressed
+    (tmp_path / "changed.bin.gz").write_bytes(packed)
+    for name in ("missing.bin", "cut.bin.gz", "changed.bin.gz"):
+        with pytest.raises(ConfigError, match="cannot be read as word vectors"):
+            read_word_vectors(str(tmp_path / name))
     with pytest.raises(ConfigError, match="no place for the word 'new york'"):
         write_word_vectors(str(tmp_path / "a.txt"), ("new york",), np.zeros((1, 2)))
 
@@ -89,7 +116,7 @@ def test_similarity_is_the_rank_correlation_over_known_pairs(tmp_path):
     frozen = trained({name: tuple(rng.normal(size=3)) for name in names})
     pairs = [(a, b, float(rng.integers(0, 5))) for a, b in itertools.combinations(names, 2)]
     cosines = [
-        np.dot(*(unit(frozen.method.vectors({}))[names.index(w) + 1] for w in pair[:2]))
+        np.dot(*(unit(frozen.method.word_vectors({}))[names.index(w) + 1] for w in pair[:2]))
         for pair in pairs
     ]
     expected = stats.spearmanr(cosines, [pair[2] for pair in pairs]).statistic
@@ -166,8 +193,22 @@ def test_nearest_words_are_drawn():
     assert picture.min() < 100  # something is written
     with pytest.raises(ConfigError, match="the vocabulary has no word 'cart'; did you mean"):
         NearestWords(words=("cart",)).check(trained(VECTORS))
-    with pytest.raises(ConfigError, match="SimpleNamespace has no word vectors"):
-        list(NearestWords().run(types.SimpleNamespace(method=types.SimpleNamespace())))
+
+
+@pytest.mark.parametrize("file", ["pairs.csv", "questions-words.txt"])
+def test_a_method_without_word_vectors_is_refused_before_training(tmp_path, file):
+    (tmp_path / "pairs.csv").write_text("a,b,1\n")
+    (tmp_path / "questions-words.txt").write_text(": a\na b c d\n")
+    evaluator = {"pairs.csv": WordSimilarity, "questions-words.txt": WordAnalogies}[file]
+    # Margin has words and a knob `vectors`, the name of a file.
+    margin = types.SimpleNamespace(vectors="", tokenizer=types.SimpleNamespace(words=("", "a")))
+    for method in (margin, types.SimpleNamespace(tokenizer=Bytes())):
+        frozen = types.SimpleNamespace(method=method, variables={})
+        for asked in (evaluator(str(tmp_path / file)), NearestWords()):
+            with pytest.raises(ConfigError, match="SimpleNamespace has no word vectors"):
+                asked.check(frozen)
+            with pytest.raises(ConfigError, match="SimpleNamespace has no word vectors"):
+                list(asked.run(frozen))
 
 
 def test_a_run_tells_near_words_and_writes_its_vectors(tmp_path):

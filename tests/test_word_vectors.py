@@ -151,29 +151,61 @@ def test_a_step_is_the_released_update(kind, shared):
     np.testing.assert_allclose(-gradient["output"], of_outer, rtol=1e-4, atol=1e-4)
 
 
-def test_a_frequent_word_moves_as_if_it_occurred_less():
-    text = np.array([[1, 2, 1, 3, 1, 4, 1, 5, 1, 6]], np.int32)
-    knobs = {"window": 2, "length": 10, "negatives": 1}
+@pytest.mark.parametrize("shared", [0, 3])
+@pytest.mark.parametrize("kind", ["cbow", "skipgram"])
+def test_a_frequent_word_moves_as_if_it_occurred_less(kind, shared):
+    knobs = {"kind": kind, "shared": shared, "window": 2, "length": 9, "negatives": 2}
+    most = {"cbow": 5, "skipgram": 10}[kind]
+    method = method_of(most=most, **knobs)
+    text = np.array([[1, 2, 1, 3, 0, 1, 4, 1, 5], [1, 1, 6, 1, 2, 1, 1, 3, 2]], np.int32)
     rng = np.random.default_rng(0)
     inner, outer = (rng.normal(size=(7, 4)).astype(np.float32) for _ in range(2))
     params = {"text": {"embedding": inner}, "output": outer}
+    state = {"sampling": method.sampling(SIX.counts, 0.0)}
 
-    def gradient(most):
-        method = method_of(most=most, **knobs)
-        state = {"sampling": method.sampling(SIX.counts, 0.0)}
-        batch = {"text": jnp.asarray(text)}
-        found = jax.grad(lambda p: method.loss(p, state, batch, KEY)[0])(params)
-        return found["text"]["embedding"], method.augment(batch, state, jax.random.split(KEY)[0])
+    def loss(params):
+        return method.loss(params, state, {"text": jnp.asarray(text)}, KEY)[0]
 
-    (whole, batch), (held, _), (never, _) = (gradient(most) for most in (0, 3, 1000))
-    np.testing.assert_array_equal(whole, never)
-    reached = collections.Counter()
-    for place, row in enumerate(np.asarray(batch["context"][0])):
-        for step in np.array([-2, -1, 1, 2])[row]:
-            reached[int(text[0, place + step])] += 1
-    assert max(reached.values()) > 3 > min(reached.values())
-    for word, count in reached.items():
-        np.testing.assert_allclose(held[word], whole[word] * min(1, 3 / count), rtol=1e-5)
+    gradient = jax.jit(jax.grad(loss))(params)
+    batch = method.augment({"text": jnp.asarray(text)}, state, jax.random.split(KEY)[0])
+    batch = jax.device_get(batch)
+    whole = released_update(method, batch, *(x.astype(np.float64) for x in (inner, outer)))
+    as_context, told = occurrences(method, batch)
+    for found, expected, counts in (
+        (gradient["text"]["embedding"], whole[0], as_context),
+        (gradient["output"], whole[1], told),
+    ):
+        assert max(counts.values()) > most > min(counts.values())
+        for word, count in counts.items():
+            held = expected[word] * min(1, most / count)
+            np.testing.assert_allclose(-found[word], held, rtol=1e-4, atol=1e-5)
+
+
+def occurrences(method: WordVectors, batch: dict) -> tuple[collections.Counter, ...]:
+    """How often each word is a context word, and how often the true word or noise, as defined."""
+    as_context, told = collections.Counter(), collections.Counter()
+    steps = [*range(-method.window, 0), *range(1, method.window + 1)]
+    for row, position in np.ndindex(*batch["text"].shape):
+        near = np.flatnonzero(batch["context"][row, position]).tolist()
+        for part in [[n] for n in near] if method.kind == "skipgram" else [near] * bool(near):
+            as_context.update(int(batch["text"][row, position + steps[n]]) for n in part)
+            if method.shared:
+                group = position // method.shared
+            else:
+                group = position * len(steps) + part[0] if method.kind == "skipgram" else position
+            told.update([int(batch["target"][row, position]), *batch["noise"][row, group].tolist()])
+    return as_context, told
+
+
+@pytest.mark.parametrize("kind", ["cbow", "skipgram"])
+def test_no_product_is_rounded_on_an_accelerator(kind):
+    method = method_of(kind=kind, window=2, negatives=3, length=9)
+    params = {"text": {"embedding": jnp.ones((7, 4))}, "output": jnp.ones((7, 4))}
+    state = {"sampling": method.sampling(SIX.counts, 0.0)}
+    batch = {"text": jnp.ones((2, 9), jnp.int32)}
+    made = jax.make_jaxpr(jax.grad(lambda p: method.loss(p, state, batch, KEY)[0]))(params)
+    products = str(made).count("dot_general[")
+    assert products == str(made).count("Precision.HIGHEST") // 2 > 0
 
 
 # Draws
@@ -269,7 +301,7 @@ def test_a_vocabulary_is_counted_as_words_reads_it(tmp_path):
     same = Words(str(file))
     assert same.words == counted.words
     assert same.encode("dog the cat").tolist() == counted.encode("dog the cat").tolist()
-    with pytest.raises(ConfigError, match="no word is 9 times"):
+    with pytest.raises(ConfigError, match="9 times"):
         _ = CountedWords(texts, min_count=9).size
 
 
@@ -329,6 +361,6 @@ def test_words_of_a_topic_come_together_and_of_shuffled_text_they_do_not(kind):
         start = {"text": {"embedding": inner.astype(np.float32)}}
         start["output"] = np.zeros((tokenizer.size, 4), np.float32)
         params = trained(start, method.refresh(None, blocks, KEY).state, text)
-        found.append(share_of_own_topic(method, method.vectors({"params": params})))
+        found.append(share_of_own_topic(method, method.word_vectors({"params": params})))
     assert found[0] > 0.9
     assert found[1] < 0.8

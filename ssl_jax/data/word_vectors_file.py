@@ -6,7 +6,9 @@ words, vectors = read_word_vectors("GoogleNews-vectors-negative300.bin.gz")
 """
 
 import gzip
+import io
 import os
+import zlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,18 +21,19 @@ BINARY = (".bin", ".bin.gz")
 
 
 def write_word_vectors(path: str, words: Sequence[str], vectors: Float[np.ndarray, "k d"]) -> None:
-    """Writes a row for each word: binary if the path ends in .bin, text otherwise.
+    """Writes a row for each word: binary if the path ends in .bin or .bin.gz, text otherwise.
 
-    Raises ConfigError for a word with a space in it, which the formats cannot hold, or if the file
-    cannot be written.
+    A file whose name ends in .gz is compressed. Raises ConfigError for a word with a space in it,
+    which the formats cannot hold, or if the file cannot be written.
     """
     wrong = next((word for word in words if not word or len(word.split()) != 1), None)
     if wrong is not None:
         raise ConfigError(f"{path}: the formats of word2vec have no place for the word {wrong!r}")
     vectors, path = vectors.astype("<f4"), paths.home(path)
+    opened = gzip.open if path.endswith(".gz") else open
     try:
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        with open(path, "wb") as file:
+        with opened(path, "wb") as file:
             file.write(f"{len(words)} {vectors.shape[1]}\n".encode())
             for word, vector in zip(words, vectors, strict=True):
                 if path.endswith(BINARY):
@@ -52,7 +55,7 @@ def read_word_vectors(path: str) -> tuple[tuple[str, ...], Float32[np.ndarray, "
     try:
         data = paths.read(path)
         data = gzip.decompress(data) if path.endswith(".gz") else data
-    except OSError as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ConfigError(f"{path}: cannot be read as word vectors ({error})") from error
     try:
         words, vectors = (_binary if path.endswith(BINARY) else _text)(data)
@@ -62,25 +65,35 @@ def read_word_vectors(path: str) -> tuple[tuple[str, ...], Float32[np.ndarray, "
 
 
 def _text(data: bytes) -> tuple[tuple[str, ...], Float32[np.ndarray, "k d"]]:
-    # Words may hold spaces of other kinds, such as U+00A0, at which only b" " does not cut.
-    lines = [line.rstrip() for line in data.split(b"\n") if line.strip()]
-    head = lines[0].split(b" ")
+    # Row by row: all numbers as Python objects would take twenty times the memory of the array.
+    lines = filter(bytes.strip, io.BytesIO(data))
+    head = next(lines, b"").rstrip().split(b" ")
     if len(head) == 2:
-        count, lines = int(head[0]), lines[1:]
-        if count != len(lines):
-            raise ValueError(f"{len(lines)} words in place of {count}")
-    rows = [line.split(b" ") for line in lines]
-    words = tuple(row[0].decode(errors="replace") for row in rows)
-    width = len(rows[0]) - 1
-    wrong = next((n for n, row in enumerate(rows) if len(row) != width + 1), None)
-    if wrong is not None:
-        raise ValueError(f"'{words[wrong]}' has {len(rows[wrong]) - 1} numbers in place of {width}")
-    return words, np.array([row[1:] for row in rows]).astype(np.float32)
+        count, width = map(int, head)
+    else:
+        count, width = 1 + sum(1 for _ in lines), len(head) - 1
+        lines = filter(bytes.strip, io.BytesIO(data))
+    if count * width > len(data):
+        raise ValueError(f"{len(data)} bytes are too few for {count} words")
+    words, vectors = [], np.empty((count, width), np.float32)
+    for line in lines:
+        # Words may hold spaces of other kinds, such as U+00A0, at which only b" " does not cut.
+        word, *numbers = line.rstrip().split(b" ")
+        words.append(word.decode(errors="replace"))
+        if len(numbers) != width:
+            raise ValueError(f"'{words[-1]}' has {len(numbers)} numbers in place of {width}")
+        if len(words) <= count:
+            vectors[len(words) - 1] = np.array(numbers).astype(np.float32)
+    if len(words) != count:
+        raise ValueError(f"{len(words)} words in place of {count}")
+    return tuple(words), vectors
 
 
 def _binary(data: bytes) -> tuple[tuple[str, ...], Float32[np.ndarray, "k d"]]:
     head, _, _ = data[:100].partition(b"\n")
     count, width = map(int, head.split())
+    if 4 * count * width > len(data):
+        raise ValueError(f"{len(data)} bytes are too few for {count} words")
     place, words = len(head) + 1, []
     vectors = np.empty((count, width), np.float32)
     for number in range(count):

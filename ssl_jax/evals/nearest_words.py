@@ -10,7 +10,7 @@ from ssl_jax.data.spread import spread
 from ssl_jax.drawing.layout import LINE, Tile, page, written
 from ssl_jax.knobs import at_least
 from ssl_jax.solvers.probe import unit
-from ssl_jax.word_vectors import nearest_words, places_of, word_vectors
+from ssl_jax.word_vectors import check_word_vectors, nearest_words, places_of, word_vectors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +20,8 @@ class NearestWords:
     `python -m ssl_jax.apply words WORD... --workdir=RUN` prints the same of other words.
 
     Attributes:
-      words: asked for; (): `queries` of them, spread evenly over the `common` most frequent ones.
+      words: whose neighbours are drawn; (): `queries` of them, spread evenly over the `common` most
+        frequent ones.
       queries, common: see there.
       neighbours: of each word.
     """
@@ -38,6 +39,7 @@ class NearestWords:
 
     def check(self, frozen) -> None:
         """ConfigError for a method without word vectors, or a word that the vocabulary lacks."""
+        check_word_vectors(frozen)
         places_of(self.words, frozen.method.tokenizer.words)
 
     def run(self, frozen) -> Iterator[tuple[str, np.ndarray]]:

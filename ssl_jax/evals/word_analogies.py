@@ -10,7 +10,7 @@ from ssl_jax.config import ConfigError
 from ssl_jax.data import paths
 from ssl_jax.knobs import at_least
 from ssl_jax.solvers.probe import unit
-from ssl_jax.word_vectors import word_vectors
+from ssl_jax.word_vectors import check_word_vectors, word_vectors
 
 ROWS = 256  # questions at once
 
@@ -41,8 +41,8 @@ class WordAnalogies:
         at_least(self, 0, "common")
 
     def check(self, frozen) -> None:
-        """ConfigError if the file cannot be read."""
-        del frozen
+        """ConfigError for a method without word vectors, or a file that cannot be read."""
+        check_word_vectors(frozen)
         read_questions(self.file)
 
     def run(self, frozen) -> Iterator[tuple[str, float]]:

@@ -9,7 +9,7 @@ from ssl_jax.config import ConfigError
 from ssl_jax.data import paths
 from ssl_jax.scores.rank_correlation import spearman
 from ssl_jax.solvers.probe import unit
-from ssl_jax.word_vectors import word_vectors
+from ssl_jax.word_vectors import check_word_vectors, word_vectors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,8 +31,8 @@ class WordSimilarity:
     every: int = 0
 
     def check(self, frozen) -> None:
-        """ConfigError if the file cannot be read."""
-        del frozen
+        """ConfigError for a method without word vectors, or a file that cannot be read."""
+        check_word_vectors(frozen)
         read_pairs(self.file)
 
     def run(self, frozen) -> Iterator[tuple[str, float]]:

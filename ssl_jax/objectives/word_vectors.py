@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Shaped
 
-BLOCK = 16  # places whose contexts are added up by one product of matrices
+HIGHEST = jax.lax.Precision.HIGHEST  # an accelerator's default would round factors to bfloat16
+BLOCK = 16  # positions whose contexts are added up by one product of matrices
 
 
 def offsets(window: int) -> tuple[int, ...]:
@@ -41,7 +42,7 @@ def context_mean(
     x = jnp.pad(x, ((0, 0), (window, count * BLOCK - length + window), (0, 0)))
     starts = jnp.arange(count)[:, None] * BLOCK
     wide = x[:, starts + jnp.arange(BLOCK + 2 * window)]  # of each block what it reaches
-    total = jnp.einsum("bcpj,bcjd->bcpd", _bands(context, count), wide)
+    total = jnp.einsum("bcpj,bcjd->bcpd", _bands(context, count), wide, precision=HIGHEST)
     total = total.reshape(len(x), count * BLOCK, -1)[:, :length]
     mean = total / jnp.maximum(context.sum(-1, keepdims=True), 1)
     return total + jax.lax.stop_gradient(mean - total) if undivided else mean
@@ -77,8 +78,8 @@ def scores(
 ) -> Float[Array, "*b q k"]:
     """Scalar products; of the gradient a part `rate` reaches the words, and all of it `hidden`."""
     still = jax.lax.stop_gradient
-    score = jnp.einsum("...qd,...kd->...qk", hidden, still(words))
-    moving = jnp.einsum("...qd,...kd->...qk", still(hidden), words)  # the same numbers
+    score = jnp.einsum("...qd,...kd->...qk", hidden, still(words), precision=HIGHEST)
+    moving = jnp.einsum("...qd,...kd->...qk", still(hidden), words, precision=HIGHEST)  # the same
     return score + rate[..., None, :] * (moving - still(moving))
 
 

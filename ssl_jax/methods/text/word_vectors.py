@@ -286,7 +286,7 @@ class WordVectors(Method):
     def _ids(self, record: Record) -> Int[np.ndarray, "l"]:
         return need_tokens(record, self.length)[: self.length]
 
-    def vectors(self, variables: dict) -> Float[np.ndarray, "k d"]:
+    def word_vectors(self, variables: dict) -> Float[np.ndarray, "k d"]:
         """The words' vectors, by their ids; row 0 is of no word."""
         return np.asarray(jax.device_get(variables["params"]["text"]["embedding"]))
 
