@@ -129,6 +129,8 @@ def test_the_strongest_features_of_some_seconds():
     }
     for span, strongest in expected.items():
         assert strongest_features(record, "features", 2.0, *span).tolist() == strongest
+    with pytest.raises(MediaError, match=r"'features' end at 10\.00 s, 50\.00 s was asked for"):
+        strongest_features(record, "features", 2.0, 50.0, 60.0)
     with pytest.raises(MediaError, match=r"a video: has no features extra\['f'\]"):
         strongest_features(record, "f", 2.0, 0.0, 1.0)
 
@@ -170,6 +172,31 @@ def test_pairs_of_stored_features_and_joined_captions(words):
     assert clips.tolist() == [[9, 0], [19, -10]]
     layers = method.encode({"params": params}, "vision", {"vision": jnp.asarray(clips)})
     np.testing.assert_allclose(np.linalg.norm(layers["embedding"], axis=1), 1, rtol=1e-5)
+
+
+def test_captions_after_the_features_are_in_no_pair(words):
+    method = Margin(
+        vision=FeatureGroups(),
+        tokenizer=words,
+        table=WordTable(width=3),
+        text=WordPool(width=4),
+        features="features",
+        rate=2.0,
+        pairs=16,
+        length=2,
+        embedding=4,
+        least=0.0,
+    )
+    # Eight seconds of features of a video of ten: 'knead' begins at the ninth.
+    record = dataclasses.replace(stored(), extra={"features": stored().extra["features"][:16]})
+    texts = method.views(record, np.random.default_rng(0))["text"]
+    assert set(texts[:, 0].tolist()) == {1, 2}
+    late = dataclasses.replace(record, captions=record.captions[2:])
+    with pytest.raises(MediaError, match=r"all of its captions begin after 8\.00 s"):
+        method.views(late, np.random.default_rng(0))
+    # All clips of evaluation are of the features, too.
+    clips = method.clips(record, "vision", method.times(record, "vision", 4))["vision"]
+    assert clips[:, 0].tolist() == [3, 7, 11, 15]
 
 
 def test_a_folder_of_features_with_the_lists_of_its_set(tmp_path):

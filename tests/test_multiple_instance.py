@@ -218,5 +218,9 @@ def test_narrated_videos():
     assert 0 < max(moves) <= 0.4
     assert all(0 <= c.start < c.end <= 1.5 for c in record.captions)
     assert source[1].captions == record.captions
+    # A caption that begins after the video describes none of it.
+    late = dataclasses.replace(record.captions[-1], start=1.5, end=2.5)
+    longer = dataclasses.replace(record, captions=(*record.captions, late))
+    assert narration(longer) == record.captions
     with pytest.raises(MediaError, match="has no captions in de"):
         narration(record, "de")

@@ -1,5 +1,6 @@
 """Captions of a video with the seconds that they go with, for methods that learn from narration."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,15 +11,22 @@ from ssl_jax.data.record import Caption, MediaError, Record
 from ssl_jax.data.tokenizers import Tokenizer
 from ssl_jax.data.word_vectors_file import read_word_vectors
 
+LEAST = 1e-3  # seconds of a caption that must lie in the video
 
-def narration(record: Record, language: str = "") -> tuple[Caption, ...]:
+
+def narration(record: Record, language: str = "", end: float = math.inf) -> tuple[Caption, ...]:
     """The captions of a language, '' for any, in the order of their starts.
 
-    Raises MediaError if there are none.
+    Captions that begin after the video, or after `end` seconds, are skipped: they would be paired
+    with what they do not describe. Raises MediaError if there are none.
     """
     captions = [c for c in record.need_captions() if language in ("", c.language)]
     if not captions:
         raise MediaError(f"{record.name}: has no captions in {language}")
+    last = min(end, record.duration) - LEAST
+    captions = [caption for caption in captions if caption.start <= last]
+    if not captions:
+        raise MediaError(f"{record.name}: all of its captions begin after {last + LEAST:.2f} s")
     return tuple(sorted(captions, key=lambda caption: caption.start))
 
 
@@ -49,8 +57,8 @@ def known_vectors(
             f"{path}: has vectors of {vectors.shape[1]} numbers where table.width is "
             f"{otherwise.shape[1]}"
         )
-    places = {word: place for place, word in enumerate(words)}
-    found = [(k, places[w]) for k, w in enumerate(tokenizer.words) if k and w in places]
+    rows = {word: row for row, word in enumerate(words)}
+    found = [(k, rows[w]) for k, w in enumerate(tokenizer.words) if k and w in rows]
     if not found:
         raise ConfigError(f"{path}: has none of the {tokenizer.size - 1} words of the tokenizer")
     table = otherwise.copy()

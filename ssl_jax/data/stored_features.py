@@ -1,9 +1,20 @@
-"""Features that were computed before and lie in a record, as rows over time."""
+"""Features that were computed before and are kept in a record, as rows over time."""
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Real
 
 from ssl_jax.data.record import MediaError, Record
+
+
+def features_of(record: Record, name: str) -> Real[np.ndarray, "t d"]:
+    """`extra[name]` of a record. Raises MediaError if there are none."""
+    if name not in record.extra:
+        there = ", ".join(record.extra) or "nothing"
+        raise MediaError(f"{record.name}: has no features extra[{name!r}], it has {there}")
+    rows = np.asarray(record.extra[name])
+    if rows.ndim != 2 or not len(rows):
+        raise MediaError(f"{record.name}: features {name!r} have shape {rows.shape}, not (t d)")
+    return rows
 
 
 def strongest_features(
@@ -14,15 +25,16 @@ def strongest_features(
     Row k of `extra[name]`, (t d), is of the seconds from k / rate to (k + 1) / rate. At least one
     row counts.
 
-    Raises MediaError if there are none, or numbers that are not finite.
+    Raises MediaError if there are none, if they end before `start`, or for numbers that are not
+    finite.
     """
-    if name not in record.extra:
-        there = ", ".join(record.extra) or "nothing"
-        raise MediaError(f"{record.name}: has no features extra[{name!r}], it has {there}")
-    rows = np.asarray(record.extra[name])
-    if rows.ndim != 2 or not len(rows):
-        raise MediaError(f"{record.name}: features {name!r} have shape {rows.shape}, not (t d)")
-    first = min(max(int(np.floor(start * rate + 1e-6)), 0), len(rows) - 1)
+    rows = features_of(record, name)
+    first = max(int(np.floor(start * rate + 1e-6)), 0)
+    if first >= len(rows):
+        raise MediaError(
+            f"{record.name}: features {name!r} end at {len(rows) / rate:.2f} s, {start:.2f} s was "
+            "asked for; is it their rate?"
+        )
     last = min(max(int(np.ceil(end * rate - 1e-6)), first + 1), len(rows))
     chosen = rows[first:last].astype(np.float32)
     if not np.isfinite(chosen).all():

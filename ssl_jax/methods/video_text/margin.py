@@ -16,7 +16,7 @@ from ssl_jax.data.narration import known_vectors, narration, token_rows
 from ssl_jax.data.record import Record, Source
 from ssl_jax.data.sampling import caption_window, even_times, merged_captions
 from ssl_jax.data.squares import clip_squares_at
-from ssl_jax.data.stored_features import strongest_features
+from ssl_jax.data.stored_features import features_of, strongest_features
 from ssl_jax.data.text_clips import caption_times, caption_tokens
 from ssl_jax.data.tokenizers import Tokenizer
 from ssl_jax.knobs import above, at_least, one_of, within
@@ -65,7 +65,8 @@ class Margin(Method):
 
     Of every video there are `pairs` clips with what is said in them, so that some of the others are
     of the same video: alike in everything but what is done just then. They have together half of
-    the weight. Captions that are too short are joined to the next.
+    the weight. Captions that are too short are joined to the next; those that begin after the video
+    or its features are skipped.
 
     Shortcut: without pairs of the same video it is enough to know a video by its kitchen or its
     speaker's words; `intra_video` is what blocks it (paper: R@10 on YouCook2 24.8 with, 18.1
@@ -153,7 +154,8 @@ class Margin(Method):
         return self.frames / self.rate
 
     def views(self, record: Record, rng: np.random.Generator) -> Example:
-        spoken = merged_captions(narration(record, self.language), self.least)
+        end = self._length(record)
+        spoken = merged_captions(narration(record, self.language, end), self.least)
         chosen = [spoken[k] for k in rng.integers(len(spoken), size=self.pairs).tolist()]
         if self.features:
             spans = [(caption.start, caption.end) for caption in chosen]
@@ -169,10 +171,19 @@ class Margin(Method):
 
     def _stored(self, record: Record, spans: Sequence[tuple[float, float]]) -> np.ndarray:
         """float32 (n d), the features of spans of seconds."""
-        spans = [(start, min(end, record.duration)) for start, end in spans]
+        length = self._length(record)
         return np.stack(
-            [strongest_features(record, self.features, self.rate, *span) for span in spans]
+            [
+                strongest_features(record, self.features, self.rate, start, min(end, length))
+                for start, end in spans
+            ]
         )
+
+    def _length(self, record: Record) -> float:
+        """Seconds of the video; of stored features those that they are of."""
+        if not self.features:
+            return record.duration
+        return min(record.duration, len(features_of(record, self.features)) / self.rate)
 
     def objective(self, outputs, batch: Batch):
         if self.criterion == "nce":
@@ -197,7 +208,7 @@ class Margin(Method):
         if stream == "text":
             return caption_times(record, count)
         if self.features:
-            return (np.arange(count) * record.duration / count).tolist()
+            return (np.arange(count) * self._length(record) / count).tolist()
         return even_times(record.duration, min(self._seconds, record.duration), count)
 
     def clips(self, record: Record, stream: str, times: Sequence[float]) -> Example:
@@ -205,7 +216,7 @@ class Margin(Method):
         if stream == "text":
             return {"text": caption_tokens(record, times, self.tokenizer, self.test_length)[0]}
         if self.features:
-            seconds = record.duration / len(times)
+            seconds = self._length(record) / len(times)
             return {"vision": self._stored(record, [(t, t + seconds) for t in times])}
         return {"vision": clip_squares_at(record, self.size, times, self.frames, self.rate)}
 
