@@ -1,7 +1,9 @@
 """Perplexity beside counts, worked out by hand; and what a language model writes."""
 
 import dataclasses
+import types
 
+import jax
 import numpy as np
 import pytest
 
@@ -9,12 +11,14 @@ from ssl_jax import apply, config
 from ssl_jax.applying.text import drawn, write_text
 from ssl_jax.config import ConfigError
 from ssl_jax.data.record import Caption, MediaError, Record
+from ssl_jax.data.sources.python_docs import PythonDocs
 from ssl_jax.data.text_clips import caption_times, caption_tokens
 from ssl_jax.data.tokenizers import Bytes
 from ssl_jax.devices.sharding import Sharding
 from ssl_jax.frozen import Frozen
 from ssl_jax.objectives.tokens import bits_per_byte
 from ssl_jax.scores.ngrams import ngram_losses
+from ssl_jax.tokenizer import train_tokenizer
 
 
 def test_counts_are_those_worked_out_by_hand():
@@ -59,6 +63,18 @@ def test_a_caption_is_read_with_its_ends_and_without_what_is_not_there():
         caption_times(dataclasses.replace(record, captions=()), 1)
 
 
+def test_captions_that_start_together_are_all_read():
+    captions = (*(Caption(f"c{n}") for n in range(5)), Caption("late", 7.0), Caption("too", 7.0))
+    record = Record("a", 0, 0, 0.0, captions=captions)
+
+    def read(times):
+        return [Bytes().decode(row) for row in caption_tokens(record, times, Bytes(), 4)[0]]
+
+    assert read(caption_times(record, 7)) == ["c0", "c1", "c2", "c3", "c4", "late", "too"]
+    assert len(set(read(caption_times(record, 3)))) == 3
+    assert read([5.0, 9.0]) == ["c4", "too"]
+
+
 PROMPTS = ("Hello", "Καλημέρα", "こんにちは", "Привет", "नमस्ते")
 
 
@@ -67,7 +83,7 @@ def fresh(name):
     return Frozen.of(config.build(config.load(f"text/{name}.py:tiny")), Sharding(devices=1).mesh())
 
 
-def test_a_prompt_in_any_language_is_gone_on_from_and_the_same_again(monkeypatch, capsys):
+def test_a_prompt_in_any_language_is_continued_and_the_same_again(monkeypatch, capsys):
     frozen = fresh("autoregressive_openwebtext")
     monkeypatch.setattr(apply, "load", lambda workdir: frozen)
     for prompt in PROMPTS:
@@ -77,15 +93,42 @@ def test_a_prompt_in_any_language_is_gone_on_from_and_the_same_again(monkeypatch
         assert said.startswith(prompt)
     apply.main(["text", *asked])
     assert capsys.readouterr().out.removesuffix("\n") == said
-    # Longer than a block: its end is seen.
-    whole = write_text(frozen, "ab" * 30, 2, 0.0, 0, 0)
-    assert whole.startswith("ab" * 30)
+    # What becomes longer than a block goes on.
+    assert write_text(frozen, "ab" * 16, 2, 0.0, 0, 0).startswith("ab" * 16)
+    with pytest.raises(ConfigError, match="--prompt: has 33 tokens, 32 fit"):
+        write_text(frozen, "a" * 33, 2, 0.0, 0, 0)
+    with pytest.raises(ConfigError, match="--prompt='': has no tokens"):
+        write_text(frozen, "", 2, 0.0, 0, 0)
     with pytest.raises(ConfigError, match="--top_k=-1 must be at least 0"):
         apply.write_after("a", "run", top_k=-1)
     with pytest.raises(ConfigError, match="write text --prompt=TEXT --workdir=RUN, and no files"):
         apply.main(["text", "a.png", "--workdir=run"])
     with pytest.raises(ConfigError, match="--tokens is for text, not for sync"):
         apply.main(["sync", "a.mp4", "--workdir=run", "--tokens=3"])
+
+
+@pytest.mark.parametrize(("kind", "ending"), [("unigram", "model"), ("wordpiece", "json")])
+def test_a_prompt_is_joined_to_what_follows_as_the_tokenizer_joins_them(tmp_path, kind, ending):
+    docs = PythonDocs(parts=("language",), limit=2)
+    tokenizer = train_tokenizer(docs, kind, 500, str(tmp_path / f"t.{ending}"))
+    ids = tokenizer.encode("the statement is executed").tolist()
+    script = jax.nn.one_hot(np.array([*ids[1:], tokenizer.eos]), tokenizer.size)
+
+    def next_logits(variables, batch):  # a model that knows this text by heart
+        return script[None]
+
+    method = types.SimpleNamespace(tokenizer=tokenizer, length=len(ids), next_logits=next_logits)
+    frozen = types.SimpleNamespace(method=method, variables={})
+    joints = set()
+    for first in range(1, len(ids)):
+        prompt = tokenizer.decode(ids[:first])
+        assert tokenizer.encode(prompt).tolist() == ids[:first]
+        joints.add(tokenizer.decode(ids)[len(prompt)] == " ")
+        # `wordpiece` keeps no space at the end of a prompt, `unigram` has a token for it.
+        for end in ("", " ") if kind == "wordpiece" else ("",):
+            whole = write_text(frozen, prompt + end, 50, 0.0, 0, 0)
+            assert whole == "the statement is executed"
+    assert joints == {True, False}  # words were cut within and between
 
 
 @pytest.mark.parametrize("name", ["masked_books", "span_corruption_c4"])
@@ -97,5 +140,5 @@ def test_gaps_are_filled_and_all_else_stays(name):
     assert write_text(frozen, "né[MASK]ый", 6, 1.0, 5, 0) == words
     with pytest.raises(ConfigError, match="mark what is to be filled in as"):
         write_text(frozen, "nothing to fill", 3, 1.0, 0, 0)
-    with pytest.raises(ConfigError, match="tokens with its ends, 32 fit"):
+    with pytest.raises(ConfigError, match="tokens, 32 fit"):
         write_text(frozen, f"{'long' * 9}[MASK]", 3, 1.0, 0, 0)

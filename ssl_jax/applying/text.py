@@ -16,7 +16,7 @@ GAP = "[MASK]"
 def write_text(frozen, prompt: str, tokens: int, temperature: float, top_k: int, seed: int) -> str:
     """The prompt with what the model makes of it.
 
-    `Autoregressive` goes on after it, up to `tokens` tokens or the end of the text. `MaskedWords`
+    `Autoregressive` continues it, by up to `tokens` tokens or to the end of the text. `MaskedWords`
     puts a token in the place of each '[MASK]', `SpanCorruption` a span, of up to `tokens` tokens in
     all.
 
@@ -24,8 +24,8 @@ def write_text(frozen, prompt: str, tokens: int, temperature: float, top_k: int,
       frozen: the trained method.
       prompt: in any language that the tokenizer can write.
       tokens: see above.
-      temperature: divides logits; 0 takes the likeliest token.
-      top_k: draw among so many of the likeliest; 0: among all.
+      temperature: divides logits; 0 takes the most likely token.
+      top_k: draw among so many of the most likely; 0: among all.
       seed: of the draws.
 
     Raises ConfigError for a prompt that is empty, too long, or has not the gaps that are needed.
@@ -48,7 +48,7 @@ def write_text(frozen, prompt: str, tokens: int, temperature: float, top_k: int,
 def drawn(
     logits: Float[np.ndarray, "k"], temperature: float, top_k: int, rng: np.random.Generator
 ) -> int:
-    """A token: the likeliest, or drawn as often as softmax(logits / temperature) says."""
+    """A token: the most likely, or drawn as often as softmax(logits / temperature) says."""
     if not temperature:
         return int(logits.argmax())
     least = np.sort(logits)[-top_k] if 0 < top_k < len(logits) else -np.inf
@@ -59,18 +59,26 @@ def drawn(
 
 def _continued(frozen, prompt: str, tokens: int, draw: Callable) -> str:
     method, tokenizer = frozen.method, frozen.method.tokenizer
-    ids = tokenizer.encode(prompt).tolist() or [tokenizer.eos]  # after which texts begin
-    first, length = len(ids), method.length
+    ids, length = tokenizer.encode(prompt).tolist(), method.length
+    if not ids:
+        raise ConfigError(f"--prompt={prompt!r}: has no tokens; give some text to continue")
+    _check_fits(ids, length)
+    first = len(ids)
     logits = jax.jit(method.next_logits)
     while len(ids) < first + tokens:
-        # Of a text longer than a block its end is seen.
+        # Of what has become longer than a block its end is seen.
         batch = _row(ids[-length:], length)
         found = draw(logits(frozen.variables, batch)[0, min(len(ids), length) - 1])
         if found == tokenizer.eos:
             break
         ids.append(found)
-    # The prompt as it was written: bytes of half a letter go with those that follow.
-    return prompt + tokenizer.decode(ids[first:])
+    # Decoded together: only then is it known whether a space stands between.
+    before, whole = tokenizer.decode(ids[:first]), tokenizer.decode(ids)
+    if not whole.startswith(before):  # what follows changes how the prompt's end is written
+        return whole
+    # The prompt as it was given, without a space at its end that the model has not read.
+    kept = prompt if before[-1:].isspace() else prompt.rstrip()
+    return kept + whole.removeprefix(before)
 
 
 def _words_filled(frozen, parts: list[list[int]], draw: Callable) -> str:
@@ -127,4 +135,4 @@ def _row(ids: list[int], length: int) -> Batch:
 
 def _check_fits(ids: list[int], length: int) -> None:
     if len(ids) > length:
-        raise ConfigError(f"--prompt: has {len(ids)} tokens with its ends, {length} fit")
+        raise ConfigError(f"--prompt: has {len(ids)} tokens, {length} fit")

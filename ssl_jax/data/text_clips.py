@@ -1,5 +1,6 @@
 """Texts of records as rows of tokens of one length: captions, or blocks of `TokenBlocks`."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,16 +10,20 @@ from ssl_jax.data.record import Record
 from ssl_jax.data.sampling import even_frames
 from ssl_jax.data.tokenizers import Tokenizer
 
+APART = 1e-3  # seconds between captions that start together
+
 
 def caption_times(record: Record, count: int) -> list[float]:
-    """When `count` captions of a record begin, evenly spread over them; of a block, 0.
+    """The times at which `caption_at` has `count` captions, evenly spread over all; of a block, 0.
+
+    A caption's time is its start; captions that start together have times a little apart.
 
     Raises MediaError if it has none.
     """
     if "tokens" in record.extra:
         return [0.0] * count
-    captions = sorted(record.need_captions(), key=lambda caption: caption.start)
-    return [captions[k].start for k in even_frames(len(captions), count).tolist()]
+    timed = _timed(record)
+    return [timed[k][0] for k in even_frames(len(timed), count).tolist()]
 
 
 def caption_at(record: Record, time: float) -> str:
@@ -26,9 +31,19 @@ def caption_at(record: Record, time: float) -> str:
 
     Raises MediaError if there is none.
     """
-    captions = sorted(record.need_captions(), key=lambda caption: caption.start)
-    begun = [caption for caption in captions if caption.start <= time + 1e-4]
-    return (begun or captions[:1])[-1].text
+    timed = _timed(record)
+    begun = [text for start, text in timed if start <= time + APART / 10]
+    return begun[-1] if begun else timed[0][1]
+
+
+def _timed(record: Record) -> list[tuple[float, str]]:
+    """(time, text) of all captions, ascending, no time twice."""
+    timed, last = [], -math.inf
+    # Of those with equal starts, such as five descriptions of one video, the order stays.
+    for caption in sorted(record.need_captions(), key=lambda caption: caption.start):
+        last = max(caption.start, last + APART)
+        timed.append((last, caption.text))
+    return timed
 
 
 def caption_tokens(
