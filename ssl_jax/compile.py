@@ -99,7 +99,7 @@ def with_data(config: ConfigDict, vocabulary: int = 32000) -> tuple[ConfigDict, 
         if documents.call == call(TextSource, path="").call:
             others = documentation
         elif documents.call == call(FeatureFolder, path="", lists="").call:
-            width = sum(config.method.vision.widths)
+            width = _width_of_features(config)
             others = call(RandomFeatures, source=others, width=width, rate=config.source.rate)
         elif "alphabet" in config.method:  # `Transcription` takes short utterances with their text
             spoken = {"letters": config.method.alphabet.letters[:3], "sample_rate": 16000}
@@ -111,6 +111,18 @@ def with_data(config: ConfigDict, vocabulary: int = 32000) -> tuple[ConfigDict, 
     kind = others.call.partition(":")[2]
     lines = list(dict.fromkeys(lines))  # of the method and of its source
     return config, [*lines, f"{kind} stands in for the config's data: {missing}"]
+
+
+def _width_of_features(config: ConfigDict) -> int:
+    """Of a row; ConfigError if the method does not say it."""
+    trunk = config.method.vision if "vision" in config.method else ConfigDict()
+    widths = trunk.widths if "widths" in trunk else ()  # of `FeatureGroups`
+    if not widths:
+        raise ConfigError(
+            f"{config.source.path}: is not there, and how wide its features are is not said; say "
+            "--config.method.vision.widths of FeatureGroups, such as (2048, 2048)"
+        )
+    return sum(widths)
 
 
 def report(config: ConfigDict, devices: Sequence[jax.Device]) -> dict:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ssl_jax.compile import with_data
-from ssl_jax.config import ConfigError, build, load
+from ssl_jax.config import ConfigError, build, call, load
 from ssl_jax.data.record import Caption, MediaError, Record
 from ssl_jax.data.sources.feature_folder import FeatureFolder
 from ssl_jax.data.sources.random_features import RandomFeatures
@@ -19,6 +19,7 @@ from ssl_jax.data.tokenizers import Words
 from ssl_jax.methods.video_text.margin import Margin
 from ssl_jax.models.feature_groups import FeatureGroups
 from ssl_jax.models.gated_unit import GatedUnit
+from ssl_jax.models.resnet3d import ResNet3D
 from ssl_jax.models.word_pool import WordPool
 from ssl_jax.models.word_table import WordTable
 from ssl_jax.objectives.max_margin import intra_video_nce, max_margin, pair_weights
@@ -228,7 +229,7 @@ def test_random_features_stand_in_for_those_that_are_not_there(tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     config, lines = with_data(load("video_text/margin_howto100m.py"), vocabulary=50)
     assert lines == [
-        "50 ids stand in for the tokenizer data/howto100m/words.txt",
+        "the words of PythonDocs stand in for the tokenizer data/howto100m/words.txt",
         "RandomFeatures stands in for the config's data: source: there is no folder "
         "'data/howto100m/features'; give that of your features",
     ]
@@ -241,6 +242,15 @@ def test_random_features_stand_in_for_those_that_are_not_there(tmp_path, monkeyp
     example = experiment.method.views(experiment.source[0], np.random.default_rng(0))
     shapes = {name: value.shape for name, value in example.items()}
     assert shapes == {"vision": (32, 224, 224, 3), "text": (5, 20)}
+
+
+@pytest.mark.parametrize("trunk", [call(FeatureGroups), call(ResNet3D, layers=(1, 1, 1, 1))])
+def test_a_width_that_only_the_features_say_is_asked_for(tmp_path, monkeypatch, trunk):
+    monkeypatch.chdir(tmp_path)
+    config = load("video_text/margin_howto100m.py")
+    config.method.vision = trunk
+    with pytest.raises(ConfigError, match=r"say --config\.method\.vision\.widths of FeatureGroups"):
+        with_data(config, vocabulary=50)
 
 
 def test_random_features_are_a_row_for_each_moment():
