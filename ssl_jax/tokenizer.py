@@ -3,7 +3,8 @@
     python -m ssl_jax.tokenizer --source=/data/my_text --kind=unigram --size=8000 --output=my.model
     python -m ssl_jax.tokenizer --config=FILE[:variant] --kind=bpe --size=8000 --output=my.json
 
-With --config the text is that of the run's source: its captions, or the documents of its blocks.
+With --config the text is that of the run's source: its captions, or the documents of its blocks,
+in their language unless --language gives another.
 The same text gives the same file. How to use it:
 
     wordpiece, bpe   TokenizersFile("my.json")     words     Words("my.txt")
@@ -106,16 +107,12 @@ def _arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, Source]:
     add = parser.add_argument
     add("--config", default="", help="config file, or FILE:variant, whose source has the text")
     add("--source", default="", help="in its place: a folder or file of text, see TextSource")
-    add("--text_key", default="text", help="of --source: key of .jsonl, column of .csv")
+    add("--text_key", default="text", help="of --source: key of JSON, column of .csv")
     add("--split", default="", help="of --source: 'train' leaves the test documents out")
     add("--kind", required=True, help=", ".join(KINDS))
     add("--size", type=int, default=8000, help="how many ids, specials included")
     add("--output", required=True, help="the file to write")
-    add(
-        "--language",
-        default="",
-        help="take captions of this one only; with --config: of its blocks",
-    )
+    add("--language", default="", help="take captions of this one only")
     add("--lowercase", action="store_true", help="read all text in lower case")
     known = command.arguments_of(parser, [a for a in argv if not a.startswith("--config.")])
     one_of(known, "kind", KINDS)

@@ -126,6 +126,9 @@ class Unread:
     def __len__(self):
         raise AssertionError("is read")
 
+    def __getitem__(self, index):
+        raise AssertionError("is read")
+
 
 @pytest.mark.parametrize("output", ["none/a.json", "folder.json"])
 def test_an_output_that_cannot_be_written_is_told_before_any_text_is_read(tmp_path, output):
