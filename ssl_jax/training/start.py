@@ -21,6 +21,7 @@ from ssl_jax.method import Method
 from ssl_jax.training.changed_knobs import changed_knobs, listed
 from ssl_jax.training.checkpoint import Saver, TrainState, saved_variables
 from ssl_jax.training.init_steps import init_steps
+from ssl_jax.training.kept_tokenizers import check_tokenizers
 from ssl_jax.training.published import published
 from ssl_jax.training.resumption import Resumption
 
@@ -90,7 +91,8 @@ def with_trunks(
     """The state with trunks (weights and statistics) of other runs; says which.
 
     Layers that only the other run's trunk has are left out, and named; ConfigError for one that it
-    lacks. With the experiment's `config` both name the knobs of the trunk that differ.
+    lacks. With the experiment's `config` both name the knobs of the trunk that differ, and vectors
+    of the tokens of another tokenizer are a ConfigError.
     """
     method, asked = experiment.method, experiment.init_from
     known = (*method.trunks, *method.teachers)
@@ -117,6 +119,9 @@ def with_trunks(
             chosen[name] = (where, other, found[other])
     collections = {"params": state.params, **state.state}
     for name, (where, other, trunk) in chosen.items():
+        # As both word tables and trunks of texts call the vectors of their tokens.
+        if config is not None and "embedding" in state.params[name]:
+            _check_same_tokens(config, name, where)
         changes = _changed_trunk(config, name, where, other)
         left_out: list[str] = []
         for collection, tree in collections.items():
@@ -133,6 +138,17 @@ def with_trunks(
             print(f"init_from: {name} from {where}{lacks}", flush=True)
     params = collections.pop("params")
     return state.replace(params=params, state=collections)
+
+
+def _check_same_tokens(config: ConfigDict, name: str, where: str) -> None:
+    """ConfigError if the other run kept another tokenizer: its vectors are of other tokens."""
+    try:
+        check_tokenizers(ConfigDict({"method": config.method}), home(where.partition(":")[0]))
+    except ConfigError as error:
+        raise ConfigError(
+            f"init_from: {name} of {where} has vectors of other tokens; set method.tokenizer to "
+            f"that run's, or leave {name} out ({error})"
+        ) from error
 
 
 def _changed_trunk(config: ConfigDict | None, name: str, where: str, other: str) -> str:
