@@ -8,8 +8,8 @@ from jaxtyping import Array, Float
 
 from ssl_jax.config import ConfigError
 from ssl_jax.knobs import at_least, one_of
-from ssl_jax.models.gated_unit import of_length_one
 from ssl_jax.models.layers import DTYPES
+from ssl_jax.ops.unit import unit
 
 
 class FeatureGroups(nn.Module):
@@ -38,5 +38,5 @@ class FeatureGroups(nn.Module):
             raise ConfigError(f"widths={widths}: the features have {x.shape[-1]} numbers")
         edges = [sum(widths[:k]) for k in range(len(widths) + 1)]
         parts = [x[:, a:b] for a, b in itertools.pairwise(edges)]
-        joined = jnp.concatenate([of_length_one(part) for part in parts], axis=-1)
+        joined = jnp.concatenate([unit(part) for part in parts], axis=-1)
         return {"pool": joined.astype(self.dtype)}

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ssl_jax.knobs import at_least
+from ssl_jax.ops.unit import unit
 
 
 class GatedUnit(nn.Module):
@@ -24,11 +25,4 @@ class GatedUnit(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b d"]) -> Float[Array, "b width"]:
         y = nn.Dense(self.width, name="fc")(x.astype(jnp.float32))
-        return of_length_one(y * jax.nn.sigmoid(nn.Dense(self.width, name="gate")(y)))
-
-
-def of_length_one(x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
-    """Rows divided by their length, in float32."""
-    x = x.astype(jnp.float32)
-    # The square root's slope at zero is infinite, so the epsilon stands inside.
-    return x / jnp.sqrt(jnp.sum(x**2, axis=-1, keepdims=True) + 1e-12)
+        return unit(y * jax.nn.sigmoid(nn.Dense(self.width, name="gate")(y)))

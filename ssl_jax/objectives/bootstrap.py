@@ -3,8 +3,8 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ssl_jax.objectives.contrastive import unit
 from ssl_jax.objectives.log_sums import products
+from ssl_jax.ops.unit import unit
 
 Metrics = dict[str, Float[Array, ""]]
 

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from ssl_jax.objectives.contrastive import unit
 from ssl_jax.objectives.log_sums import MASKED, products
+from ssl_jax.ops.unit import unit
 
 Metrics = dict[str, Float[Array, ""]]
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from ssl_jax.objectives.contrastive import unit
+from ssl_jax.ops.unit import unit
 
 
 def ranking(

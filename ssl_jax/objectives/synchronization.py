@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from ssl_jax.objectives.classification import classification
-from ssl_jax.objectives.contrastive import unit
+from ssl_jax.ops.unit import unit
 
 Metrics = dict[str, Float[Array, ""]]
 HIGHEST = jax.lax.Precision.HIGHEST  # an accelerator's default would round products to bfloat16

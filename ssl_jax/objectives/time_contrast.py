@@ -10,7 +10,7 @@ import optax
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from ssl_jax.objectives.contrastive import unit
+from ssl_jax.ops.unit import unit
 
 Metrics = dict[str, Float[Array, ""]]
 

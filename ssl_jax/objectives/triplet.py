@@ -5,8 +5,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from ssl_jax.config import ConfigError
-from ssl_jax.objectives.contrastive import unit
 from ssl_jax.objectives.log_sums import products
+from ssl_jax.ops.unit import unit
 
 MINING = ("semihard", "hard")
 

@@ -8,11 +8,10 @@ from typing import ClassVar
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ssl_jax.config import ConfigError
-from ssl_jax.data.narration import known_vectors, narration, token_rows
+from ssl_jax.data.narration import narration, token_rows
 from ssl_jax.data.record import Record, Source
 from ssl_jax.data.sampling import caption_window, even_times, merged_captions
 from ssl_jax.data.squares import clip_squares_at
@@ -21,6 +20,7 @@ from ssl_jax.data.text_clips import caption_times, caption_tokens
 from ssl_jax.data.tokenizers import Tokenizer
 from ssl_jax.knobs import above, at_least, one_of, within
 from ssl_jax.method import Batch, Example, Method, Refreshed
+from ssl_jax.methods.video_text.words import filled_table, written_captions
 from ssl_jax.models.gated_unit import GatedUnit
 from ssl_jax.models.word_pool import WordPool
 from ssl_jax.models.word_table import WordTable
@@ -192,16 +192,11 @@ class Margin(Method):
 
     def refresh(self, frozen, source: Source, key: jax.Array) -> Refreshed:
         """The table of words as the file has it, once before the first step."""
-        if not self.vectors or int(frozen.variables["run"]["step"]):
-            return Refreshed()
-        own = np.asarray(frozen.variables["params"]["table"]["embedding"], np.float32)
-        table = known_vectors(self.vectors, self.tokenizer, own)
-        return Refreshed(params={"table": {"embedding": jnp.asarray(table)}})
+        return filled_table(self.vectors, self.tokenizer, frozen)
 
     def words(self, batch: Batch) -> dict[str, list[str]]:
         """The captions of every row."""
-        rows = np.asarray(batch["text"]).tolist()
-        return {"": ["\n".join(self.tokenizer.decode(one) for one in row) for row in rows]}
+        return {"": written_captions(np.asarray(batch["text"]), self.tokenizer)}
 
     def times(self, record: Record, stream: str, count: int) -> Sequence[float]:
         """Of a video of stored features all of it is one clip, or it is cut into `count`."""

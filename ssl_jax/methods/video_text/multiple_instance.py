@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax.data.narration import known_vectors, narration, token_rows
+from ssl_jax.data.narration import narration, token_rows
 from ssl_jax.data.record import Record, Source
 from ssl_jax.data.sampling import caption_window, even_times, nearest_captions
 from ssl_jax.data.squares import clip_squares_at
@@ -19,6 +19,7 @@ from ssl_jax.data.text_clips import caption_times, caption_tokens
 from ssl_jax.data.tokenizers import Tokenizer
 from ssl_jax.knobs import above, at_least, no_larger
 from ssl_jax.method import Batch, Example, Method, Refreshed, State
+from ssl_jax.methods.video_text.words import filled_table, written_captions
 from ssl_jax.models.word_pool import WordPool
 from ssl_jax.models.word_table import WordTable
 from ssl_jax.objectives.contrastive import mil_nce
@@ -161,16 +162,11 @@ class MultipleInstance(Method):
 
     def refresh(self, frozen, source: Source, key: jax.Array) -> Refreshed:
         """The table of words as the file has it, once before the first step."""
-        if not self.vectors or int(frozen.variables["run"]["step"]):
-            return Refreshed()
-        own = np.asarray(frozen.variables["params"]["table"]["embedding"], np.float32)
-        table = known_vectors(self.vectors, self.tokenizer, own)
-        return Refreshed(params={"table": {"embedding": jnp.asarray(table)}})
+        return filled_table(self.vectors, self.tokenizer, frozen)
 
     def words(self, batch: Batch) -> dict[str, list[str]]:
         """The captions of every row."""
-        rows = np.asarray(batch["text"]).tolist()
-        return {"": ["\n".join(self.tokenizer.decode(one) for one in row) for row in rows]}
+        return {"": written_captions(np.asarray(batch["text"]), self.tokenizer)}
 
     def times(self, record: Record, stream: str, count: int) -> Sequence[float]:
         if stream == "text":
