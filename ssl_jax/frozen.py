@@ -207,6 +207,7 @@ class Frozen:
         average: bool = True,
         times: Callable[[Record], Sequence[float]] | None = None,
         facts: Facts | None = None,
+        baseline: Callable[[jax.Array], jax.Array] | None = None,
     ) -> Features:
         """Features of every record of a source, `clips` inputs a record.
 
@@ -222,6 +223,10 @@ class Frozen:
           times: the seconds of a record at which its inputs begin, `clips` of them, in place of
             evenly spread ones.
           facts: what else is wanted of each record; it becomes `Features.facts`.
+          baseline: makes 'input' of the raw input on the device, such as coefficients of audio.
+
+        Who asks for the same again gets what was kept. Callables are the same if they are equal: of
+        functions that is the very same one, of frozen dataclasses another with the same fields.
 
         Raises ConfigError for an unknown stream or layer, or an empty source.
         """
@@ -229,7 +234,7 @@ class Frozen:
         if len(source) == 0:
             raise ConfigError(f"the source {source} is empty")
         layers = tuple(layers)
-        key = (source, stream, layers, clips, pool, average, times, facts)
+        key = (source, stream, layers, clips, pool, average, times, facts, baseline)
         found = self._cache.pop(key) if key in self._cache else self._extract(*key)
         self._cache[key] = found  # the last one asked for is the last in the dict
         kept = [other for other in self._cache if self._cache[other].bytes_in_memory]
@@ -266,7 +271,7 @@ class Frozen:
         strict = dataclasses.replace(self, batch_size=rows, loading=loading)
         # Not kept for the next call: files may change.
         layers = (layer,) if layer else ()
-        found = strict._extract(source, stream, layers, 1, "max", True, None, None)
+        found = strict._extract(source, stream, layers, 1, "max", True, None, None, None)
         return found.layers[next(reversed(found.layers))]  # they run from the input up
 
     def check_layers(self, stream: str, layers: Sequence[str], source: Source | None) -> None:
@@ -345,7 +350,9 @@ class Frozen:
         self._check(stream)
         save_trunk(home(os.fspath(path)), stream, jax.device_get(self.variables))
 
-    def _extract(self, source, stream, layers, clips, pool, average, times, facts) -> Features:
+    def _extract(
+        self, source, stream, layers, clips, pool, average, times, facts, baseline
+    ) -> Features:
         def read(record):
             at = times(record) if times else self.method.times(record, stream, clips)
             own = self.method.clips(record, stream, at)
@@ -361,7 +368,9 @@ class Frozen:
         processes, process = jax.process_count(), jax.process_index()
         unit = self.mesh.size
         rows = max(1, self.batch_size // clips // unit) * unit // processes
-        encode = self._encoder(stream, pool)
+        # Whole maps are large: the others are not even computed. Small ones come all, so that the
+        # program serves whoever asks for others.
+        encode = self._encoder(stream, pool, layers if pool == "whole" else (), baseline)
         gathered = Gathered(len(range(process, len(source), processes)), self.memory)
         names = []
         for batch, valid in record_batches(source, read, rows, self.loading, process, processes):
@@ -394,14 +403,19 @@ class Frozen:
             trained_names=self.trained_names,
         )
 
-    def _encoder(self, stream: str, pool: str):
-        """A jitted function of (variables, inputs): the layers, from the input up."""
-        key = (stream, pool)
+    def _encoder(
+        self, stream: str, pool: str, some: tuple[str, ...] = (), baseline: Callable | None = None
+    ):
+        """A jitted function of (variables, inputs): the layers, from the input up, or only some."""
+        key = (stream, pool, some, baseline)
         if key not in self._compiled:
             order: list[str] = []  # jit sorts the keys of a dict; this is written when it traces
 
             def layers(variables, inputs):
-                out = _encode(self.method, stream, pool, variables, inputs)
+                out = _encode(self.method, stream, pool, variables, inputs, baseline)
+                if some:
+                    _check_layers(some, out, stream)
+                    out = {name: out[name] for name in some}
                 order[:] = out
                 return out
 
@@ -433,13 +447,21 @@ def _check_layers(layers: Sequence[str], found: Iterable[str], stream: str) -> N
         raise ConfigError(f"no layer '{missing[0]}' in {stream}; it has {', '.join(found)}")
 
 
-def _encode(method: Method, stream: str, pool: str, variables: dict, inputs: dict) -> dict:
+def _encode(
+    method: Method,
+    stream: str,
+    pool: str,
+    variables: dict,
+    inputs: dict,
+    baseline: Callable | None = None,
+) -> dict:
     """The layers, from the input up. A fused stream has an input for each entry it takes."""
     names = method.streams[stream]
     own = {
         "input" if len(names) == 1 else f"input_{name}": method.prepare(name, scaled(inputs[name]))
         for name in names
     }
+    own = {name: baseline(x) for name, x in own.items()} if baseline else own
     layers = {**own, **method.encode(variables, stream, inputs)}
     if not pool:
         return layers

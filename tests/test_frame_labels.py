@@ -5,6 +5,7 @@ import types
 from pathlib import Path
 from typing import ClassVar
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ def test_spans_are_read_by_file_and_nothing_is_between_them(tmp_path):
     file = write(
         tmp_path / "phones.csv",
         *("File,begin_,start,end,label", "b.wav,,0.5,0.75,ah", "a/b.flac,,1,2,s"),
-        *("b.wav,,0.1,0.5,s", "b.wav,,0.9,1.0,nan", "c,,0,1,t"),
+        *("b.wav,,0.1,0.5,s", "b.wav,,0.9,1.0,", "c,,0,1,t"),
     )
     found = read_frame_labels(file)
     assert set(found) == {"b.wav", "a/b.flac", "c"}
@@ -54,6 +55,13 @@ def test_spans_are_read_by_file_and_nothing_is_between_them(tmp_path):
         "d/c.ogg": 6,
         "e": None,
     }
+
+
+def test_words_that_mean_nothing_in_tables_are_labels(tmp_path):
+    words = ("none", "na", "null", "NaN")
+    rows = [f"a,{k},{k + 1},{word}" for k, word in enumerate(words)]
+    found = read_frame_labels(write(tmp_path / "words.csv", "file,start,end,label", *rows))
+    assert found["a"].at(np.arange(4) + 0.5).tolist() == [fingerprint(word) for word in words]
 
 
 def test_a_csv_may_lie_beside_each_file(tmp_path):
@@ -134,10 +142,43 @@ class Beeps:
 
 
 @dataclasses.dataclass(frozen=True)
+class Counted(Beeps):
+    """Notes whose audio is read."""
+
+    reads: list = dataclasses.field(default_factory=list, compare=False)
+
+    def __getitem__(self, index):
+        record = super().__getitem__(index)
+
+        def audio(start, stop):
+            self.reads.append(index)
+            return record.audio(start, stop)
+
+        return dataclasses.replace(record, audio=audio)
+
+
+@dataclasses.dataclass(frozen=True)
+class Few:
+    """Some records as a source."""
+
+    records: tuple[Record, ...]
+
+    def __len__(self):
+        return len(self.records)
+
+    def __getitem__(self, index):
+        return self.records[index]
+
+
+@dataclasses.dataclass(frozen=True)
 class Roughness(Method):
-    """Nothing is learnt: how much neighbouring samples differ, in steps of 50 ms."""
+    """Nothing is learnt: how much neighbouring samples differ, in steps of 50 ms.
+
+    Windows are of half a second, with zeros behind the end of the audio.
+    """
 
     sample_rate: int = RATE
+    wanted: list = dataclasses.field(default_factory=list, compare=False)
     trunks: ClassVar = ()
     streams: ClassVar = {"context": ("audio",)}
     net = views = objective = None
@@ -149,7 +190,9 @@ class Roughness(Method):
         return np.linspace(0, 0.5, count).tolist()
 
     def clips(self, record, stream, times):
-        return {"audio": np.stack([record.audio(t, t + SAMPLES / RATE) for t in times])}
+        end = record.audible[1]
+        read = [record.audio(t, min(end, t + SAMPLES / RATE)) for t in times]
+        return {"audio": np.stack([np.pad(x, (0, SAMPLES - len(x))) for x in read])}
 
     def prepare(self, name, x):
         return x
@@ -157,7 +200,14 @@ class Roughness(Method):
     def encode(self, variables, stream, inputs):
         steps = inputs["audio"].reshape(-1, 10, STEP)
         rough = jnp.abs(jnp.diff(steps)).mean(-1, keepdims=True)
-        return {"context": rough, "still": jnp.zeros_like(rough), "mean": rough.mean(1)}
+        ones = jax.ShapeDtypeStruct(rough.shape, rough.dtype)
+        layers = {"context": rough, "still": jnp.zeros_like(rough), "mean": rough.mean(1)}
+        return {**layers, "counted": jax.pure_callback(self.counted, ones, rough)}
+
+    def counted(self, x):
+        """Notes that somebody wants this layer."""
+        self.wanted.append(len(x))
+        return np.ones(x.shape, x.dtype)
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +247,52 @@ def test_records_own_labels_are_those_of_all_their_steps(frozen):
     assert found == {"input": 1.0, "context": 1.0}
 
 
+def test_no_step_behind_the_end_of_the_audio_counts(frozen, tmp_path, caplog):
+    def short(source):
+        """Of 0.3 s, six of ten steps; the others would be of silence."""
+        records = [source[k] for k in range(len(source))]
+        return Few(tuple(dataclasses.replace(one, duration=0.3) for one in records))
+
+    train, test = short(Beeps(10, 2, steady=True)), short(Beeps(7, 3, steady=True))
+    read = Read(stream="context", layers=("context",), clips=1)
+    file = write(
+        tmp_path / "l.csv",
+        "file,start,end,label",
+        *(f"{one.name},0,9,{one.label}" for one in (*train.records, *test.records)),
+    )
+    for labels in ("", file):
+        found = FrameLabels(train, test, labels, read=read, raw="log_mel", l2=(1e-4,)).run(frozen)
+        assert dict(found)["context"] == 1.0
+    assert "have no label" not in caplog.text
+
+
+def test_features_are_read_once_and_only_those_asked_for(frozen, tmp_path):
+    reads = Counted(10, 2, steady=True, reads=[]), Counted(7, 3, steady=True, reads=[])
+    read = Read(stream="context", layers=("input", "context"), clips=2)
+    one = FrameLabels(*reads, read=read, l2=(1e-3,))
+    assert set(dict(one.run(frozen))) == {"input", "context", "chance"}
+    assert frozen.method.wanted == []
+    first = [len(source.reads) for source in reads]
+    rows = [f"2/{k}.wav,0,1,{k % 2}" for k in range(10)] + ["3/0.wav,0,1,1"]
+    file = write(tmp_path / "l.csv", "file,start,end,label", *rows)
+    list(dataclasses.replace(one, labels=file, frames=50).run(frozen))
+    # One record shows the shapes.
+    again = [len(source.reads) for source in reads]
+    assert again[1] == first[1]
+    assert again[0] - first[0] < 10
+
+
+def test_few_test_steps_are_drawn(frozen):
+    read = Read(stream="context", layers=("context",), clips=2)
+    train, test = Beeps(10, 2, steady=True), Beeps(7, 3, steady=True)
+    assert 0 < np.mean([test[k].label for k in range(7)]) < 1  # so all of them give neither
+    found = FrameLabels(train, test, read=read, l2=(1e-3,), test_frames=1).run(frozen)
+    assert dict(found)["chance"] in (0.0, 1.0)
+
+
 def test_what_cannot_be_probed_is_refused(frozen, tmp_path):
+    with pytest.raises(ConfigError, match=r"no layer 'means' in context; it has input, context"):
+        list(probe(("means",)).run(frozen))
     with pytest.raises(ConfigError, match=r"layer mean is \(1,\), not 10 steps of features"):
         probe(("mean",)).check(frozen)
     other = types.SimpleNamespace(method=types.SimpleNamespace())

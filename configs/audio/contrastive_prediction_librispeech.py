@@ -67,7 +67,7 @@ def librispeech(**knobs):
         "sample_rate": 16000,
     }
     train, test = (call(FolderSource, split=split, **data) for split in ("train", "test"))
-    labels = {"train": train, "test": test, "frames": 500_000}
+    labels = {"train": train, "test": test, "frames": 500_000, "test_frames": 500_000}
     return call(
         Experiment,
         source=train,

@@ -10,7 +10,7 @@ from ssl_jax.config import ConfigError
 from ssl_jax.data import paths
 from ssl_jax.data.annotations import fingerprint
 from ssl_jax.data.record import MediaError, Record
-from ssl_jax.data.tables import MISSING, columns_named, read_table
+from ssl_jax.data.tables import columns_named, read_table
 
 # The columns, each with names that other lists have for it.
 COLUMNS = {
@@ -49,7 +49,7 @@ def read_frame_labels(file: str) -> dict[str, Spans]:
     """The spans of a csv with the columns start, end (seconds), label and perhaps file.
 
     By the names in the column file, with '/' whatever the system; '' without that column. An empty
-    label is as good as no row.
+    label is as good as no row; 'none' or 'nan' is a label like any other.
 
     Raises ConfigError naming file and line for a span that ends before it begins or overlaps
     another one, and for what is no number.
@@ -70,7 +70,7 @@ def read_frame_labels(file: str) -> dict[str, Spans]:
         name = row["file"].replace("\\", "/") if "file" in row else ""
         if "file" in row and not name:
             raise ConfigError(f"{file}:{line}: names no file")
-        if row["label"].lower() not in MISSING:
+        if row["label"]:  # 'none' and 'na' are words, or syllables
             found.setdefault(name, []).append((start, end, row["label"], line))
     if not found:
         raise ConfigError(f"{file}: holds no labelled span")

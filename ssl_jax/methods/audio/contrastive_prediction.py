@@ -73,8 +73,8 @@ class ContrastivePrediction(Method):
 
     The negatives decide what is learnt. Those of other sequences can be told by voice and
     microphone alone, which stay the same over a sequence; those of the own sequence only by what is
-    said. In the paper phones are told best with negatives of the own sequence or speaker, and much
-    worse if the own sequence is left out of a mixed batch (57.3 against 64.6 %).
+    said. In the paper phones are recognised best with negatives of the own sequence or speaker, and
+    much worse if the own sequence is left out of a mixed batch (57.3 against 64.6 %).
 
     Shortcuts: BatchNorm would carry what comes into what was heard, so the encoder offers none.
     Padding makes the last steps of a window look different from all others, which tells a few
