@@ -1,10 +1,12 @@
 """Text as data: documents of files, Python's own documentation, blocks of tokens."""
 
+import dataclasses
 import functools
 import gzip
 import json
 import logging
 import pickle
+import shutil
 
 import fsspec
 import numpy as np
@@ -254,7 +256,74 @@ def test_tokens_are_kept_by_their_text_and_tokenizer(tmp_path):
     assert Slow.calls == 2
     other = blocks("abcdefgh", Pairs())
     assert other[0][0][0] == 2**19
-    assert len(list((tmp_path / "kept" / "tokens").iterdir())) == 3
+    assert len(list((tmp_path / "kept" / "tokens").iterdir())) == 2 * 3
+
+
+def counting():
+    """`Bytes` that count what they encode."""
+    seen = []
+
+    @dataclasses.dataclass(frozen=True)
+    class Counting(Bytes):
+        def encode(self, text):
+            seen.append(text)
+            return super().encode(text)
+
+    return Counting, seen
+
+
+def test_equal_blocks_share_their_tokens_and_none_keeps_the_text(folder):
+    tokenizer, seen = counting()
+    blocks = TokenBlocks(TextSource(str(folder)), tokenizer(), 4)
+    other = TokenBlocks(TextSource(str(folder)), tokenizer(), 5)  # as of an evaluator
+    assert len(blocks) > len(other)
+    assert len(seen) == 6
+    assert len(TokenBlocks(TextSource(str(folder), limit=3), tokenizer(), 4)) < len(blocks)
+    shutil.rmtree(folder)  # nothing reads it again
+    assert (blocks.label_names, blocks.has_labels) == (("el", "hi", "ja"), True)
+    with pytest.raises(ConfigError):
+        TextSource(str(folder))
+
+
+def test_damaged_tokens_are_made_again(tmp_path, caplog):
+    (tmp_path / "a.txt").write_text("abcdefgh")
+    tokenizer, seen = counting()
+
+    def read():
+        source = TextSource(str(tmp_path / "a.txt"))
+        made = TokenBlocks(source, tokenizer(), 3, cache=str(tmp_path / "kept"))
+        return [record.extra["tokens"].tolist() for record in made]
+
+    expected = read()
+    assert len(seen) == 1
+    for kept in sorted((tmp_path / "kept").iterdir()):
+        whole = kept.read_bytes()
+        for damage in (whole[:-3], b"", b"nothing of the kind"):
+            caplog.clear()
+            seen.clear()
+            kept.unlink()  # not in place: it may still be mapped
+            kept.write_bytes(damage)
+            assert read() == expected
+            assert seen == ["abcdefgh"]
+            (line,) = caplog.messages
+            assert line.startswith(str(kept))
+            assert line.endswith("tokenising again")
+    assert len(list((tmp_path / "kept").iterdir())) == 2
+
+
+def test_kept_tokens_go_to_other_processes_as_their_path(tmp_path):
+    (tmp_path / "a.txt").write_text("0123456789" * 10_000)
+    knobs = {"source": TextSource(str(tmp_path / "a.txt")), "tokenizer": Bytes(), "length": 4}
+    kept, held = TokenBlocks(**knobs, cache=str(tmp_path / "kept")), TokenBlocks(**knobs)
+    assert kept[7].extra["tokens"].tolist() == held[7].extra["tokens"].tolist()
+    assert len(pickle.dumps(held)) > 200_000  # of two bytes
+    assert len(pickle.dumps(kept)) < 2_000
+    (tmp_path / "a.txt").unlink()
+    again = pickle.loads(pickle.dumps(kept))
+    assert again[7].extra["tokens"].tolist() == kept[7].extra["tokens"].tolist()
+    assert type(again[7].extra["tokens"]) is np.ndarray
+    with pytest.raises(ConfigError, match="cache=gs://b: should be a local folder"):
+        TokenBlocks(**knobs, cache="gs://b")
 
 
 class Pairs:

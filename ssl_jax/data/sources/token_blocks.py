@@ -4,24 +4,22 @@ import copy
 import dataclasses
 import functools
 import hashlib
-import os
-from collections.abc import Iterable, Iterator
+import logging
+import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, Int32, Int64, UInt
 
 from ssl_jax.config import ConfigError
 from ssl_jax.data import paths
 from ssl_jax.data.documents import documents_of
 from ssl_jax.data.labels import has_labels, label_names
-from ssl_jax.data.npz import read_npz
 from ssl_jax.data.progress import progress_bar
-from ssl_jax.data.record import Record, Source
+from ssl_jax.data.record import MediaError, Record, Source
+from ssl_jax.data.token_text import TokenText, read_token_text, tokenise, write_token_text
 from ssl_jax.data.tokenizers import Tokenizer
 from ssl_jax.knobs import at_least
-
-ENOUGH = 2**20  # tokens that are gathered before they are put away
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,8 +27,8 @@ class TokenBlocks:
     """One record for each block of tokens: all documents one after another, each ended by `eos`.
 
     Block k begins at token k * length and has one more, the first of the next block, so that every
-    token but the first is predicted once. What does not fill the last block is left out. A
-    document is the captions of a record of `source`, one a line; records without are left out.
+    token but the first is predicted once. What does not fill the last block is skipped. A
+    document is the captions of a record of `source`, one a line; records without are skipped.
 
     Unlike grain's packing, which is an iterator, blocks are found by their number: batch k has to
     be a function of (seed, k) alone, so that runs resume in mid-epoch.
@@ -43,16 +41,20 @@ class TokenBlocks:
         are shared evenly by its tokens, which for `Bytes` is exact; an `eos` has none.
     A record's label is that of the document with most of its tokens.
 
-    All text is tokenised when it is first needed, with a bar if that takes long, and its tokens, of
-    two or four bytes, are kept in memory. Processes that read for this one get them from it.
+    All text is tokenised when it is first needed, with a bar if that takes long. Meanwhile memory
+    holds what `source` keeps (`TextSource`: all text) and up to twice the tokens; afterwards only
+    the tokens, of two or four bytes each, and 20 bytes a document. Equal blocks in one process,
+    such as a run's source and an evaluator's, share them. Each worker process has a copy of them,
+    but with `cache` all read one file, of which the system keeps in memory what it has room for.
 
     Attributes:
       source: of documents, such as `TextSource`; or of anything with captions.
       tokenizer: what makes tokens of text.
       length: of a block.
       language: take captions of this one only; '' takes all.
-      cache: a local folder in which tokens are kept for later runs, for text of gigabytes: a file
-        for each text and tokenizer, found by a hash of both. '' keeps none.
+      cache: a local folder in which tokens are kept for later runs, for text of gigabytes: two
+        files for each text and tokenizer, found by a hash of both, for which all text is read at
+        every start. Damaged files are made again. '' keeps none.
     """
 
     source: Source
@@ -63,14 +65,16 @@ class TokenBlocks:
 
     def __post_init__(self):
         at_least(self, 1, "length")
+        if paths.is_url(self.cache):
+            raise ConfigError(f"cache={self.cache}: should be a local folder")
 
     def __len__(self) -> int:
-        return (len(self._text.tokens) - 1) // self.length
+        return (len(self._kept.text.tokens) - 1) // self.length
 
     def __getitem__(self, index: int) -> Record:
         if not 0 <= index < len(self):
             raise IndexError(index)
-        text, begin = self._text, int(index) * self.length
+        text, begin = self._kept.text, int(index) * self.length
         places = np.arange(begin, begin + self.length + 1)
         documents = np.searchsorted(text.starts, places, side="right") - 1
         counted = documents[1:][places[1:] != text.starts[documents[1:] + 1] - 1]
@@ -90,81 +94,66 @@ class TokenBlocks:
 
     @property
     def label_names(self) -> tuple[str, ...]:
-        return label_names(self.source)
+        return self._kept.label_names
 
     @property
     def has_labels(self) -> bool:
-        return has_labels(self.source)
+        return self._kept.has_labels
 
     @functools.cached_property
-    def _text(self) -> "_Text":
-        file = self._file() if self.cache else ""
-        if file and paths.exists(file):
-            text = _Text(**read_npz(file))
-        else:
-            text = _Text.of(self._documents("tokenising"), self.tokenizer)
-            if file:
-                text.write(file)
-        if len(text.tokens) <= self.length:
+    def _kept(self) -> "_Kept":
+        # A run has equal blocks in several places, as objects of their own.
+        origin = (self.source, self.language, self.cache, self.tokenizer.fingerprint)
+        kept = next((other for other in list(_alive) if other.origin == origin), None)
+        if kept is None:
+            # Of a copy of the source, which lets go of what it keeps when all is read: of its text.
+            source = copy.copy(self.source)
+            text = self._cached(source) if self.cache else self._tokenised(source)
+            kept = _Kept(text, label_names(source), has_labels(source), origin)
+            _alive.add(kept)
+        count = len(kept.text.tokens)
+        if count <= self.length:
             raise ConfigError(
-                f"length={self.length}: the text has {len(text.tokens)} tokens, which fill no "
-                "block; give more text or a smaller length"
+                f"length={self.length}: the text has {count} tokens, which fill no block; give "
+                "more text or a smaller length"
             )
-        return text
+        return kept
 
-    def _file(self) -> str:
-        """Where the tokens of this text, by this tokenizer, are kept."""
+    def _cached(self, source: Source) -> TokenText:
         digest = hashlib.sha256(self.tokenizer.fingerprint.encode())
-        for text, label in self._documents("looking through"):
+        for text, label in self._documents(source, "looking through"):
             digest.update(f"\n{label} {len(text)}\n{text}".encode(errors="replace"))
-        return paths.join(self.cache, f"{digest.hexdigest()[:32]}.npz")
+        file = paths.join(self.cache, digest.hexdigest()[:32])
+        if paths.exists(f"{file}.npy") and paths.exists(f"{file}.npz"):
+            try:
+                return read_token_text(file)
+            except MediaError as error:
+                logging.getLogger(__name__).warning("%s; tokenising again", str(error))
+        write_token_text(self._tokenised(source), file)
+        return read_token_text(file)
 
-    def _documents(self, doing: str) -> Iterator[tuple[str, int]]:
-        # Of a copy of the source, which lets go of what it keeps when all is read: of its text.
-        source = copy.copy(self.source)
+    def _tokenised(self, source: Source) -> TokenText:
+        return tokenise(self._documents(source, "tokenising"), self.tokenizer)
+
+    def _documents(self, source: Source, doing: str) -> Iterator[tuple[str, int]]:
         with progress_bar(doing, len(source), "documents") as bar:
             for text, label in documents_of(source, self.language):
                 yield text, label
                 bar.update()
 
 
-@dataclasses.dataclass(frozen=True)
-class _Text:
-    """All tokens; of each document label, bytes and where it starts (and where the last ends)."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Kept:
+    """What is left of a source once it is tokenised; `origin`: what makes equal ones."""
 
-    tokens: UInt[np.ndarray, "n"]
-    labels: Int32[np.ndarray, "k"]
-    bytes_per_token: Float64[np.ndarray, "k"]
-    starts: Int64[np.ndarray, "k+1"]
+    text: TokenText
+    label_names: tuple[str, ...]
+    has_labels: bool
+    origin: Any
 
-    def write(self, file: str) -> None:
-        """Writes an npz of the fields; ConfigError if that is not possible."""
-        arrays = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        # Of a name of its own, as other processes may write the same.
-        draft = paths.draft(f"{file}.{os.getpid()}")
-        try:
-            paths.make_folder(file.rpartition("/")[0])
-            with open(draft, "wb") as opened:
-                np.savez(opened, **arrays)
-            paths.put(draft, file)
-        except OSError as error:
-            raise ConfigError(f"cache: {file} cannot be written ({error.strerror})") from error
+    def __reduce__(self) -> tuple:
+        return _Kept, (self.text, self.label_names, self.has_labels, None)
 
-    @staticmethod
-    def of(documents: Iterable[tuple[str, int]], tokenizer: Any) -> "_Text":
-        kind = np.uint16 if tokenizer.size <= 2**16 else np.uint32
-        whole, gathered, waiting = [np.zeros(0, kind)], [], 0
-        lengths, labels, sizes = [], [], []
-        for text, label in documents:
-            ids = tokenizer.encode(text)
-            gathered += [ids.astype(kind), np.asarray([tokenizer.eos], kind)]
-            waiting += len(ids) + 1
-            if waiting > ENOUGH:  # many small arrays would take more memory than their tokens
-                whole.append(np.concatenate(gathered))
-                gathered, waiting = [], 0
-            lengths.append(len(ids) + 1)
-            labels.append(label)
-            sizes.append(len(text.encode(errors="replace")) / max(len(ids), 1))
-        tokens = np.concatenate(whole + gathered)
-        starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
-        return _Text(tokens, np.asarray(labels, np.int32), np.asarray(sizes, np.float64), starts)
+
+# What some blocks hold at present. Equality finds it, as a source need not have a hash.
+_alive: weakref.WeakSet[_Kept] = weakref.WeakSet()
