@@ -24,11 +24,11 @@ from ssl_jax.evals.text_video_retrieval import CaptionSource, TextVideoRetrieval
 from ssl_jax.frozen import Features
 from ssl_jax.scores.label_tree import relevance_by_tree
 from ssl_jax.scores.retrieval import (
-    matching_places,
+    matching_positions,
     median_rank,
     ndcg,
     ndcg_by_chance,
-    places,
+    positions,
     rank,
     recall_at,
     recall_by_chance,
@@ -80,7 +80,7 @@ def unlabelled(groups=None, **layers):
 def test_names_of_ties():
     similarity = np.array([[9, 1, 3, 2], [8, 5, 6, 1], [2, 2, 2, 2], [4, 3, 2, 1]]) / 10
     right = np.arange(4)
-    found = places(similarity, right)
+    found = positions(similarity, right)
     best, worst, mean = (rank(found, t) for t in ("optimistic", "pessimistic", "mean"))
     assert best.tolist() == [0, 2, 0, 3]
     assert worst.tolist() == [0, 2, 3, 3]
@@ -94,7 +94,7 @@ def test_names_of_ties():
     with pytest.raises(ConfigError, match="ties='lucky'"):
         rank(found, "lucky")
     with pytest.raises(ValueError, match="NaN"):
-        places(np.where(similarity > 0.8, np.nan, similarity), right)
+        positions(np.where(similarity > 0.8, np.nan, similarity), right)
 
 
 @pytest.mark.parametrize(
@@ -103,13 +103,13 @@ def test_names_of_ties():
 )
 def test_a_row_of_equals_decides_between_policies(ties, recall, median):
     similarity = np.array([[9, 1, 2, 3], [5, 4, 6, 1], [2, 2, 2, 2], [1, 8, 7, 9]]) / 10
-    found = places(similarity, np.arange(4))
+    found = positions(similarity, np.arange(4))
     assert recall_at(found, 1, ties) == pytest.approx(recall)
     assert median_rank(rank(found, ties)) == median
 
 
 def test_recall_of_nothing_but_ties_is_that_of_chance():
-    found = places(np.zeros((10, 10)), np.arange(10))
+    found = positions(np.zeros((10, 10)), np.arange(10))
     assert [recall_at(found, k) for k in (1, 5, 10)] == pytest.approx([0.1, 0.5, 1])
 
 
@@ -124,31 +124,31 @@ def test_expected_recall_is_the_mean_over_all_orders():
             )[:, :k].any(axis=1)
             for order in permutations(range(5))
         ]
-        assert recall_at(places(similarity, right), k) == pytest.approx(np.mean(hits))
+        assert recall_at(positions(similarity, right), k) == pytest.approx(np.mean(hits))
 
 
 def test_ranks_of_nothing_and_of_the_infinite():
     with pytest.raises(ValueError, match="no queries"):
-        places(np.zeros((0, 3)), np.zeros(0, int))
+        positions(np.zeros((0, 3)), np.zeros(0, int))
     with pytest.raises(ValueError, match="query 1 has no right answer"):
-        places(np.zeros((2, 3)), np.eye(2, 3, 1, bool) & [[True], [False]])
+        positions(np.zeros((2, 3)), np.eye(2, 3, 1, bool) & [[True], [False]])
     similarity = np.array([[np.inf, np.inf, 1.0], [-np.inf, 0.0, -np.inf]])
     right = np.array([1, 0])
-    assert rank(places(similarity, right), "pessimistic").tolist() == [1, 2]
-    assert rank(places(similarity, right), "mean").tolist() == [0.5, 1.5]
+    assert rank(positions(similarity, right), "pessimistic").tolist() == [1, 2]
+    assert rank(positions(similarity, right), "mean").tolist() == [0.5, 1.5]
 
 
 def test_the_best_of_several_right_answers_counts():
     similarity = np.array([[5, 4, 4, 3, 9], [1, 1, 1, 1, 1]])
     right = np.array([[0, 1, 0, 1, 0], [0, 1, 1, 0, 0]], bool)
-    # Before the 4 at place 1 stand 5 and 9, and the 4 at place 2 is as good.
+    # Before the 4 at position 1 stand 5 and 9, and the 4 at position 2 is as good.
     for ties, expected in (
         ("optimistic", [2, 0]),
         ("mean", [2.5, 1]),
         ("pessimistic", [3, 3]),
         ("index", [2, 1]),
     ):
-        assert rank(places(similarity, right), ties).tolist() == expected
+        assert rank(positions(similarity, right), ties).tolist() == expected
 
 
 def test_ranks_count_what_a_sort_finds():
@@ -157,7 +157,7 @@ def test_ranks_count_what_a_sort_finds():
     order = np.argsort(-similarity, axis=1)
     expected = [list(row).index(item) for row, item in zip(order, right, strict=True)]
     for ties in ("optimistic", "pessimistic", "mean", "index"):
-        assert rank(places(similarity, right), ties).tolist() == expected
+        assert rank(positions(similarity, right), ties).tolist() == expected
 
 
 def test_ndcg():
@@ -210,7 +210,7 @@ def test_ndcg_of_ties_and_of_chance():
 def test_collapsed_features_stand_in_the_middle():
     same = np.random.default_rng(2).normal(size=(1, 50)) + np.zeros((30, 1))
     shaken = same + 1e-8 * np.random.default_rng(3).normal(size=(30, 50))
-    found = matching_places(same, shaken, np.zeros(30, int))
+    found = matching_positions(same, shaken, np.zeros(30, int))
     assert rank(found).tolist() == [14.5] * 30
     assert recall_at(found, 5) == pytest.approx(5 / 30)
 

@@ -12,9 +12,9 @@ steps the paper lowers its rate is not known.
 Ours, in the paper's setting: not measured.
 
 Variants: `:released` is what the released code's README trains, on 16 GPUs (8.2, 21.5, 29.5 %, 40;
-54.3 %); `:synthetic` trains a narrow network in minutes on a CPU on videos of six scenes, each told
-in a caption that is moved by up to 2 s, the length of a scene; `:synthetic_single` is the same with
-one caption as the only positive; `:tiny` is four steps.
+54.3 %); `:synthetic` trains a narrow network in minutes on a CPU on videos of six scenes, each
+described by a caption that is moved by up to 2 s, the length of a scene; `:synthetic_single` is the
+same with one caption as the only positive; `:tiny` is four steps.
 
     :synthetic                      text to video, R@10 of 48    linear probe, shape
                                     (chance 0.208)               (chance 0.208)
@@ -179,13 +179,13 @@ def tiny():
         least=0.5,
         embedding=8,
     )
-    told, untold = (call(Narrated, source=one, parts=4, jitter=0.5) for one in (train, test))
+    train, test = (call(Narrated, source=one, parts=4, jitter=0.5) for one in (train, test))
     retrieval = call(TextVideoRetrieval, test=single, clips=2, ks=(1, 5), dual_softmax=1.0, drawn=2)
     return presets.tiny(
         method,
-        (told, untold),
+        (train, test),
         evaluators={
-            "pretext": call(Pretext, source=untold, batch_size=8),
+            "pretext": call(Pretext, source=test, batch_size=8),
             "retrieval": retrieval,
         },
     )

@@ -12,7 +12,7 @@ from ssl_jax.data.record import Source
 from ssl_jax.evals.knn import check_neighbours
 from ssl_jax.evaluator import Read
 from ssl_jax.knobs import at_least, given, one_of
-from ssl_jax.scores.retrieval import QUERIES, joined, places, recall_at, recall_by_chance
+from ssl_jax.scores.retrieval import QUERIES, joined, positions, recall_at, recall_by_chance
 from ssl_jax.solvers.probe import classes_of, rows_of, unit
 
 
@@ -71,7 +71,7 @@ class ClassRetrieval:
             for rows in np.split(known, range(QUERIES, len(known), QUERIES)):
                 near = similarity(queries[rows], gallery, self.distance)
                 right = labels == truth[rows][:, None]
-                parts.append(places(near, right, 1e-6 if self.distance == "cosine" else 0.0))
+                parts.append(positions(near, right, 1e-6 if self.distance == "cosine" else 0.0))
             found = joined(parts)
             for k in self.ks:
                 yield f"{layer}/hit@{k}", recall_at(found, k) * len(known) / len(truth)

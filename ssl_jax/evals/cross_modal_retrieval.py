@@ -20,7 +20,7 @@ from ssl_jax.scores.label_tree import relevance_by_tree
 from ssl_jax.scores.retrieval import (
     QUERIES,
     TIES,
-    matching_places,
+    matching_positions,
     median_rank,
     ndcg,
     ndcg_by_chance,
@@ -47,7 +47,7 @@ class CrossModalRetrieval:
       test: source of the pairs. Records lacking either stream cannot be in it.
       query, gallery: streams.
       layer: of the gallery; with map='none' of the query too.
-      ks: places for recall.
+      ks: of recall, R@k.
       within_groups: candidates are only the records of the query's group (one game, one video),
         so that telling the groups apart does not help.
       ties: see `retrieval`.
@@ -97,7 +97,7 @@ class CrossModalRetrieval:
         pairs = self._joint(frozen) if self.map == "none" else self._mapped(frozen)
         for layer, queries, gallery, groups in pairs:
             groups = groups if self.within_groups else np.zeros_like(groups)
-            found = matching_places(queries, gallery, groups)
+            found = matching_positions(queries, gallery, groups)
             for k in self.ks:
                 yield f"{layer}/R@{k}", recall_at(found, k, self.ties)
             yield f"{layer}/median_rank", median_rank(rank(found, self.ties))
@@ -159,7 +159,7 @@ class GradedRetrieval:
       test: labelled source.
       query, gallery: streams, which may be the same.
       layer: of both.
-      k: places.
+      k: first items that count.
       gain: 'exponential' (2^relevance - 1) or 'linear'.
       relevance: AudioSet's `ontology.json`: relevance is 20 less the distance of two classes in
         that tree, as in the paper. Or a text file of a square table of numbers: row a, column b,

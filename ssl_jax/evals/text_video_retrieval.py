@@ -15,12 +15,12 @@ from ssl_jax.knobs import at_least, given, one_of
 from ssl_jax.scores.retrieval import (
     QUERIES,
     TIES,
-    Places,
+    Positions,
     found_by_chance,
     joined,
     mean_rank,
     median_rank,
-    places,
+    positions,
     rank,
     recall_at,
 )
@@ -145,9 +145,9 @@ class TextVideoRetrieval:
         owners = {"text to video": right.argmax(axis=1), "video to text": np.arange(len(gallery))}
         best = self.several == "best"
         for name, direction in directions.items():
-            yield from self._scores(name, similarity_places(*direction), best, owners[name])
+            yield from self._scores(name, similarity_positions(*direction), best, owners[name])
             if self.dual_softmax:
-                found = similarity_places(*direction, self.dual_softmax)
+                found = similarity_positions(*direction, self.dual_softmax)
                 yield from self._scores(f"dual softmax {name}", found, best, owners[name])
         for name, (_, _, matches) in directions.items():
             tries = np.ones(len(matches), int)
@@ -171,12 +171,12 @@ class TextVideoRetrieval:
             yield from self._pages(sentences, queries, gallery, right, *rows)
 
     def _scores(
-        self, name: str, found: Places, best: bool, owners: Int[np.ndarray, "q"]
+        self, name: str, found: Positions, best: bool, owners: Int[np.ndarray, "q"]
     ) -> Iterator[tuple[str, float]]:
         if best:
             order = np.lexsort((rank(found, self.ties), owners))
             first = np.unique(owners[order], return_index=True)[1]
-            found = Places(*(column[order[first]] for column in found))
+            found = Positions(*(column[order[first]] for column in found))
         for k in self.ks:
             yield f"{name}/R@{k}", recall_at(found, k, self.ties)
         yield f"{name}/median_rank", median_rank(rank(found, self.ties))
@@ -209,12 +209,12 @@ class TextVideoRetrieval:
         return record.need_frames()([record.num_frames // 2])[0]
 
 
-def similarity_places(
+def similarity_positions(
     queries: Float[np.ndarray, "q d"],
     gallery: Float[np.ndarray, "g d"],
     right: Bool[np.ndarray, "q g"],
     dual_softmax: float = 0.0,
-) -> Places:
+) -> Positions:
     """Where each query's best right answer stands by dot product.
 
     Products that differ by no more than the rounding of float32 embeddings are ties.
@@ -246,5 +246,5 @@ def similarity_places(
             # the exponent, by the product and by the sum over queries.
             scale = scale * (1 + 2 * dual_softmax * own)
         similarity = similarity / np.where(scale > 0, scale, 1)
-        found.append(places(similarity, right[rows], tolerance=1e-6))
+        found.append(positions(similarity, right[rows], tolerance=1e-6))
     return joined(found)

@@ -12,9 +12,9 @@ from ssl_jax.models.layers import DTYPES
 class WordPool(nn.Module):
     """A dense layer with ReLU on every word's vector, then the maximum over the words.
 
-    Layers: 'words' (b l width), after the ReLU, and 'pool' (b width). Places without a word take no
-    part; a text without any word is 0. (In MIL-NCE's and HowTo100M's code the vector of the padding
-    takes part in the maximum.)
+    Layers: 'words' (b l width), after the ReLU, and 'pool' (b width). Positions without a word
+    take no part; a text without any word is 0. (In MIL-NCE's and HowTo100M's code the vector of the
+    padding takes part in the maximum.)
 
     Attributes:
       width: of the dense layer.

@@ -22,7 +22,7 @@ QUERIES = 1024  # ranked at once, which bounds the matrix of similarities
 TIES = ("expected", "optimistic", "pessimistic", "index", "mean")
 
 
-class Places(NamedTuple):
+class Positions(NamedTuple):
     """Where the best right answer to each query stands in the order of the gallery.
 
     Attributes:
@@ -38,11 +38,11 @@ class Places(NamedTuple):
     earlier: Int[np.ndarray, "q"]
 
 
-def places(
+def positions(
     similarity: Real[np.ndarray, "q g"],
     right: Int[np.ndarray, "q"] | Bool[np.ndarray, "q g"],
     tolerance: float = 0.0,
-) -> Places:
+) -> Positions:
     """Where query i's right item stands, number `right[i]`, or the best of those that row i marks.
 
     The right items of a query do not count against each other. Similarities within `tolerance` of
@@ -64,10 +64,10 @@ def places(
     tied = np.abs(ahead) <= tolerance
     first = (tied & right).argmax(axis=1)
     earlier = tied & ~right & (np.arange(right.shape[1]) < first[:, None])
-    return Places(before, *(np.sum(m, axis=1) for m in (tied & right, tied & ~right, earlier)))
+    return Positions(before, *(np.sum(m, axis=1) for m in (tied & right, tied & ~right, earlier)))
 
 
-def rank(found: Places, ties: str = "expected") -> Float[np.ndarray, "q"]:
+def rank(found: Positions, ties: str = "expected") -> Float[np.ndarray, "q"]:
     """How many wrong items rank before the best right one. ConfigError on an unknown policy."""
     match ties:
         case "optimistic":
@@ -81,7 +81,7 @@ def rank(found: Places, ties: str = "expected") -> Float[np.ndarray, "q"]:
     raise ConfigError(f"ties={ties!r}: must be one of {', '.join(TIES)}")
 
 
-def recall_at(found: Places, k: int, ties: str = "expected") -> float:
+def recall_at(found: Positions, k: int, ties: str = "expected") -> float:
     """Share of queries with a right answer among the first k; expected, in random order of ties."""
     if ties != "expected":
         return float(np.mean(rank(found, ties) < k))
@@ -197,17 +197,17 @@ def _tied_means(gains: np.ndarray, similarity: np.ndarray) -> np.ndarray:
     return np.repeat(np.add.reduceat(gains, starts) / sizes, sizes)
 
 
-def joined(parts: Iterable[Places]) -> Places:
-    """The places of several blocks of queries as one."""
-    return Places(*map(np.concatenate, zip(*parts, strict=True)))
+def joined(parts: Iterable[Positions]) -> Positions:
+    """The positions of several blocks of queries as one."""
+    return Positions(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-def matching_places(
+def matching_positions(
     queries: Float[np.ndarray, "n d"],
     gallery: Float[np.ndarray, "n d"],
     groups: Int[np.ndarray, "n"],
     tolerance: float = 1e-6,
-) -> Places:
+) -> Positions:
     """Where gallery row i stands for query row i by cosine, among the rows of its group.
 
     Cosines closer than `tolerance`, the rounding of float32 features, are ties.
@@ -219,7 +219,7 @@ def matching_places(
         for start in range(0, len(members), QUERIES):
             rows = members[start : start + QUERIES]
             right = np.arange(start, start + len(rows))
-            parts.append(places(queries[rows] @ gallery[members].T, right, tolerance))
+            parts.append(positions(queries[rows] @ gallery[members].T, right, tolerance))
             order.append(rows)
     back = np.argsort(np.concatenate(order))
-    return Places(*(column[back] for column in joined(parts)))
+    return Positions(*(column[back] for column in joined(parts)))

@@ -31,12 +31,12 @@ class CaptionSource:
         at_least(self, 0, "most")
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._numbers)
 
     def __getitem__(self, index: int) -> Record:
         if not 0 <= index < len(self):
             raise IndexError(index)
-        video, number = self._places[index]
+        video, number = self._numbers[index]
         record = self.source[video]
         captions = self._chosen(record.captions)
         named = f"{record.name}, captions" if self.joined else f"{record.name}, caption {number}"
@@ -53,7 +53,7 @@ class CaptionSource:
         return own[: self.most or len(own)]
 
     @functools.cached_property
-    def _places(self) -> list[tuple[int, int]]:
+    def _numbers(self) -> list[tuple[int, int]]:
         counts = [self._count(number) for number in range(len(self.source))]
         counts = [min(count, 1) for count in counts] if self.joined else counts
         return [(video, number) for video, count in enumerate(counts) for number in range(count)]

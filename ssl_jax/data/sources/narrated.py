@@ -1,4 +1,4 @@
-"""Longer videos of short ones, told in captions that come too early or too late."""
+"""Longer videos of short ones, described by captions that come too early or too late."""
 
 import dataclasses
 import zlib
@@ -12,15 +12,15 @@ from ssl_jax.knobs import at_least
 
 @dataclasses.dataclass(frozen=True)
 class Narrated:
-    """Videos of `parts` records one after another, each told by its first caption.
+    """Videos of `parts` records one after another, each described by its first caption.
 
     As a narrator does, captions stray in time: each is moved by so many seconds at random, at most
     `jitter`, so that what is said belongs to what is seen a little before or after. Record i is a
-    pure function of (seed, i). Video alone: the parts' audio is left out.
+    pure function of (seed, i). Video alone: the parts' audio is skipped.
 
     Attributes:
       source: records with frames of one size and a caption; the last `len(source) % parts` of them
-        are left out.
+        are skipped.
       parts: of a video.
       jitter: seconds.
       seed: of the jitter.

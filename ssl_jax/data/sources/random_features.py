@@ -15,8 +15,8 @@ SIDE = 8  # pixels of the small frame that is projected
 class RandomFeatures:
     """Records of a source with extra['features'], (t width): a row for every 1 / rate seconds.
 
-    A row is a random projection of a small frame: colours at coarse places, which is enough to try
-    a method of features out, and no evidence of anything.
+    A row is a random projection of a small frame: colours at coarse positions, which is enough to
+    try a method of features out, and no evidence of anything.
 
     Attributes:
       source: records with frames.
