@@ -47,7 +47,13 @@ def get_config(variant: str = ""):
 def openwebtext():
     tokenizer = call(TokenizersFile, path="data/gpt2/tokenizer.json")
     train, test = (
-        call(TokenBlocks, source=call(TextSource, path=path), tokenizer=tokenizer, length=1024)
+        call(
+            TokenBlocks,
+            source=call(TextSource, path=path),
+            tokenizer=tokenizer,
+            length=1024,
+            cache="data/tokens",
+        )
         for path in ("data/openwebtext", "data/openwebtext_test")
     )
     transformer = call(Transformer, **GPT2, dropout=0.1, attention_dropout=0.1, remat=True)

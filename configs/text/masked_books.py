@@ -65,6 +65,7 @@ def paper(next_sentence: bool):
             source=call(TextSource, path=path),
             tokenizer=tokenizer,
             length=125 if next_sentence else 126,
+            cache="data/tokens",
         )
         for path in ("data/books", "data/books_test")
     )
