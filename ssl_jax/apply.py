@@ -26,9 +26,9 @@ from audio of its training records, of which --exemplars are searched (0: all).
 'words' prints the words nearest to each, and writes all vectors of a run of WordVectors to FILE in
 a format of word2vec: binary if it ends in .bin, text otherwise.
 
-'text' prints the prompt with what a language model makes of it: a run of Autoregressive goes on
-after it, of MaskedWords it fills in each [MASK] with a token, of SpanCorruption with a span. With
---temperature=0 it takes the likeliest token, otherwise it draws, with --top_k among so many.
+'text' prints the prompt with what a language model makes of it: a run of Autoregressive continues
+it, of MaskedWords it fills in each [MASK] with a token, of SpanCorruption with a span. With
+--temperature=0 it takes the most likely token, otherwise it draws, with --top_k among so many.
 """
 
 import os
@@ -241,9 +241,9 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--output", default="", help="folder of the results; default: RUN/VERB")
     parser.add_argument("--exemplars", type=int, help="of sound: records searched; default: 256")
     parser.add_argument("--audio", default="", help="of talk: what is said")
-    parser.add_argument("--prompt", help="of text: what is gone on from, or has gaps [MASK]")
+    parser.add_argument("--prompt", help="of text: the text to continue, or with gaps [MASK]")
     parser.add_argument("--tokens", type=int, help="of text: written at most; default: 200")
-    parser.add_argument("--temperature", type=float, help="of text: 0: the likeliest; default: 1")
+    parser.add_argument("--temperature", type=float, help="of text: 0: the most likely; default: 1")
     parser.add_argument("--top_k", type=int, help="of text: drawn among so many; default: all")
     parser.add_argument("--seed", type=int, help="of text: of the draws; default: 0")
     known = arguments_of(parser, argv)

@@ -145,6 +145,24 @@ def test_buckets_of_relative_positions_are_those_of_the_other_library():
         np.testing.assert_array_equal(found[0], own[name][300:])
 
 
+@pytest.mark.parametrize(("causal", "least"), [(False, 4), (True, 2)])
+def test_too_few_buckets_are_refused(causal, least):
+    for buckets in range(1, least):
+        with pytest.raises(ConfigError, match=f"position_buckets={buckets} must be at least"):
+            Transformer(causal=causal, position_buckets=buckets)
+    Transformer(causal=causal, position_buckets=least)
+    found = relative_buckets(9, 9, least, 8, causal)
+    assert (found.min(), found.max()) == (0, least - 1)
+
+
+def test_one_text_has_no_other_to_take_a_second_half_from():
+    text = TextEncoder(Transformer(1, 1, 1), 4, 32, segments=2)
+    method = MaskedWords(text, FiftyTokens(), 13, next_sentence=True)
+    batch = {"text": ids(np.full((1, 13), 7)), "segments": ids(np.zeros((1, 13)))}
+    with pytest.raises(ConfigError, match="next_sentence=True needs batches of at least 2 texts"):
+        method.augment(batch, {}, jax.random.key(0))
+
+
 def test_published_sizes():
     # GPT-2 small, BERT-base with its pooler, T5 small and T5 1.1 small: their numbers of weights.
     row = ids(np.zeros((1, 4)))
@@ -236,11 +254,18 @@ def test_padding_on_either_side_changes_neither_logits_nor_loss(small):
     @jax.jit
     def loss(loss):
         padded = {**batch, "target": batch["text"], "bytes": jnp.full(3, 5.0)}
-        return method.objective(TokenLosses(loss, loss), padded)[1]["accuracy"]
+        value, metrics = method.objective(TokenLosses(loss, loss), padded)
+        return {"loss": value, **metrics}
 
     losses = np.where(there, np.arange(8), 99.0)
     of_the_words = np.mean(losses[np.stack(there)])
-    assert loss(jnp.float32(losses)) == pytest.approx(of_the_words)
+    expected = {
+        "loss": of_the_words,
+        "accuracy": of_the_words,
+        "perplexity": np.exp(of_the_words),
+        "bits_per_byte": of_the_words / np.log(2),  # as many bytes as tokens
+    }
+    assert loss(jnp.float32(losses)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_batch_twice_has_the_same_loss_and_gradient(small):

@@ -10,11 +10,13 @@ import pytest
 from ssl_jax import apply, config
 from ssl_jax.applying.text import drawn, write_text
 from ssl_jax.config import ConfigError
+from ssl_jax.data.pipeline import Loading
 from ssl_jax.data.record import Caption, MediaError, Record
 from ssl_jax.data.sources.python_docs import PythonDocs
 from ssl_jax.data.text_clips import caption_times, caption_tokens
 from ssl_jax.data.tokenizers import Bytes
 from ssl_jax.devices.sharding import Sharding
+from ssl_jax.evals.perplexity import Perplexity
 from ssl_jax.frozen import Frozen
 from ssl_jax.objectives.tokens import bits_per_byte
 from ssl_jax.scores.ngrams import ngram_losses
@@ -32,6 +34,42 @@ def test_counts_are_those_worked_out_by_hand():
     expected = -np.mean(np.log([3 / 6, 2 / 6, 1 / 4]))
     assert found["bigram"] == pytest.approx((expected, 1 / 3))
     assert found["uniform"] == pytest.approx((np.log(4), 1 / 4))
+
+
+@dataclasses.dataclass(frozen=True)
+class Blocks:
+    """Blocks of tokens, each `of` one token only."""
+
+    of: np.ndarray
+
+    def __len__(self):
+        return len(self.of)
+
+    def __getitem__(self, index):
+        tokens = np.full(4, self.of[index], np.int32)
+        return Record("a", index, 0, 0.0, extra={"tokens": tokens, "bytes": 3})
+
+
+@pytest.mark.parametrize(("batch_size", "limit"), [(2, 0), (2, 3), (4, 0), (5, 0)])
+def test_model_and_counts_are_scored_on_the_same_blocks(batch_size, limit):
+    seen = []
+
+    def puzzle(batch, key):
+        seen.extend(batch["text"])
+        return {"loss": 1.0, "accuracy": 0.5}
+
+    method = types.SimpleNamespace(
+        tokenizer=types.SimpleNamespace(size=5),
+        views=lambda record, rng: {"text": record.extra["tokens"]},
+    )
+    frozen = types.SimpleNamespace(
+        method=method, trained_names=lambda: (), loading=Loading(), puzzle=puzzle
+    )
+    train = Blocks(np.repeat([0, 1, 2, 3, 4, 4], [5, 4, 3, 2, 1, 1]))  # frequent and rare ones
+    test = Blocks(np.arange(5))
+    found = dict(Perplexity(train, test, batch_size=batch_size, limit=limit).run(frozen))
+    expected = ngram_losses(np.repeat(train.of[:, None], 4, 1), np.stack(seen), 5)
+    assert found["unigram"] == pytest.approx(expected["unigram"][0])
 
 
 def test_bytes_that_are_all_as_likely_have_eight_bits():

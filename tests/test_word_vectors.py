@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import optax
 import pytest
 from scipy import stats
 
+from ssl_jax import config as configs
 from ssl_jax.config import ConfigError
 from ssl_jax.data.record import Caption, Record
 from ssl_jax.data.sampling.words import alias_table, keep_probabilities, noise_distribution
@@ -22,6 +24,7 @@ from ssl_jax.objectives.word_vectors import clipped_softplus, context_mean, nega
 from ssl_jax.optim import Optimizer
 from ssl_jax.solvers.probe import unit
 
+ROOT = pathlib.Path(__file__).parents[1]
 KEY = jax.random.key(0)
 
 
@@ -280,6 +283,14 @@ def test_words_beyond_the_room_are_dropped_and_counted():
 def test_knobs_that_cannot_work_are_named(knobs, message):
     with pytest.raises(ConfigError, match=message):
         method_of(**knobs)
+
+
+def test_the_config_of_text8_has_the_steps_that_it_names():
+    config = configs.load("text/word_vectors_text8.py")
+    told = (ROOT / "configs/text/word_vectors_text8.py").read_text().partition('"""\n')[0]
+    # 15 times the words of the vocabulary in the text.
+    assert config.steps == int(15 * 16_718_844 / (config.batch_size * config.method.length))
+    assert f"Cost: {config.steps:,} steps" in told
 
 
 # Vocabulary

@@ -22,7 +22,7 @@ class Perplexity:
 
     Yields rows 'model', 'uniform' (every token as likely), 'unigram' and 'bigram' (as often as in
     the training text, given the token before; add-one smoothing), each with '/perplexity', that is
-    e^nats, and '/accuracy', how often the likeliest token is the right one.
+    e^nats, and '/accuracy', how often the most likely token is the right one.
 
     Where a method predicts every token from those before it, '/bits_per_byte' too: the one number
     to compare between tokenizers; 8 if all bytes are as likely. Of methods that hide tokens, the
@@ -32,7 +32,7 @@ class Perplexity:
     Attributes:
       train: blocks of tokens (`TokenBlocks`) whose counts are compared with.
       test: held-out blocks.
-      batch_size: blocks at once; those that fill no batch at the end are skipped.
+      batch_size: blocks at once; as many blocks of test count as fill whole batches.
       limit: at most so many blocks of test, spread evenly; 0: all.
       counted: at most so many blocks of train, likewise.
       seed: of what is hidden.
@@ -63,6 +63,8 @@ class Perplexity:
     def run(self, frozen) -> Iterator[tuple[str, float]]:
         """ConfigError if the blocks do not fill a batch."""
         test = _some(self.test, self.limit)
+        # Model and counts are scored on the same blocks.
+        test = _some(test, len(test) // self.batch_size * self.batch_size)
         batches = puzzle_batches(frozen, test, self.batch_size, self.seed)
         results = [frozen.puzzle(batch, key) for batch, key in batches]
         means = {name: float(np.mean([r[name] for r in results])) for name in results[0]}

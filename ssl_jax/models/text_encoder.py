@@ -17,8 +17,8 @@ from ssl_jax.models.transformer import Transformer
 class TextEncoder(nn.Module):
     """Tokens to the layers 'embedding' and those of the transformer (b l d), and their summaries.
 
-    These are of the last layer: 'mean' (b d) over the places that hold something, and 'last' (b d),
-    that of the last such place, or unless `causal` 'first', of the place of [CLS].
+    These are of the last layer: 'mean' (b d) over the positions that are not padding, and 'last'
+    (b d), that of the last such position, or unless `causal` 'first', of the position of [CLS].
 
     Attributes:
       transformer: over the embedding.
@@ -64,8 +64,8 @@ class TextEncoder(nn.Module):
     def __call__(self, x: Int[Array, "b l"] | dict[str, Array], train: bool) -> dict[str, Array]:
         """Layers of tokens, or of a dict with an entry 'text' and any of these (b l):
 
-        'there', bool: which places hold something; 'segments', int: of each place; 'documents',
-        int: places look at those of their own document.
+        'there', bool: which positions are not padding; 'segments', int: of each position;
+        'documents', int: positions attend to those of their own document.
         """
         inputs = x if isinstance(x, dict) else {"text": x}
         tokens = inputs["text"]
@@ -96,7 +96,7 @@ class TextEncoder(nn.Module):
 
     @property
     def top(self) -> str:
-        """The name of the last layer that has all places."""
+        """The name of the last layer that has all positions."""
         return "norm" if self.transformer.norm_first else f"block{self.transformer.blocks}"
 
     @property

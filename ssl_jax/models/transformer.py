@@ -1,4 +1,4 @@
-"""Transformer (Vaswani et al. 2017): every place of a sequence looks at the others."""
+"""Transformer (Vaswani et al. 2017): every position of a sequence attends to the others."""
 
 import math
 
@@ -38,7 +38,7 @@ class Transformer(nn.Module):
       heads: of attention; they must divide d, unless `head_width` is given.
       hidden: width of the feed-forward network.
       norm_first: see above.
-      causal: a place sees only those up to itself.
+      causal: a position sees only those up to itself.
       activation: of the feed-forward network: 'relu', 'gelu', or 'gelu_tanh', its approximation.
       gated: the feed-forward network multiplies its hidden layer with a linear one (Shazeer 2020).
       dropout: rate, on what attention and feed-forward network add.
@@ -49,8 +49,8 @@ class Transformer(nn.Module):
       biases: whether dense layers have them.
       scaled: whether products of queries and keys are divided by the root of a head's width.
       head_width: 0: d / heads.
-      position_buckets: of relative positions, whose biases all blocks share; 0: none. See
-        `ops.attention.relative_buckets`.
+      position_buckets: of relative positions, whose biases all blocks share; 0: none, otherwise at
+        least 4, or 2 if `causal`. See `ops.attention.relative_buckets`.
       farthest: distance from which on all share a bucket.
       initial: weights: 'normal' is N(0, 0.02); 'residual' the same, but 1 / sqrt(2 blocks) of it in
         the layers that add to x (GPT-2); 'fan_in' is N(0, 1 / inputs), queries not `scaled` that
@@ -89,6 +89,8 @@ class Transformer(nn.Module):
         within(self, 0, 1, "dropout", "attention_dropout", "layer_drop")
         one_of(self, "norm", NORMS)
         above(self, 0, "norm_eps")
+        if self.position_buckets:
+            at_least(self, 2 if self.causal else 4, "position_buckets")
         above(self, self.position_buckets // 2, "farthest")
         one_of(self, "initial", INITS)
         one_of(self, "dtype", DTYPES)
@@ -109,8 +111,8 @@ class Transformer(nn.Module):
         Args:
           x: sequences.
           train: whether dropout is on.
-          there: which places hold something; the others are not looked at. None: all.
-          documents: a number for each place; it looks at places of its own number. None: at all.
+          there: which positions are not padding; the others are not attended to. None: all.
+          documents: a number for each position, which attends to its own number alone. None: all.
           memory: see the class.
           memory_there: as `there`, of the memory.
         """
@@ -120,7 +122,7 @@ class Transformer(nn.Module):
         if self.remat:
             block = nn.remat(block, static_argnums=(3, 4))
         layers, x = {}, x.astype(self.dtype)
-        # What attention is told: whom to look at, the mask, and biases.
+        # Of each attention: the memory that it attends to, the mask, and biases.
         looks = {"attention": (None, seen(there, documents), self._positions(x))}
         if memory is not None:
             looks["cross"] = (memory.astype(self.dtype), seen(memory_there), None)

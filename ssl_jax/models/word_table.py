@@ -15,7 +15,7 @@ class WordTable(nn.Module):
     Attributes:
       width: of a vector.
       size: words in the vocabulary; a method says how many there are.
-      dtype: of what is put out.
+      dtype: of the output.
     """
 
     width: int = 100

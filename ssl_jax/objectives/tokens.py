@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int
 
 
 class TokenLosses(NamedTuple):
-    """Of every place the cross-entropy, in nats, and whether the likeliest token is the target."""
+    """Of every position the cross-entropy, in nats, and whether the target was the most likely."""
 
     loss: Float[Array, "b l"]
     correct: Float[Array, "b l"]
@@ -25,11 +25,11 @@ def token_losses(
     """Cross-entropy of softmax(states . table + bias) with the targets.
 
     Args:
-      states: what the network says at each place.
+      states: the network's output at each position.
       table: a vector for each token of the vocabulary.
       targets: the tokens that are right.
       bias: of each token.
-      at_once: logits (b at_once k) of so many places at once are in memory, in the backward pass
+      at_once: logits (b at_once k) of so many positions at once are in memory, in the backward pass
         too, which computes them again; it must divide l. 0: of all.
     """
 

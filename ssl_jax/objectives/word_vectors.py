@@ -14,12 +14,12 @@ def offsets(window: int) -> tuple[int, ...]:
 
 
 def neighbours(x: Shaped[Array, "b t *d"], window: int) -> Shaped[Array, "b t n *d"]:
-    """Of every place the entries at distances -window..-1, 1..window; beyond the ends zeros."""
+    """Of every position the entries at distances -window..-1, 1..window; beyond the ends zeros."""
     return jnp.stack([_shifted(x, offset) for offset in offsets(window)], axis=2)
 
 
 def mirrored(context: Bool[Array, "b t n"]) -> Bool[Array, "b t n"]:
-    """Of which neighbours each place is context, where `context` says which are context of it."""
+    """Of which neighbours each position is context; `context` says which are context of it."""
     steps = offsets(context.shape[2] // 2)
     # The neighbour at offset o has me at offset -o.
     seen = [_shifted(context[:, :, -1 - n], offset) for n, offset in enumerate(steps)]
@@ -29,7 +29,7 @@ def mirrored(context: Bool[Array, "b t n"]) -> Bool[Array, "b t n"]:
 def context_mean(
     x: Float[Array, "b t d"], context: Bool[Array, "b t n"], undivided: bool
 ) -> Float[Array, "b t d"]:
-    """CBOW's hidden layer: of every place the mean over its context words, 0 where there are none.
+    """CBOW's hidden layer: the mean over the context words of each position, 0 where none are.
 
     Args:
       x: the word vectors of rows of text.
@@ -49,7 +49,7 @@ def context_mean(
 
 
 def _bands(context: Bool[Array, "b t n"], count: int) -> Float[Array, "b c p j"]:
-    """`context` of each place of a block as a row of zeros and ones over what the block reaches.
+    """`context` of each position of a block as a row of zeros and ones over what the block reaches.
 
     Summing shifted copies of the vectors needs fewer operations than a product with these matrices,
     but XLA would then find out what is context anew for every number of a vector.
@@ -66,7 +66,7 @@ def _bands(context: Bool[Array, "b t n"], count: int) -> Float[Array, "b c p j"]
 
 
 def _shifted(x: Shaped[Array, "b t *d"], offset: int) -> Shaped[Array, "b t *d"]:
-    """What stands `offset` places further, zeros where nothing does."""
+    """What stands `offset` positions further, zeros where nothing does."""
     end = ((0, 0),) * (x.ndim - 2)
     padded = jnp.pad(x, ((0, 0), (max(0, -offset), max(0, offset)), *end))
     start = max(0, offset)

@@ -1,4 +1,4 @@
-"""Attention, who may look at whom, and relative positions."""
+"""Attention, its masks, and relative positions."""
 
 import math
 
@@ -21,11 +21,11 @@ def attend(
 ) -> Float[Array, "b l n d"]:
     """softmax(query . key / sqrt(d) + bias) . value, of n heads; the softmax is float32.
 
-    A place that may look at nothing gets the mean of all values, never NaN.
+    A position that attends to nothing gets the mean of all values, never NaN.
 
     Args:
-      mask: which keys are looked at: (b or 1, n or 1, l or 1, m). None: all.
-      causal: a place looks at those up to itself.
+      mask: which keys are attended to: (b or 1, n or 1, l or 1, m). None: all.
+      causal: a position attends to those up to itself.
       scaled: divide products by sqrt(d).
       dropout: rate, on the weights; needs `rng`.
     """
@@ -50,7 +50,7 @@ def attend(
 def seen(
     there: Bool[Array, "b m"] | None, documents: Int[Array, "b m"] | None = None
 ) -> Bool[Array, "b 1 _ m"] | None:
-    """The mask of `attend`: places that hold something, and of several documents the own one.
+    """The mask of `attend`: positions that are not padding, and of several documents the own one.
 
     None, which is all, if both are.
     """
@@ -68,7 +68,8 @@ def relative_buckets(
 
     Half of the buckets are for single distances, the other half grow with their logarithm up to
     `farthest`, and the last has all beyond. Unless `causal`, the second half of all buckets is for
-    keys that come after the query; with it these share bucket 0.
+    keys that come after the query; with it these share bucket 0. `buckets` is at least 4, or 2 if
+    `causal`, and `farthest` more than a quarter of it, or a half.
     """
     ahead = np.arange(keys)[None, :] - np.arange(queries)[:, None]
     half = buckets if causal else buckets // 2

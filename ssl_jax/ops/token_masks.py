@@ -13,7 +13,7 @@ class Masked(NamedTuple):
 
     Attributes:
       text: what the network sees.
-      places: of the tokens that are asked for, ascending; those that only fill up come last.
+      places: of the tokens that are predicted, ascending; those that only fill up come last.
       target: the tokens that are right there.
       weight: 1, and 0 of places that only fill up.
     """
@@ -25,7 +25,7 @@ class Masked(NamedTuple):
 
 
 def masked_counts(length: int, share: float, most: int) -> Int[np.ndarray, "l"]:
-    """How many tokens of a text of 0, 1, ..., `length` are asked for: at least 1, at most `most`.
+    """How many tokens of a text of 0, 1, ..., `length` are predicted: at least 1, at most `most`.
 
     A half is rounded to the even number, as in BERT's code.
     """

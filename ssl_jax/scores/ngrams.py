@@ -7,7 +7,7 @@ from jaxtyping import Int
 def ngram_losses(
     train: Int[np.ndarray, "n l"], test: Int[np.ndarray, "m _"], size: int
 ) -> dict[str, tuple[float, float]]:
-    """(nats per token, share of tokens that are the likeliest one) of three predictions.
+    """(nats per token, share of tokens that are the most likely one) of three predictions.
 
     Of every token of a row of `test` but its first. 'uniform': all tokens are as likely; 'unigram':
     as often as in `train`; 'bigram': as often as after the token before. Each count is one more
@@ -28,7 +28,7 @@ def ngram_losses(
     places = np.minimum(np.searchsorted(codes, asked), len(codes) - 1)
     seen = np.where(codes[places] == asked, counts[places], 0)
 
-    # The likeliest next token of each; of one that was never seen, the likeliest of all.
+    # The most likely next token of each; of one that was never seen, the most likely of all.
     likeliest = np.full(size, single.argmax())
     ascending = np.lexsort((-codes, counts))  # of equals the token of the smaller number
     likeliest[codes[ascending] // size] = codes[ascending] % size

@@ -40,7 +40,7 @@ class AutoregressiveNet(nn.Module):
         return token_losses(states, self.text.table, batch["target"], None, self.at_once)
 
     def states(self, batch: Batch, train: bool) -> Float[Array, "b l d"]:
-        """The last layer at every place."""
+        """The last layer at every position."""
         return self.text(batch, train)[self.text.top]
 
     def logits(self, batch: Batch, train: bool) -> Float[Array, "b l k"]:
@@ -54,13 +54,13 @@ class Autoregressive(Method):
 
     Documents are joined, an end-of-text token between them, and cut into blocks, so that nothing
     is padded. The only shortcut is to see the target: attention is causal, and a target is never
-    the input of its own place.
+    the input at its own position.
 
     The stream 'text' reads a caption: 'mean' is the mean of the last layer, 'last' the last
     layer at the last token.
 
-    Differs from the paper: nothing but the data is known to. What it does not tell is as in common
-    practice: AdamW with weight decay on all matrices, the embeddings too.
+    Differs from the paper: nothing that is known. The paper gives only the data; the rest
+    follows common practice: AdamW, with weight decay on all matrices, embeddings and positions too.
 
     Batch: views {"text": int32 (n), "target": int32 (n), the tokens one further, "bytes": float32,
     that the targets stand for}, with `separate` also "documents": int32 (n). A batch made by hand
@@ -71,9 +71,9 @@ class Autoregressive(Method):
       text: the trunk; its transformer is causal, its vocabulary comes from the tokenizer.
       tokenizer: that of the source, `TokenBlocks`, too.
       length: n, of the blocks.
-      separate: places see those of their own document alone. In GPT-2 they see all before them.
-      at_once: logits of so many places of a block are in memory at once; it must divide `length`.
-        0: of all.
+      separate: positions attend to those of their own document alone. In GPT-2 to all before them.
+      at_once: logits of so many positions of a block are in memory at once; it must divide
+        `length`. 0: of all.
     """
 
     text: TextEncoder
@@ -117,7 +117,7 @@ class Autoregressive(Method):
         }
 
     def next_logits(self, variables: dict, batch: Batch) -> jax.Array:
-        """Logits (b l k) of the token after each place, for `ssl_jax.apply text`."""
+        """Logits (b l k) of the token after each position, for `ssl_jax.apply text`."""
         return self.net.apply(variables, batch, False, method="logits")
 
     def times(self, record: Record, stream: str, count: int) -> Sequence[float]:

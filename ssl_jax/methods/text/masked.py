@@ -27,7 +27,7 @@ EPS = 1e-5  # added to the sum of weights
 
 
 class MaskedWordsNet(nn.Module):
-    """A trunk, and what it says of words: a dense layer, and the vectors of the tokens again."""
+    """A trunk, and its predictions: a dense layer, and the vectors of the tokens again."""
 
     text: TextEncoder
     next_sentence: bool
@@ -42,7 +42,7 @@ class MaskedWordsNet(nn.Module):
             self.follows = nn.Dense(2, kernel_init=init)
 
     def __call__(self, batch: Batch, train: bool) -> dict[str, Array]:
-        """'loss' and 'correct' (b m) of the places asked for, and 'follows' (b 2), logits."""
+        """'loss' and 'correct' (b m) of the predicted positions, and 'follows' (b 2), logits."""
         layers = self.text(batch, train)
         own = jnp.take_along_axis(layers[self.text.top], batch["places"][..., None], axis=1)
         words = token_losses(self._said(own), self.text.table, batch["target"], self.bias)
@@ -51,7 +51,7 @@ class MaskedWordsNet(nn.Module):
         return {**words._asdict(), "follows": self._follows(layers)}
 
     def logits(self, batch: Batch, train: bool) -> Float[Array, "b l k"]:
-        """Of every token at every place."""
+        """Of every token at every position."""
         said = self._said(self.text(batch, train)[self.text.top])
         return token_logits(said, self.text.table, self.bias)
 
@@ -66,21 +66,21 @@ class MaskedWordsNet(nn.Module):
 class MaskedWords(Method):
     """Predicts hidden tokens of a text from those on both sides.
 
-    Of a text of n tokens, [CLS] and [SEP] among them, min(most, max(1, round(0.15 n))) are asked
-    for; most of these are replaced by [MASK], some by any token, some stay, so that the network
-    has to keep in mind what stands where. With `next_sentence` the text is of two halves, and the
+    Of a text of n tokens, [CLS] and [SEP] among them, min(most, max(1, round(0.15 n))) are
+    predicted; most of these are replaced by [MASK], some by any token, some stay, so that the
+    network has to represent every token. With `next_sentence` the text is of two halves, and the
     network also tells whether the second comes from another place (label 1).
 
-    Shortcut: a network that sees the token in its place has nothing to predict; it may copy, which
-    one in ten allows. `accuracy` is of all places that are asked for.
+    Shortcut: a network that sees the token itself has nothing to predict; it may copy, which one in
+    ten allows. `accuracy` is of all predicted positions.
 
     The stream 'text' reads a caption: 'mean' is the mean of the last layer, 'first' the last layer
     at [CLS].
 
     Differs from the paper: masks are drawn anew every step, in place of ten times for each text
-    beforehand; there are no shorter texts among the long ones; both halves are equally long, and a
-    second half from elsewhere is another row's of the batch, which in rare cases is of the same
-    document. Adam has its bias correction.
+    beforehand; a text is a block of the joined documents, so that it may hold parts of several, and
+    none is shorter; both halves are equally long, and a second half from elsewhere is another row's
+    of the batch, which in rare cases is of the same document. Adam has its bias correction.
 
     Batch: views {"text": int32 (n), "segments": int32 (n)}; augment {"text": the same, hidden,
     "segments", "places": int32 (b m), "target": int32 (b m), "weight": float32 (b m)}, with
@@ -92,8 +92,8 @@ class MaskedWords(Method):
       tokenizer: that of the source, `TokenBlocks`, too, whose blocks have length - 2 tokens (with
         `next_sentence` length - 3).
       length: n.
-      share: of the tokens that are asked for.
-      most: of a text, at most: in the paper 20 of 128, 77 of 512.
+      share: of the tokens that are predicted.
+      most: predicted tokens of a text, at most: in the paper 20 of 128, 77 of 512.
       next_sentence: see above.
     """
 
@@ -138,6 +138,8 @@ class MaskedWords(Method):
         key_next, key_words = jax.random.split(key)
         text, more = batch["text"], {}
         if self.next_sentence:
+            if len(text) < 2:
+                raise ConfigError("next_sentence=True needs batches of at least 2 texts")
             random = jax.random.bernoulli(key_next, 0.5, (len(text),))
             elsewhere = random[:, None] & (jnp.arange(self.length) >= self._half)
             text = jnp.where(elsewhere, jnp.roll(text, 1, axis=0), text)
@@ -164,7 +166,7 @@ class MaskedWords(Method):
         return loss, metrics
 
     def word_logits(self, variables: dict, batch: Batch) -> jax.Array:
-        """Logits (b l k) of the token at each place, for `ssl_jax.apply text`."""
+        """Logits (b l k) of the token at each position, for `ssl_jax.apply text`."""
         return self.net.apply(variables, batch, False, method="logits")
 
     def times(self, record: Record, stream: str, count: int) -> Sequence[float]:

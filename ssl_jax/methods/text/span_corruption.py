@@ -52,7 +52,7 @@ class SpanCorruptionNet(nn.Module):
         return token_logits(self.states(batch, written, False), self._table)
 
     def states(self, batch: Batch, written: Int[Array, "b m"], train: bool) -> Array:
-        """The decoder's last layer (b m d); of shared vectors as small as these ask for."""
+        """The decoder's last layer (b m d); where vectors are shared, divided by the root of d."""
         layers = self.text(batch, train)
         top = layers[f"block{self.text.transformer.blocks}"] if "norm" not in layers else None
         memory = layers["norm"] if top is None else top

@@ -294,7 +294,7 @@ class WordVectors(Method):
 def contexts(
     words: Int[Array, "b t"], sentence: Int[Array, "b t"], reach: Int[Array, "b t"], window: int
 ) -> Bool[Array, "b t n"]:
-    """Which neighbours, at distances -window..-1, 1..window, are context of each place.
+    """Which neighbours, at distances -window..-1, 1..window, are context of each position.
 
     Those of its sentence within its `reach`, where there are words.
     """
