@@ -106,6 +106,8 @@ def with_data(config: ConfigDict, vocabulary: int = 32000) -> tuple[ConfigDict, 
             others = call(SpelledTones, words=(1, 1), length=(1, 1), **spoken)
         if blocks:
             blocks.source = others
+            if "cache" in blocks:
+                blocks.cache = ""  # a check writes nothing
         else:
             config.source = others
     kind = others.call.partition(":")[2]

@@ -85,6 +85,7 @@ def test_text_and_a_vocabulary_stand_in_for_those_that_are_not_there(tmp_path, m
     example = first_example(experiment.source, experiment.method.views, 0, experiment.data)
     assert example["text"].shape == (1024,)
     assert example["text"].max() < 50257
+    assert not list(tmp_path.iterdir())  # no tokens of what stands in
 
 
 def test_remedies_change_what_they_name_and_nothing_that_is_so_already():
