@@ -215,7 +215,8 @@ def _taken(own, other, place: str, where: str, left_out: list[str]):
             raise ConfigError(
                 f"init_from: {place} is {there} in {where}, and {own.shape} in this config's trunk"
             )
-        return other
+        # Published files may hold half precision, in which the weights would be trained on.
+        return other.astype(own.dtype)
     if not isinstance(other, dict):
         raise ConfigError(f"init_from: {place} is a single array in {where}")
     missing = [name for name in own if name not in other]
