@@ -3,6 +3,8 @@
 import dataclasses
 import functools
 import pathlib
+import types
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +14,13 @@ from safetensors.numpy import load_file, save_file
 
 from ssl_jax import config as configs
 from ssl_jax.config import ConfigError
+from ssl_jax.method import Method
+from ssl_jax.models.text_encoder import TextEncoder
 from ssl_jax.models.transformer import Transformer
 from ssl_jax.models.wav2vec import ConvPositions, Wav2Vec, means, standardised
 from ssl_jax.models.wave_encoder import WaveEncoder
 from ssl_jax.ops.grouped_conv import grouped_conv
+from ssl_jax.training.published import published
 from ssl_jax.training.start import starter, trunks_of, with_trunks
 
 RECORDED = pathlib.Path(__file__).parent / "recorded"
@@ -71,6 +76,7 @@ def test_means_and_waves_are_of_what_is_there():
     assert [*found] == ["top"]
     expected = [layers["top"][0].mean(0), layers["top"][1, :2].mean(0)]
     np.testing.assert_allclose(found["top"], expected, atol=1e-6)
+    np.testing.assert_allclose(means(layers, None)["top"], layers["top"].mean(1), atol=1e-6)
     wave = 3 + 5 * rng.normal(size=(2, 400)).astype(np.float32)
     even = np.asarray(standardised(jnp.asarray(wave), jnp.array([400, 100])))
     assert not even[1, 100:].any()
@@ -79,14 +85,36 @@ def test_means_and_waves_are_of_what_is_there():
         assert row[:count].std() == pytest.approx(1, rel=1e-4)
 
 
+def test_a_standardised_wave_is_as_by_hand():
+    rng = np.random.default_rng(3)
+    waves = (3 + 5 * rng.normal(size=(2, 4000))).astype(np.float32)
+    samples = np.array([4000, 3000])
+    by_hand = np.zeros_like(waves)
+    for row, (wave, count) in enumerate(zip(waves, samples, strict=True)):
+        by_hand[row, :count] = (wave[:count] - wave[:count].mean()) / wave[:count].std()
+    params = narrow("layer").imported(load_file(RECORDED / "wav2vec_layer.safetensors"))
+
+    def top(waves, standardise):
+        model = narrow("layer", standardise=standardise)
+        inputs = {"audio": jnp.asarray(waves), "samples": jnp.asarray(samples)}
+        return quickly(lambda p, x: model.apply({"params": p}, x, False)["norm"])(params, inputs)
+
+    expected = top(by_hand, False)
+    np.testing.assert_allclose(top(waves, True), expected, atol=1e-4)
+    assert np.abs(top(waves, False) - expected).max() > 1e-2
+
+
+# The Large of LibriSpeech lacks the biases of 7 convolutions and the norms of all but the first.
 @pytest.mark.parametrize(
-    ("large", "count"), [(False, 94_371_712), (True, 315_438_720)], ids=["base", "large"]
+    ("variant", "count"),
+    [
+        ("", 94_371_712),
+        (":large", 315_438_720 - 7 * 512 - 6 * 2 * 512),
+        (":large_lv60k", 315_438_720),
+    ],
 )
-def test_sizes_are_the_published_ones(large, count):
-    model = Wav2Vec()
-    if large:
-        transformer = Transformer(blocks=24, heads=16, hidden=4096, norm_first=True)
-        model = Wav2Vec(encoder=WaveEncoder(**LARGE), transformer=transformer, width=1024)
+def test_sizes_are_the_published_ones(variant, count):
+    model = configs.build(configs.load(CONFIG + variant).method).audio
     wave = jax.ShapeDtypeStruct((1, 8000), jnp.float32)
     made = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, False), wave)
     assert sum(leaf.size for leaf in jax.tree.leaves(made)) == count
@@ -180,6 +208,26 @@ def test_a_run_begins_with_a_published_file():
         np.testing.assert_array_equal(node["scale"], arrays[f"{prefix}encoder.layer_norm.weight"])
 
 
+@pytest.mark.parametrize("dtype", [np.float16, jnp.bfloat16])
+def test_published_weights_of_half_precision_become_float32(tmp_path, dtype):
+    path = RECORDED / "wav2vec_group.safetensors"
+    halved = {name: x.astype(dtype) for name, x in load_file(path).items()}
+    save_file(halved, tmp_path / "half.safetensors")
+    params = begun("group", str(tmp_path / "half.safetensors")).params["audio"]
+    assert {x.dtype for x in jax.tree.leaves(params)} == {np.dtype(np.float32)}
+    name = "wav2vec2.feature_projection.projection.bias"
+    np.testing.assert_array_equal(params["projection"]["bias"], np.float32(halved[name]))
+
+
+def test_each_trunk_takes_the_file_that_is_its_own(tmp_path):
+    net = types.SimpleNamespace(audio=narrow("group"), text=TextEncoder(Transformer()))
+    method = mock.Mock(spec=Method, trunks=("audio", "text"), net=net)
+    assert [*published(str(RECORDED / "wav2vec_group.safetensors"), method)] == ["audio"]
+    save_file({"other": np.zeros(2, np.float32)}, tmp_path / "other.safetensors")
+    with pytest.raises(ConfigError, match=r"other\.safetensors: audio: no weights.*; text: "):
+        published(str(tmp_path / "other.safetensors"), method)
+
+
 def test_a_file_that_does_not_fit_is_one_line(tmp_path):
     group = str(RECORDED / "wav2vec_group.safetensors")
     with pytest.raises(ConfigError, match="has no audio/convolutions/conv2_norm"):
@@ -191,6 +239,8 @@ def test_a_file_that_does_not_fit_is_one_line(tmp_path):
     save_file({"bert.pooler.weight": np.zeros(2, np.float32)}, bare)
     with pytest.raises(ConfigError, match="no weights of wav2vec"):
         begun("group", bare)
+    with pytest.raises(ConfigError, match=r"there is no file .*gone\.safetensors"):
+        begun("group", str(tmp_path / "gone.safetensors"))
     pathlib.Path(bare).write_bytes(b"nothing")
     with pytest.raises(ConfigError, match="is no safetensors file"):
         begun("group", bare)

@@ -51,12 +51,12 @@ class ConvPositions(nn.Module):
 
 
 class Wav2Vec(nn.Module):
-    """The trunk of wav2vec 2.0: Base, which is the default, has 94 M parameters, Large 315 M.
+    """The trunk of wav2vec 2.0: Base, which is the default, has 94 M parameters, both Large 315 M.
 
     Called with waves (b s), or with a dict that has an entry 'audio' and any of these:
 
-    * 'samples', int (b): so many of the wave's samples are there, the others are padding. Nothing
-      is seen of them: a row's steps are those that it has without the padding.
+    * 'samples', int (b): so many of the wave's samples are there, the others are padding. They
+      have no effect: a row's steps are those that it has without the padding.
     * 'masked', bool (b t): steps whose features are replaced by one learned vector.
     * 'masked_channels', bool (b d): channels that are set to 0 for all steps, as in fine-tuning.
 
@@ -64,8 +64,10 @@ class Wav2Vec(nn.Module):
     normalised, and those of the transformer. 16 kHz give 49 steps in the first second and about 50
     in each further one.
 
-    Large is encoder=WaveEncoder(norm="layer", use_bias=True), transformer=Transformer(blocks=24,
-    heads=16, hidden=4096, norm_first=True), width=1024, standardise=True.
+    There are two Large. That of LibriSpeech's 960 hours is a larger Base (and has layer_drop=0.2):
+    transformer=Transformer(blocks=24, heads=16, hidden=4096), width=1024. That of LV-60k has also
+    encoder=WaveEncoder(norm="layer", use_bias=True), norm_first=True in its transformer,
+    standardise=True and encoder_gradient=1.0.
 
     Attributes:
       encoder: of the wave; its own dtype is not used.
@@ -74,8 +76,8 @@ class Wav2Vec(nn.Module):
       position_taps, position_groups: of the `ConvPositions`.
       encoder_gradient: the encoder's gradient is multiplied by it.
       dropout: rate, on what goes into the transformer, before and after positions are added.
-      standardise: the wave is shifted and scaled to mean 0 and variance 1 over its length. Base
-        needs none: its first norm undoes both.
+      standardise: the wave is shifted and scaled to mean 0 and variance 1 over its length. Only
+        LV-60k's Large needs it: the others' first norm undoes both.
       dtype: of the computation.
     """
 
