@@ -1,8 +1,9 @@
-"""wav2vec 2.0: masks by their statistics, rivals, the quantiser, the loss by its definition."""
+"""wav2vec 2.0: masks by their statistics, distractors, quantiser, the loss by its definition."""
 
 import functools
 import math
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -71,7 +72,7 @@ def test_padding_is_never_masked_and_short_rows_have_their_own_share():
     assert counts[:, 3].mean() == pytest.approx(alone.sum(1).mean(), rel=0.05)
 
 
-def test_places_are_masked_steps_in_random_order_and_rivals_are_others_of_them():
+def test_places_are_masked_steps_in_random_order_and_distractors_are_others_of_them():
     masked = jnp.asarray(drawn("host", 200, 49))
     places, counted = map(np.asarray, masked_places(KEY, masked, 24))
     for row, own, there in zip(np.asarray(masked), places, counted, strict=True):
@@ -146,6 +147,20 @@ def test_the_golden_step_and_a_collapse():
     assert np.isfinite(gradient).all()
 
 
+def test_no_accelerator_may_round_what_is_compared():
+    """The cosines, which a temperature of .1 magnifies, and the logits of the quantiser."""
+    vectors, codes = jnp.ones((1, 3, 4)), jnp.zeros((1, 3, 2), int)
+    found = jax.jit(masked_contrast).lower(*[vectors] * 2, codes, codes, jnp.ones((1, 3), bool))
+    quantizer = GumbelQuantizer(groups=2, entries=3, out=4)
+    params = {"params": {"logits": {"kernel": jnp.ones((4, 6)), "bias": jnp.ones(6)}}}
+    params["params"]["codebooks"] = jnp.ones((2, 3, 2))
+    chosen = jax.jit(lambda x: quantizer.apply(params, x, False)).lower(vectors)
+    for lowered in (found, chosen):
+        products = [line for line in lowered.as_text().splitlines() if "dot_general" in line]
+        assert products
+        assert all("precision = [HIGHEST, HIGHEST]" in line for line in products)
+
+
 def test_diversity_of_even_and_of_single_codes():
     counted = jnp.ones((1, 640), bool)
     even, used = code_diversity(jnp.zeros((1, 640, 2, 320)), counted)
@@ -162,6 +177,14 @@ def test_diversity_of_even_and_of_single_codes():
 
 
 # The quantiser
+
+
+class Noise(nn.Module):
+    """What a module draws that is called with the same keys."""
+
+    @nn.compact
+    def __call__(self, shape):
+        return jax.random.gumbel(self.make_rng("dropout"), shape)
 
 
 def test_the_quantiser_is_hard_in_training_and_its_gradient_soft():
@@ -187,8 +210,30 @@ def test_the_quantiser_is_hard_in_training_and_its_gradient_soft():
     still, logits, codes = call(x, False)
     np.testing.assert_array_equal(codes, np.asarray(logits).argmax(-1))
     np.testing.assert_array_equal(still, call(x, False, 2)[0])
-    gradient = jax.grad(lambda x: jnp.sum(call(x, True)[0][:, 0]))(x)
-    assert np.abs(gradient).sum() > 0
+    # The gradient is that of the mixture of entries at this temperature.
+    rngs = {"dropout": jax.random.key(1)}
+    noise = Noise().apply({}, (400, 2, 5), rngs=rngs)
+    head, weights = params["params"]["logits"], jax.random.normal(jax.random.key(2), (400, 6))
+
+    def mixed(x, temperature):
+        logits = (x @ head["kernel"] + head["bias"]).reshape(400, 2, 5)
+        shares = jax.nn.softmax((logits + noise) / temperature)
+        parts = [shares[:, group] @ books[group] for group in range(2)]
+        return jnp.sum(weights * jnp.concatenate(parts, axis=1))
+
+    def drawn(params, x, temperature):
+        return jnp.sum(weights * quantizer.apply(params, x, True, temperature, rngs=rngs)[0])
+
+    gradients = jax.jit(lambda t: (*jax.grad(drawn, (0, 1))(params, x, t), jax.grad(mixed)(x, t)))
+    for temperature in (2.0, 0.5):
+        by_params, by_x, expected = gradients(temperature)
+        np.testing.assert_allclose(by_x, expected, rtol=1e-3, atol=1e-5)
+        # Of the entries themselves it is that of the hard choice.
+        sums = np.zeros_like(books)
+        codes = np.asarray(call(x, True)[2])
+        for group in range(2):
+            np.add.at(sums[group], codes[:, group], weights[:, 3 * group : 3 * group + 3])
+        np.testing.assert_allclose(by_params["params"]["codebooks"], sums, rtol=1e-4, atol=1e-4)
 
 
 # The method
@@ -212,14 +257,14 @@ def begun():
     batch = {name: np.stack([view[name] for view in views]) for name in views[0]}
     shapes = jax.eval_shape(lambda b: method.init(KEY, b, 3), batch)
     rng = np.random.default_rng(5)
-    params = jax.tree.map(lambda x: 0.4 * rng.standard_normal(x.shape, np.float32), shapes)
+    params = jax.tree.map(lambda x: jnp.float32(0.4 * rng.standard_normal(x.shape)), shapes)
     state = run_collection(0, 4)
 
     def outcome(puzzle):
         outputs, _ = method.outputs(params["params"], state, puzzle, KEY, train=False)
         return method.objective(outputs, puzzle), outputs
 
-    return method, state, batch, quickly(outcome)
+    return method, {**params, **state}, batch, quickly(outcome)
 
 
 def test_what_is_padded_is_left_out_of_the_loss(begun):
@@ -239,7 +284,10 @@ def test_what_is_padded_is_left_out_of_the_loss(begun):
     alone = {k: v[1:2] for k, v in puzzle.items()}
     alone["audio"] = alone["audio"][:, :5200]
     alone["masked"] = alone["masked"][:, : steps[1]]
-    own, there = outcome(alone)[1], counted[1]
+    (short, _), own = outcome(alone)
+    there = counted[1]
+    padded = jax.tree.map(lambda x: x[1:2], (outputs, puzzle))
+    assert float(short) == pytest.approx(float(quickly(method.objective)(*padded)[0]), rel=1e-4)
     for name in ("context", "targets"):
         np.testing.assert_allclose(own[name][0][there], outputs[name][1][there], atol=2e-5)
     np.testing.assert_allclose(own["squares"][0], outputs["squares"][1], rtol=1e-4)
@@ -253,6 +301,15 @@ def test_what_is_padded_is_left_out_of_the_loss(begun):
     expected = contrast + 0.1 * float(metrics["diversity"]) + 10 * squares
     assert float(loss) == pytest.approx(expected, rel=1e-5)
     assert float(metrics["masked"]) == pytest.approx(puzzle["masked"].sum() / steps.sum())
+    best = configs.load(CONFIG.partition(":")[0]).checkpoints.keep_best
+    assert best.removeprefix("-pretext/") in metrics
+
+
+def test_means_need_no_lengths(begun):
+    method, variables, batch, _ = begun
+    encode = functools.partial(jax.eval_shape, lambda x: method.encode(variables, "means", x))
+    waves = {"audio": batch["audio"]}
+    assert encode(waves) == encode({**waves, "samples": batch["samples"]})
 
 
 def test_views_cut_long_records_and_pad_short_ones():

@@ -3,6 +3,7 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.lax import Precision
 from jaxtyping import Array, Float, Int
 
 from ssl_jax.config import ConfigError
@@ -44,7 +45,9 @@ class GumbelQuantizer(nn.Module):
         """
         shape = (*x.shape[:-1], self.groups, self.entries)
         init = nn.initializers.normal(1.0)
-        dense = nn.Dense(self.groups * self.entries, kernel_init=init, name="logits")
+        # Weights of N(0, 1) make large logits, for which TPUs would round the factors to bfloat16.
+        precise = {"kernel_init": init, "precision": Precision.HIGHEST, "name": "logits"}
+        dense = nn.Dense(self.groups * self.entries, **precise)
         logits = dense(x.astype(jnp.float32)).reshape(shape)
         size = (self.groups, self.entries, self.out // self.groups)
         codebooks = self.param("codebooks", nn.initializers.uniform(1.0), size)
@@ -52,10 +55,10 @@ class GumbelQuantizer(nn.Module):
         if train:
             noisy = logits + jax.random.gumbel(self.make_rng("dropout"), shape)
         codes = jnp.argmax(noisy, axis=-1)
-        chosen = jax.nn.one_hot(codes, self.entries)
+        found = codebooks[jnp.arange(self.groups), codes]
         if train:
             soft = jax.nn.softmax(noisy / temperature)
-            # In this order the sum is exactly one-hot.
-            chosen = chosen + (soft - jax.lax.stop_gradient(soft))
-        found = jnp.einsum("...gv,gve->...ge", chosen, codebooks)
+            mixed = jnp.einsum("...gv,gve->...ge", soft, jax.lax.stop_gradient(codebooks))
+            # In this order the sum is exactly the entry.
+            found = found + (mixed - jax.lax.stop_gradient(mixed))
         return found.reshape(*x.shape[:-1], self.out), logits, codes

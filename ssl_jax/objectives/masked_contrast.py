@@ -1,7 +1,8 @@
-"""The loss of wav2vec 2.0 (Baevski et al. 2020): the right quantised vector among others."""
+"""The loss of wav2vec 2.0 (Baevski et al. 2020): the right quantised vector among distractors."""
 
 import jax
 import jax.numpy as jnp
+from jax.lax import Precision
 from jaxtyping import Array, Bool, Float, Int, Num
 
 from ssl_jax.objectives.contrastive import unit
@@ -20,33 +21,36 @@ def masked_contrast(
         s_ij = cos(context_i, target_j) / temperature
         loss = sum_i [log(exp s_ii + sum_(j in others_i) exp s_ij) - s_ii]
 
-    Others whose codes are those of the own target are the same vector and are left out. If all are,
-    a step's loss is 0, which is no success: it counts as a miss.
+    Distractors whose codes are those of the own target are the same vector and are left out. If all
+    are, a step's loss is 0, which is no success, and counts as an error.
 
     Args:
-      context: what is said of each step.
+      context: the network's outputs at masked steps.
       targets: of the same steps, quantised.
       codes: which entries of the codebooks the targets are.
-      others: for each step the numbers of other steps of the row; several may be the same.
-      counted: steps that are there; the others of no step may be one that is not.
+      others: the distractors of each step, as numbers of other steps of the row; several may be
+        the same.
+      counted: steps that are there; no distractor may be one that is not.
       temperature: divides the cosines.
 
     Returns:
       The sum over the steps that are counted, and {'accuracy': how often the own target is the
-      nearest, 'equal': the share of others that are left out}, means over them.
+      nearest, 'equal': the share of distractors that are left out}, means over them.
     """
-    scores = jnp.einsum("bid,bjd->bij", unit(context), unit(targets)) / temperature
+    # The temperature multiplies errors by 10, and TPUs would round the factors to bfloat16.
+    cosines = jnp.einsum("bid,bjd->bij", unit(context), unit(targets), precision=Precision.HIGHEST)
+    scores = cosines / temperature
     same = (codes[:, :, None] == codes[:, None]).all(-1)
     # How often each step is drawn: a sum over draws, as gathering is slow on accelerators.
     drawn = jax.nn.one_hot(others, scores.shape[2], dtype=jnp.int32).sum(2)
-    rivals = jnp.where(same, 0, drawn)
+    kept = jnp.where(same, 0, drawn)
     own = jnp.diagonal(scores, axis1=1, axis2=2)
-    there = jnp.where(rivals > 0, scores + jnp.log(jnp.maximum(rivals, 1)), -jnp.inf)
-    nearest = jnp.where(rivals > 0, scores, -jnp.inf).max(2)
+    there = jnp.where(kept > 0, scores + jnp.log(jnp.maximum(kept, 1)), -jnp.inf)
+    nearest = jnp.where(kept > 0, scores, -jnp.inf).max(2)
     logs = jax.nn.logsumexp(jnp.concatenate([own[..., None], there], axis=2), axis=2)
     weights = counted.astype(jnp.float32)
     total = jnp.maximum(weights.sum(), 1.0)
-    hits = (own > nearest) & (rivals > 0).any(2)
+    hits = (own > nearest) & (kept > 0).any(2)
     equal = (drawn * same).sum(2) / others.shape[2]
     return jnp.sum(weights * (logs - own)), {
         "accuracy": jnp.sum(weights * hits) / total,

@@ -58,8 +58,8 @@ def masked_places(
 ) -> tuple[Int[Array, "b m"], Bool[Array, "b m"]]:
     """Of each row `count` masked steps in random order, and which of them are masked at all.
 
-    A row with more is left some of them out, equally likely each; where one has fewer, unmasked
-    steps follow, which the second array tells.
+    Of a row with more, some are left out at random; where one has fewer, unmasked steps follow,
+    which the second array tells.
     """
     ranks = jax.random.uniform(key, masked.shape) + masked
     places = jnp.argsort(-ranks, axis=1)[:, :count]

@@ -28,7 +28,7 @@ from ssl_jax.ops.masking import expected_share, masked_places, others, span_mask
 
 
 class MaskedContrastNet(nn.Module):
-    """What the trunk says of masked steps, and their features quantised, as vectors to compare."""
+    """The trunk's outputs at masked steps, and their features quantised, as vectors to compare."""
 
     audio: Wav2Vec
     quantizer: GumbelQuantizer
@@ -60,8 +60,12 @@ class MaskedContrastNet(nn.Module):
         return jnp.maximum(first * jnp.exp(step * math.log(factor)), least)
 
     def means(self, batch: Batch, train: bool) -> dict[str, jax.Array]:
-        """Means over time of the layers (b d) that have a step for each of the transformer's."""
-        return means(self.audio(batch, train), self.audio.steps(batch["samples"]))
+        """Means over time of the layers (b d) that have a step for each of the transformer's.
+
+        Without 'samples' waves are whole.
+        """
+        steps = self.audio.steps(batch["samples"]) if "samples" in batch else None
+        return means(self.audio(batch, train), steps)
 
 
 def _at(x: jax.Array, places: jax.Array) -> jax.Array:
@@ -75,30 +79,34 @@ class MaskedContrast(Method):
     of other masked steps of the same recording.
 
     A convolutional encoder makes a step of every 20 ms. A transformer sees the steps with spans
-    masked, and what it says of a masked step has to be closer, by cosine, to what the encoder made
-    of that step than to what it made of others. These targets are quantised: entries of codebooks
-    that are learnt with all else, so that they are few sounds rather than every detail.
+    masked, and its output at a masked step has to be closer, by cosine, to what the encoder made of
+    that step than to what it made of others, the distractors. These targets are quantised: entries
+    of codebooks that are learnt with all else, so that they are few sounds rather than every
+    detail.
 
-    Shortcuts: rivals are of the same recording, so voice and microphone say nothing; and of masked
-    steps, as what was seen could be ruled out. Rivals equal to the target are left out. The way out
-    of all work is to choose one entry for everything: then no rival is left, the loss is 0, the
-    metric 'perplexity' falls to the number of codebooks and 'accuracy' to 0, which the log
-    tells in one line. A larger batch, a lower learning rate or more `diversity` prevent it; so does
+    Shortcuts: distractors are of the same recording, so voice and microphone say nothing; and of
+    masked steps, as what was seen could be ruled out. Distractors equal to the target are left out.
+    Trivial solution: one entry for everything. Then no distractor is left, the loss is 0, the
+    metric 'perplexity' falls to the number of codebooks and 'accuracy' to 0, which the log tells in
+    one line. A larger batch, a lower learning rate or more `diversity` prevent it; so does
     the penalty on features. Healthy: the contrastive loss begins near log(1 + distractors) and code
     perplexity climbs. Accuracy is no measure of quality.
 
     The stream 'audio' reads every step, 'means' the mean over the steps that are there.
 
     Differs from the released code: it unmasks steps until all rows have as many masked as the row
-    with fewest. Here every row keeps its spans; of each an equal number of masked steps is asked
-    for, the expected one, and of a shorter recording those that there are. The loss is divided by
-    their number, which there happens to the gradient.
+    with fewest. Here every row keeps its spans. The loss uses the same number of masked steps of
+    every row, the expected one; shorter rows use all they have. It is divided by their number,
+    which there happens to the gradient.
 
     Batch: views {"audio": float32 (s), zeros behind the end, "samples": int32}; augment {"audio":
     float32 (b s), "samples": int32 (b), "masked": bool (b t), "hidden": int32 (b m), masked steps,
     "target": int32 (b m), whose features are asked for, the same, "others": int32 (b m k), numbers
-    of rivals among these m, "counted": bool (b m), which of them are masked steps at all}. Control:
-    control=('target',).
+    of distractors among these m, "counted": bool (b m), which of them are masked steps at all}.
+
+    Control: control=('target',), the steps of other rows' targets. Of recordings of unequal length
+    some of these lie behind a shorter row's end, where all features are alike: targets equal to
+    each other, which say how long the row is. Crops of one length have none.
 
     Attributes:
       audio: the trunk.
@@ -107,13 +115,14 @@ class MaskedContrast(Method):
       sample_rate: in Hz; audio of another rate is resampled.
       share: of the steps that would be masked if spans did not overlap; .65 masks .49 of them.
       span: steps of a span.
-      distractors: rivals of each masked step, drawn with repetition.
+      distractors: of each masked step, drawn with repetition.
       temperature: divides cosines.
       groups, entries, out: codebooks, entries of each, and the width of what is compared. Entries
         are of that width together.
       noise: temperature of the Gumbel draws: at first, at least, and its factor at every update.
       diversity: weight of the penalty on uneven use of the codebooks.
-      penalty: weight of the mean square of the encoder's last layer; 0 in Large.
+      penalty: weight of the mean square of the encoder's last layer; 0 for
+        LV-60k.
       dropout: rate, on the features that are quantised.
     """
 
@@ -170,12 +179,12 @@ class MaskedContrast(Method):
         return {"audio": fit_length(wave, self.samples), "samples": np.int32(len(wave))}
 
     def augment(self, batch: Batch, state: State, key: jax.Array) -> Batch:
-        masks, choice, rivals = jax.random.split(key, 3)
+        masks, choice, draws = jax.random.split(key, 3)
         steps = self.audio.steps(self.samples)
         masked = span_masks(masks, self.audio.steps(batch["samples"]), steps, self.share, self.span)
         count = max(1, int(steps * expected_share(self.share, self.span)))
         places, counted = masked_places(choice, masked, count)
-        drawn = others(rivals, counted.sum(1), count, self.distractors)
+        drawn = others(draws, counted.sum(1), count, self.distractors)
         puzzle = {"masked": masked, "hidden": places, "target": places, "counted": counted}
         return {**batch, **puzzle, "others": drawn}
 
