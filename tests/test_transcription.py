@@ -20,6 +20,7 @@ from ssl_jax.features import Features
 from ssl_jax.method import run_collection
 from ssl_jax.methods.audio.transcription import Transcription
 from ssl_jax.models.gru import GRU
+from ssl_jax.models.transcription import steps_of
 from ssl_jax.models.transformer import Transformer
 from ssl_jax.models.wav2vec import Wav2Vec
 from ssl_jax.models.wave_encoder import WaveEncoder
@@ -102,7 +103,7 @@ def test_a_longer_batch_gives_the_same_answers(trunk, gru):
     key = jax.random.key(0)
     shapes = jax.eval_shape(lambda: method.init(key, batch, 8))
     variables = {"params": random_like(shapes["params"])}
-    answers = jax.jit(lambda batch: method.encode(variables, "audio", batch))
+    answers = jax.jit(lambda batch: method.net.apply(variables, batch, False, method="layers"))
     short, long = answers(batch), answers(other)
     np.testing.assert_array_equal(short["steps"], long["steps"])
     hop = 100 if trunk == Plain() else 64
@@ -113,6 +114,35 @@ def test_a_longer_batch_gives_the_same_answers(trunk, gru):
     np.testing.assert_array_equal(short["path"], long["path"][:, : there.shape[1]])
     head = np.asarray(long["head"])[:, : there.shape[1]][there]
     np.testing.assert_allclose(np.asarray(short["head"])[there], head, rtol=2e-4, atol=2e-5)
+    losses = [
+        float(method.objective((one["head"], one["steps"]), rows)[0])
+        for one, rows in ((short, batch), (long, other))
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_what_streams_give_and_waves_alone_are_whole():
+    method = Transcription(ENCODER, **KNOBS)
+    batch = batch_of(method)
+    shapes = jax.eval_shape(lambda: method.init(jax.random.key(0), batch, 8))
+    variables = {"params": random_like(shapes["params"])}
+    encode = jax.jit(lambda x: method.encode(variables, "text", x)["path"])
+    whole = jnp.full(len(TONES), 2 * RATE)
+    expected = encode({"audio": batch["audio"], "samples": whole})
+    np.testing.assert_array_equal(encode({"audio": batch["audio"]}), expected)
+    layers = jax.eval_shape(lambda x: method.encode(variables, "audio", x), batch)
+    assert [*layers] == ["conv1", "conv2", "head"]
+
+
+@pytest.mark.parametrize(
+    ("longest", "steps"), [(640_000, 4000), (640_001, 3999), (576_000, 3600), (7, 3)]
+)
+def test_a_trunk_that_tells_no_lengths_has_a_share_of_the_steps(longest, steps):
+    samples = sorted({0, 1, 2, 160, 161, longest // 2, longest - 1, longest})
+    samples = [count for count in samples if count <= longest]
+    expected = [-(-count * steps // longest) for count in samples]
+    found = steps_of(Plain(), jnp.array(samples, jnp.int32), longest, steps)
+    assert found.tolist() == expected
 
 
 def test_at_first_the_head_alone_learns():
@@ -154,6 +184,34 @@ def test_masks_are_drawn_for_wav2vec_alone():
     assert method.clips(TONES[0], "audio", [0.0]).keys() == {"audio", "samples"}
     with pytest.raises(ConfigError, match="audio is no Wav2Vec but WaveEncoder"):
         Transcription(ENCODER, time_mask=0.1)
+
+
+def test_masks_reach_the_trunk():
+    trunk = wav2vec()
+    method = Transcription(trunk, **KNOBS)
+    batch = batch_of(method)
+    shapes = jax.eval_shape(lambda: method.init(jax.random.key(0), batch, 8))
+    params = random_like(shapes["params"])
+    head = jax.jit(lambda params, x: method.net.apply({"params": params}, x, False)[0])
+    steps = trunk.steps(2 * RATE)
+    nothing = {
+        "masked": jnp.zeros((8, steps), bool),
+        "masked_channels": jnp.zeros((8, 8), bool),
+    }
+    # Without a weight or a bias for them channels are zeros, too.
+    gone = jnp.arange(8) % 3 == 1
+    fewer = {**params["audio"]}
+    fewer["projection"] = jax.tree.map(lambda x: jnp.where(gone, 0, x), fewer["projection"])
+    some = {**batch, **nothing, "masked_channels": jnp.tile(gone, (8, 1)).at[0].set(False)}
+    found, plain = head(params, some), head(params, {**batch, **nothing})
+    expected = head({**params, "audio": fewer}, {**batch, **nothing})
+    np.testing.assert_array_equal(found[0], plain[0])
+    np.testing.assert_allclose(found[1:], expected[1:], rtol=1e-5, atol=1e-6)
+    assert np.abs(found[1:] - plain[1:]).max() > 1e-2
+    # Where all steps are masked nothing of the wave is heard.
+    deaf = {**batch, **nothing, "masked": jnp.ones((8, steps), bool)}
+    other = head(params, {**deaf, "audio": batch["audio"][::-1]})
+    np.testing.assert_array_equal(head(params, deaf), other)
 
 
 def test_a_layer_must_be_there_and_have_steps():

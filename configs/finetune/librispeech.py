@@ -3,10 +3,11 @@
     python -m ssl_jax.train --config=finetune/librispeech.py --workdir=runs/transcription \
         --config.init_from=runs/wav2vec
 
-runs/wav2vec is a run of audio/masked_contrast_librispeech.py; without init_from it trains from
-scratch.
+runs/wav2vec is a run of audio/masked_contrast_librispeech.py. To train from scratch, leave out
+init_from and set `--config.method.head_only=0 --config.optimizer.freeze="()"`: otherwise the
+convolutions stay random, and the head learns alone at first.
 
-Data: the folder data/LibriSpeech as it is distributed; for an hour or ten, Libri-light's limited
+Data: the folder data/LibriSpeech as it is distributed; for 1 or 10 hours, Libri-light's limited
 training set in data/librispeech_finetuning, likewise.
 Cost: not measured. Needs pip install 'ssl_jax[speech]' for error rates.
 Paper: Base without a language model, word error rates on test-clean and test-other: `:ten_minutes`

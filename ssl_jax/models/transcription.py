@@ -3,6 +3,7 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Int
 
 from ssl_jax.config import ConfigError
@@ -31,11 +32,14 @@ class TranscriptionNet(nn.Module):
 
     @nn.compact
     def layers(self, batch: dict[str, jax.Array], train: bool) -> dict[str, jax.Array]:
-        """The trunk's layers, 'head', 'steps' and 'path'.
+        """The trunk's layers, 'head', 'steps' and 'path'. Without 'samples' waves are whole.
 
         'head' are the logits (b t k), 0 behind the end, 'steps' (b) says where that is, and 'path'
         is the likeliest class of each step (b t), -1 behind the end.
         """
+        waves = batch["audio"]
+        if "samples" not in batch:
+            batch = {**batch, "samples": jnp.full(len(waves), waves.shape[1])}
         layers = self._heard(batch, train)
         if self.layer and self.layer not in layers:
             raise ConfigError(
@@ -46,7 +50,7 @@ class TranscriptionNet(nn.Module):
             raise ConfigError(
                 f"transcription: layer has {x.shape}, not a step each few milliseconds; set layer"
             )
-        steps = steps_of(self.audio, batch["samples"], batch["audio"].shape[1], x.shape[1])
+        steps = steps_of(self.audio, batch["samples"], waves.shape[1], x.shape[1])
         x = x.astype(jnp.float32)
         if self.gru is not None:
             x = layers["gru"] = self.gru(x)
@@ -78,4 +82,6 @@ def steps_of(
     """
     if isinstance(trunk, Wav2Vec | WaveEncoder):
         return jnp.asarray(trunk.steps(samples))
-    return -(-samples * steps // longest)
+    # The sample before which each step's share begins; their product overflows int32.
+    begins = np.arange(steps) * longest // steps
+    return (begins.astype(np.int32) < samples[:, None]).sum(1)

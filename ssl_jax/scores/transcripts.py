@@ -41,8 +41,8 @@ def check_installed() -> None:
 def word_errors(said: Sequence[str], heard: Sequence[str]) -> Errors:
     """WER: least substitutions, deletions and insertions of words, which spaces part.
 
-    A text without a word has none to miss; what was heard there are insertions. ConfigError if no
-    text has one, or without the package `jiwer`.
+    An empty reference contributes insertions only. ConfigError if all are empty, or without the
+    package `jiwer`.
     """
     return _errors(_jiwer().process_words, "word", said, heard)
 

@@ -37,7 +37,7 @@ class Transcription(Method):
     Trunks: any module of waves (b s) that has a layer of steps (b t d), at least as many as there
     are letters. `Wav2Vec` and `WaveEncoder` are told each row's true length, so that padding
     changes nothing; of any other trunk a row has its share of the steps, and what it hears of the
-    silence behind the end is the trunk's affair. CPC is fine-tuned on what its GRU makes of the
+    silence behind the end depends on the trunk. CPC is fine-tuned on what its GRU makes of the
     latents: `gru=call(GRU, width=256)` with `init_from=runs/cpc`, which fills both.
 
     Control: `control=("target",)`, texts of other records. What is then learnt is how often letters
@@ -172,6 +172,10 @@ class Transcription(Method):
         return {name: np.stack([x] * len(times)) for name, x in heard.items()}
 
     def encode(self, variables: dict, stream: str, inputs: Batch) -> dict[str, jax.Array]:
-        """Of 'text' the layer 'path' alone: all layers of long utterances would fill the memory."""
+        """Of 'text' the layer 'path' alone: all layers of long utterances would fill the memory.
+
+        Of 'audio' the layers of the trunks, and 'head'.
+        """
         layers = self.net.apply(variables, self.inputs(inputs), train=False, method="layers")
-        return {"path": layers["path"]} if stream == "text" else layers
+        path, _ = layers.pop("path"), layers.pop("steps")
+        return {"path": path} if stream == "text" else layers
