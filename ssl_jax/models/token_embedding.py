@@ -67,9 +67,9 @@ class TokenEmbedding(nn.Module):
         Args:
           tokens: their numbers.
           train: whether dropout is on.
-          there: which places hold something. Positions count these alone, so that a sequence is the
+          there: which are not padding. Positions count these alone, so that a sequence is the
             same wherever it is padded. None: all.
-          segments: of every place; None: 0.
+          segments: of every token; None: 0.
 
         Raises ConfigError for sequences longer than `length`.
         """
