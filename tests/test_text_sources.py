@@ -285,6 +285,25 @@ def test_equal_blocks_share_their_tokens_and_none_keeps_the_text(folder):
         TextSource(str(folder))
 
 
+@dataclasses.dataclass
+class Drawn:
+    """One text of letters by their codes. It has no hash, and cannot be compared."""
+
+    codes: np.ndarray
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        text = "".join(map(chr, self.codes))
+        return Record("drawn", 0, 0, 0.0, captions=(Caption(text),))
+
+
+def test_sources_without_hash_and_equality_are_tokenised_each():
+    blocks = [TokenBlocks(Drawn(np.arange(9) + k), Bytes(), 4) for k in (65, 97)]
+    assert [Bytes().decode(b[0].extra["tokens"]) for b in blocks] == ["ABCDE", "abcde"]
+
+
 def test_damaged_tokens_are_made_again(tmp_path, caplog):
     (tmp_path / "a.txt").write_text("abcdefgh")
     tokenizer, seen = counting()

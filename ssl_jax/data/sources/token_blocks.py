@@ -1,5 +1,6 @@
 """Blocks of tokens, of equal length, from the texts of any source."""
 
+import contextlib
 import copy
 import dataclasses
 import functools
@@ -104,7 +105,7 @@ class TokenBlocks:
     def _kept(self) -> "_Kept":
         # A run has equal blocks in several places, as objects of their own.
         origin = (self.source, self.language, self.cache, self.tokenizer.fingerprint)
-        kept = next((other for other in list(_alive) if other.origin == origin), None)
+        kept = _shared(origin)
         if kept is None:
             # Of a copy of the source, which lets go of what it keeps when all is read: of its text.
             source = copy.copy(self.source)
@@ -157,3 +158,11 @@ class _Kept:
 
 # What some blocks hold at present. Equality finds it, as a source need not have a hash.
 _alive: weakref.WeakSet[_Kept] = weakref.WeakSet()
+
+
+def _shared(origin: tuple) -> _Kept | None:
+    for kept in list(_alive):
+        with contextlib.suppress(ValueError):  # sources that hold arrays cannot be compared
+            if kept.origin == origin:
+                return kept
+    return None
