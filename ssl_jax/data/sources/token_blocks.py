@@ -35,11 +35,13 @@ class TokenBlocks:
     be a function of (seed, k) alone, so that runs resume in mid-epoch.
 
     `extra` of a record, in the order of its tokens:
-      tokens: int32 (length + 1,). See `need_tokens`.
-      documents: int32 (length + 1,), the number of the document that each token is of. An `eos` is
-        of the document that it ends.
-      bytes: float32, how many bytes in UTF-8 the tokens but the first stand for. A document's bytes
-        are shared evenly by its tokens, which for `Bytes` is exact; an `eos` has none.
+
+    - tokens: int32 (length + 1,). See `need_tokens`.
+    - documents: int32 (length + 1,), the number of the document that each token is of. An `eos` is
+      of the document that it ends.
+    - bytes: float32, how many bytes in UTF-8 the tokens but the first stand for. A document's bytes
+      are shared evenly by its tokens, which for `Bytes` is exact; an `eos` has none.
+
     A record's label is that of the document with most of its tokens.
 
     All text is tokenised when it is first needed, with a bar if that takes long. Meanwhile memory
