@@ -20,7 +20,7 @@ from ssl_jax.data.text_clips import caption_times, caption_tokens
 from ssl_jax.data.tokenizers import Tokenizer
 from ssl_jax.knobs import above, at_least, one_of, within
 from ssl_jax.method import Batch, Example, Method, Refreshed
-from ssl_jax.methods.video_text.words import filled_table, written_captions
+from ssl_jax.methods.word_tables import filled_table, written_captions
 from ssl_jax.models.gated_unit import GatedUnit
 from ssl_jax.models.word_pool import WordPool
 from ssl_jax.models.word_table import WordTable

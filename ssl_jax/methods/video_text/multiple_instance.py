@@ -19,7 +19,7 @@ from ssl_jax.data.text_clips import caption_times, caption_tokens
 from ssl_jax.data.tokenizers import Tokenizer
 from ssl_jax.knobs import above, at_least, no_larger
 from ssl_jax.method import Batch, Example, Method, Refreshed, State
-from ssl_jax.methods.video_text.words import filled_table, written_captions
+from ssl_jax.methods.word_tables import filled_table, written_captions
 from ssl_jax.models.word_pool import WordPool
 from ssl_jax.models.word_table import WordTable
 from ssl_jax.objectives.contrastive import mil_nce
