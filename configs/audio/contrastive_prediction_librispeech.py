@@ -15,7 +15,18 @@ Variants: `:channel_norm` is CPC_audio's (Riviere et al. 2020): 256 channels wit
 network on the sound of games in minutes on a CPU, `:stamps` on the spoken names of Tux Paint's
 stamps (data/stamps, see `data.sources.spoken_names`); `:tiny` is four steps on synthetic data.
 
-    Ours: not measured.
+    :arcade          latent found among all     which game (chance 0.167), from
+                     of the batch               one state (10 ms)    their mean
+    ours             0.015                      0.606                0.913
+    random init      0.003                      0.401                0.790
+    MFCC, one step   –                          0.610                –
+    forest of MFCC   –                          –                    0.983
+    1 seed, 12 minutes on 1 busy CPU core; control, `:stamps` and ours in the paper's setting: not
+    measured
+
+The share of negatives below the true latent falls with the distance, as in the paper: 0.935 one
+step ahead, 0.818 twelve. On the sound of games, in which hardly anything has a next phone, features
+made by hand are as good or better.
 
 The paper's score is the plain product of 512 channels; its learning rate is constant. That linear
 predictors need a rate that rises slowly is from CPC_audio, and so is the padding, with which 20,480
