@@ -94,7 +94,7 @@ CONFIGS = (
 NAMES = {"stream", "query", "gallery", "text", "video", "other", "layer", "kernel", "fold_key"}
 NAMES |= {"relevance", "file", "resume", "init_from", "path", "name", "clusters", "trunk"}
 NAMES |= {"manifest", "lists", "split", "data_dir", "resolution", "labels", "language"}
-NAMES |= {"vectors", "features"}
+NAMES |= {"vectors", "features", "cache"}
 # What only the whole experiment can judge; tried below.
 OF_THE_WHOLE = {"every", "keep_best"}
 # Of pixels, which may be of either sign.
