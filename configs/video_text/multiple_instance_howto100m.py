@@ -19,7 +19,7 @@ same with one caption as the only positive; `:tiny` is four steps.
     :synthetic                      text to video, R@10 of 48    linear probe, shape
                                     (chance 0.208)               (chance 0.208)
     ours, 4 captions                0.812                        0.521
-    1 caption                       not measured                 not measured
+    1 caption                       0.750                        0.521
     random initialisation           0.125                        0.250
     shuffled captions               not measured                 not measured
     1 seed, 2.5 minutes on 1 busy CPU core
