@@ -10,7 +10,7 @@ from ssl_jax.config import ConfigError
 from ssl_jax.data import paths
 from ssl_jax.knobs import at_least
 from ssl_jax.solvers.probe import unit
-from ssl_jax.word_vectors import check_word_vectors, word_vectors
+from ssl_jax.scores.word_vectors import check_word_vectors, word_vectors
 
 ROWS = 256  # questions at once
 

@@ -52,7 +52,7 @@ def _bands(context: Bool[Array, "b t n"], count: int) -> Float[Array, "b c p j"]
     """`context` of each position of a block as a row of zeros and ones over what the block reaches.
 
     Summing shifted copies of the vectors needs fewer operations than a product with these matrices,
-    but XLA would then find out what is context anew for every number of a vector.
+    but XLA would then find out what is context once for every number of a vector.
     """
     rows, length, offset_count = context.shape
     window = offset_count // 2

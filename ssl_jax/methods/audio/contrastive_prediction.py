@@ -71,8 +71,8 @@ class ContrastivePrediction(Method):
     """Predicts the latents of the next steps of audio, from what was heard so far, by picking them
     among latents of other times and sequences.
 
-    The negatives decide what is learnt. Those of other sequences can be told by voice and
-    microphone alone, which stay the same over a sequence; those of the own sequence only by what is
+    The negatives decide what is learnt. Those of other sequences can be rejected by voice
+    and microphone alone, which stay the same over a sequence; those of the own sequence only by what is
     said. In the paper phones are recognised best with negatives of the own sequence or speaker, and
     much worse if the own sequence is left out of a mixed batch (57.3 against 64.6 %).
 
@@ -86,7 +86,7 @@ class ContrastivePrediction(Method):
 
     Differs from the paper: a batch is drawn from all speakers. With negatives='speaker' rows of the
     same speaker are found in it, so it has to be large or the speakers few. Drawn negatives
-    (`draws`) are drawn anew for each of the predictions.
+    (`draws`) are drawn for each of the predictions apart.
 
     Batch: views {"audio": float32 (s)}, and with negatives='speaker' {"speaker": int32}; augment
     {"audio": float32 (b s), "target": int32 (b), whose latents each row has to pick, its own; with

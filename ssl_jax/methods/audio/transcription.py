@@ -35,7 +35,7 @@ class Transcription(Method):
     class of each step.
 
     Trunks: any module of waves (b s) that has a layer of steps (b t d), at least as many as there
-    are letters. `Wav2Vec` and `WaveEncoder` are told each row's true length, so that padding
+    are letters. `Wav2Vec` and `WaveEncoder` are given each row's true length, so that padding
     changes nothing; of any other trunk a row has its share of the steps, and what it hears of the
     silence behind the end depends on the trunk. CPC is fine-tuned on what its GRU makes of the
     latents: `gru=call(GRU, width=256)` with `init_from=runs/cpc`, which fills both.
@@ -44,7 +44,7 @@ class Transcription(Method):
     occur.
 
     Only `Wav2Vec` can be masked: in training spans of its steps are replaced by the vector that it
-    learned for masks, and spans of its channels by zeros, drawn anew for each row of each batch.
+    learned for masks, and spans of its channels by zeros, drawn for each row of each batch.
 
     Differs from the paper: the mean is over utterances of whatever length.
 

@@ -51,7 +51,7 @@ class Inpainting(Method):
     weigh ten times as much. For *features*: holes='region', AlexNet up to pool5, no critic. The
     decoder makes the whole image, whose hidden part counts. Shortcut: with a fixed hole the network
     learns its border, hence the random regions for features; the critic sees the generated square
-    alone, or the seam would betray it.
+    alone, or the seam would give it away.
 
     One loss and one optimizer train both players: the critic's error on images behind which the
     gradient stops, and the generator's on answers of a critic whose weights are held still. The two

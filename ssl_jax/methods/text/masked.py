@@ -77,7 +77,7 @@ class MaskedWords(Method):
     The stream 'text' reads a caption: 'mean' is the mean of the last layer, 'first' the last layer
     at [CLS].
 
-    Differs from the paper: masks are drawn anew every step, in place of ten times for each text
+    Differs from the paper: new masks are drawn every step, in place of ten times for each text
     beforehand; a text is a block of the joined documents, so that it may hold parts of several, and
     none is shorter; both halves are equally long, and a second half from elsewhere is another row's
     of the batch, which in rare cases is of the same document. Adam has its bias correction.

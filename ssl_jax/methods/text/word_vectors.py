@@ -101,8 +101,8 @@ class WordVectors(Method):
       kind: 'cbow' or 'skipgram'.
       window: words to either side.
       negatives: noise words of a prediction.
-      shared: how many neighbouring centres, with all their context words, are told from the same
-        noise words, which is faster; 0: every prediction has its own, as in word2vec.c.
+      shared: how many neighbouring centres, with all their context words, share their noise
+        words, which is faster; 0: every prediction has its own, as in word2vec.c.
       sample: words that are more than about this share of the text are sub-sampled; 0: none.
       length: words of a row, before sub-sampling.
       room: the share of a row's words for which there is room after sub-sampling, so that steps do
