@@ -21,6 +21,8 @@ os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # What is kept between runs is kept elsewhere than the user's, and begins empty.
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp()
 
+import jax
+import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
@@ -30,3 +32,22 @@ install_import_hook("ssl_jax", "beartype.beartype")
 # The same examples in every run, on machines of any speed.
 settings.register_profile("ssl_jax", derandomize=True, deadline=None, database=None)
 settings.load_profile("ssl_jax")
+
+
+def _mappings() -> int:
+    try:
+        with open("/proc/self/maps") as lines:
+            return sum(1 for _ in lines)
+    except OSError:  # not Linux
+        return 0
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _room_for_programs():
+    """Forgets compiled programs before a process holds more than Linux allows.
+
+    Each takes some mappings of memory. A process may have 65,530; at the next one LLVM crashes.
+    """
+    yield
+    if _mappings() > 20_000:
+        jax.clear_caches()
