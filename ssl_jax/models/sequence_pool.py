@@ -1,0 +1,51 @@
+"""A head that makes one vector of a sequence: a transformer, then the mean."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from ssl_jax.knobs import at_least, one_of
+from ssl_jax.models.layers import DTYPES
+from ssl_jax.models.transformer import Transformer
+
+
+class SequencePool(nn.Module):
+    """A dense layer to `width`, learned positions, a transformer, and the mean of what is there.
+
+    Layers: 'tokens' (b l width) and 'mean' (b width).
+
+    Attributes:
+      transformer: over the sequence.
+      width: of it.
+      length: of the longest sequence; 0: no positions, as what comes in knows its own.
+      dtype: of the computation, the transformer's too.
+    """
+
+    transformer: Transformer
+    width: int = 512
+    length: int = 0
+    dtype: str = "float32"
+
+    def __post_init__(self):
+        at_least(self, 1, "width")
+        at_least(self, 0, "length")
+        one_of(self, "dtype", DTYPES)
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b l d"], there: Bool[Array, "b l"], train: bool
+    ) -> dict[str, Float[Array, "b ..."]]:
+        x = nn.Dense(self.width, dtype=self.dtype, name="dense")(x)
+        if self.length:
+            init = nn.initializers.normal(0.02)
+            x += self.param("positions", init, (self.length, self.width)).astype(x.dtype)
+        layers = self.transformer.clone(dtype=self.dtype, name="blocks")(x, train, there)
+        tokens = layers[next(reversed(layers))]
+        return {"tokens": tokens, "mean": mean_of(tokens, there)}
+
+
+def mean_of(x: Float[Array, "b l d"], there: Bool[Array, "b l"]) -> Float[Array, "b d"]:
+    """The mean of the positions that are there; 0 of none."""
+    share = there / jnp.maximum(there.sum(1, keepdims=True), 1)
+    return jnp.einsum("bl,bld->bd", share.astype(x.dtype), x)
