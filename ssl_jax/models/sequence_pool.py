@@ -32,15 +32,20 @@ class SequencePool(nn.Module):
         one_of(self, "dtype", DTYPES)
         super().__post_init__()
 
-    @nn.compact
+    def setup(self):
+        self.dense = nn.Dense(self.width, dtype=self.dtype)
+        if self.length:
+            init = nn.initializers.normal(0.02)
+            self.positions = self.param("positions", init, (self.length, self.width))
+        self.blocks = self.transformer.clone(dtype=self.dtype)
+
     def __call__(
         self, x: Float[Array, "b l d"], there: Bool[Array, "b l"], train: bool
     ) -> dict[str, Float[Array, "b ..."]]:
-        x = nn.Dense(self.width, dtype=self.dtype, name="dense")(x)
+        x = self.dense(x)
         if self.length:
-            init = nn.initializers.normal(0.02)
-            x += self.param("positions", init, (self.length, self.width)).astype(x.dtype)
-        layers = self.transformer.clone(dtype=self.dtype, name="blocks")(x, train, there)
+            x += self.positions.astype(x.dtype)
+        layers = self.blocks(x, train, there)
         tokens = layers[next(reversed(layers))]
         return {"tokens": tokens, "mean": mean_of(tokens, there)}
 
