@@ -85,6 +85,7 @@ CONFIGS = (
     "text/word_vectors_text8.py:tiny",
     "video_text/margin_howto100m.py:tiny",
     "video_text/multiple_instance_howto100m.py:tiny",
+    "video_text/support_set_msrvtt.py:tiny",
     "finetune/librispeech.py:tiny",
     "finetune/voc2007.py:tiny",
     "quickstart.py:tiny",

@@ -1,7 +1,9 @@
 """Features that were computed before and are kept in a record, as rows over time."""
 
+from collections.abc import Sequence
+
 import numpy as np
-from jaxtyping import Float32, Real
+from jaxtyping import Bool, Float32, Real
 
 from ssl_jax.data.record import MediaError, Record
 
@@ -28,6 +30,30 @@ def strongest_features(
     Raises MediaError if there are none, if they end before `start`, or for numbers that are not
     finite.
     """
+    return _features_within(record, name, rate, start, end).max(axis=0)
+
+
+def spread_features(
+    record: Record, name: str, rate: float, spans: Sequence[tuple[float, float]], steps: int
+) -> tuple[Float32[np.ndarray, "n steps d"], Bool[np.ndarray, "n steps"]]:
+    """A record's features of n spans of seconds, in order, and which of the rows there are.
+
+    Of more than `steps` rows some are taken, evenly spread, the first and the last among them;
+    after fewer come zeros. Otherwise as `strongest_features`.
+    """
+    found = []
+    for start, end in spans:
+        rows = _features_within(record, name, rate, start, end)
+        chosen = np.linspace(0, len(rows) - 1, min(steps, len(rows))).round().astype(int)
+        found.append(rows[chosen])
+    there = np.arange(steps) < np.array([len(rows) for rows in found])[:, None]
+    padded = [np.pad(rows, ((0, steps - len(rows)), (0, 0))) for rows in found]
+    return np.stack(padded), there
+
+
+def _features_within(
+    record: Record, name: str, rate: float, start: float, end: float
+) -> Float32[np.ndarray, "t d"]:
     rows = features_of(record, name)
     first = max(int(np.floor(start * rate + 1e-6)), 0)
     if first >= len(rows):
@@ -39,4 +65,4 @@ def strongest_features(
     chosen = rows[first:last].astype(np.float32)
     if not np.isfinite(chosen).all():
         raise MediaError(f"{record.name}: features {name!r} are not finite")
-    return chosen.max(axis=0)
+    return chosen

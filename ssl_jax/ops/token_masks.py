@@ -1,4 +1,7 @@
-"""Tokens left out of a text: BERT's masked words and T5's spans, of counts known beforehand."""
+"""Tokens left out of a text: BERT's masked words and T5's spans, of counts known beforehand.
+
+And padding, by a text's end.
+"""
 
 from typing import NamedTuple
 
@@ -22,6 +25,12 @@ class Masked(NamedTuple):
     places: Int[Array, "b m"]
     target: Int[Array, "b m"]
     weight: Float[Array, "b m"]
+
+
+def until(tokens: Int[Array, "b l"], end: int) -> Bool[Array, "b l"]:
+    """Which tokens are of a text, whose end counts; what comes after it is padding."""
+    ends = tokens == end
+    return ends.cumsum(1) - ends == 0
 
 
 def masked_counts(length: int, share: float, most: int) -> Int[np.ndarray, "l"]:
