@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from ssl_jax import config as configs
@@ -14,7 +15,12 @@ from ssl_jax.config import ConfigError, call
 from ssl_jax.data.record import MediaError
 from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.method import run_collection
+from ssl_jax.methods.audio.masked_contrast import MaskedContrast
+from ssl_jax.methods.control import Control
 from ssl_jax.models.gumbel_quantizer import GumbelQuantizer
+from ssl_jax.models.transformer import Transformer
+from ssl_jax.models.wav2vec import Wav2Vec
+from ssl_jax.models.wave_encoder import WaveEncoder
 from ssl_jax.objectives.masked_contrast import code_diversity, masked_contrast
 from ssl_jax.ops.masking import expected_share, masked_places, others, span_masks
 
@@ -343,3 +349,64 @@ def test_the_temperature_falls_with_the_steps(step, expected):
     net = experiment().method.net
     found = net.apply(run_collection(step, 400_000), method="temperature")
     assert float(found) == pytest.approx(expected, rel=1e-4)
+
+
+# Whether it learns
+
+
+def glides(rows: int, seed: int) -> np.ndarray:
+    """Tones in noise that glide evenly up or down: what is masked follows from what is not."""
+    rng = np.random.default_rng(seed)
+    slope, phase, low = (
+        rng.uniform(*between, (rows, 1)) for between in ((-2500, 2500), (0, 6), (900, 2000))
+    )
+    times = np.arange(1600) / 8000
+    wave = np.sin(2 * np.pi * (low * times + slope * times**2 / 2) + phase)
+    return (wave + 0.1 * rng.normal(size=wave.shape)).astype(np.float32)
+
+
+@pytest.mark.slow
+def test_what_is_masked_is_found_by_what_surrounds_it_and_not_from_another_row():
+    encoder = WaveEncoder((32, 32), (10, 8), (5, 4), (0, 0), "layer", "relu", True)
+    transformer = Transformer(blocks=2, heads=2, hidden=64)
+    convolved = {"position_taps": 8, "position_groups": 2, "encoder_gradient": 1.0, "dropout": 0.0}
+    method = MaskedContrast(
+        Wav2Vec(encoder, transformer, width=32, **convolved),
+        **{"samples": 1600, "shortest": 1600, "sample_rate": 8000, "span": 4, "distractors": 10},
+        **{"entries": 16, "out": 16, "noise": (1.0, 0.5, 0.98), "penalty": 0.1, "dropout": 0.0},
+    )
+    rows, steps = 16, 150
+    optimizer = optax.adam(optax.cosine_decay_schedule(5e-3, steps))
+
+    def puzzles(task):
+        return jax.jit(lambda batch, number: task.augment(batch, {}, jax.random.key(number)))
+
+    def puzzle_of(task, number: int) -> dict:
+        samples = np.full(rows, 1600, np.int32)
+        return task({"audio": glides(rows, number), "samples": samples}, number)
+
+    def loss(params, puzzle, number):
+        state = run_collection(number, steps)
+        outputs, _ = method.outputs(params, state, puzzle, jax.random.key(number), train=True)
+        return method.objective(outputs, puzzle)
+
+    @jax.jit
+    def step(params, moments, puzzle, number):
+        (_, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(params, puzzle, number)
+        change, moments = optimizer.update(gradient, moments)
+        return optax.apply_updates(params, change), moments, metrics
+
+    def trained(task) -> float:
+        """The contrastive loss of new recordings, over the last steps."""
+        batch = puzzle_of(puzzles(method), 0)
+        params = jax.jit(lambda: method.init(KEY, batch, rows))()["params"]
+        moments, found = optimizer.init(params), []
+        puzzle = puzzles(task)
+        for number in range(steps):
+            params, moments, metrics = step(params, moments, puzzle_of(puzzle, number), number)
+            found.append(float(metrics["contrast"]))
+        return np.mean(found[-10:])
+
+    learnt = trained(method)
+    assert learnt < math.log(11) - 0.2
+    assert learnt < trained(Control(method, ("target",))) - 0.15
