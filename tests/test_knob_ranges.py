@@ -84,6 +84,7 @@ CONFIGS = (
     "text/span_corruption_c4.py:tiny",
     "text/word_vectors_text8.py:tiny",
     "video_text/margin_howto100m.py:tiny",
+    "video_text/multilingual_howto100m.py:tiny",
     "video_text/multiple_instance_howto100m.py:tiny",
     "video_text/support_set_msrvtt.py:tiny",
     "finetune/librispeech.py:tiny",
