@@ -67,10 +67,13 @@ class Started:
 
     def after_a_step(self, devices: int) -> tuple[TrainState, float]:
         """The state after a step on the first batch, and its loss."""
-        mesh = Sharding(devices=devices).mesh()
-        placed = put_same(self.state, replicated(mesh)), put_batch(mesh, self.batch)
-        state, metrics = self.step(*placed)
+        state, metrics = self.step(*self.placed(devices))
         return state, float(metrics["loss"])
+
+    def placed(self, devices: int) -> tuple[TrainState, dict[str, jax.Array]]:
+        """What the step takes, on these devices."""
+        mesh = Sharding(devices=devices).mesh()
+        return put_same(self.state, replicated(mesh)), put_batch(mesh, self.batch)
 
     @functools.cached_property
     def step(self):
@@ -121,8 +124,8 @@ def test_a_config_tells_command_cost_and_numbers(path):
 def test_it_trains_the_same_on_four_devices_as_on_one_and_every_weight_learns(started):
     (split, loss), (alone, expected) = (started.after_a_step(devices) for devices in (4, 1))
     assert np.isfinite(loss)
-    # `fit` counts these of every method before its first step.
-    assert model_flops(started.step.trace(started.state, started.batch).jaxpr.jaxpr) > 0
+    # `fit` counts these of every method before its first step; traced it is already.
+    assert model_flops(started.step.trace(*started.placed(4)).jaxpr.jaxpr) > 0
     assert loss == pytest.approx(expected, rel=1e-4)
     teachers, still, moves = started.experiment.method.teachers, [], ([], [])
     for (path, before), *after in zip(

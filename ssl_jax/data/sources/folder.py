@@ -9,7 +9,13 @@ import numpy as np
 from ssl_jax.config import ConfigError
 from ssl_jax.data import decode, paths
 from ssl_jax.data.record import MediaError, Record
-from ssl_jax.data.sources import caption_lists, sound_lists, speech_lists, split_files
+from ssl_jax.data.sources import (
+    caption_lists,
+    emoji_lists,
+    sound_lists,
+    speech_lists,
+    split_files,
+)
 from ssl_jax.data.sources.choices import check_choices
 from ssl_jax.data.sources.lengths import Length, lengths
 from ssl_jax.data.sources.manifest import ENDINGS, KIND, Item, kind, read_manifest
@@ -41,8 +47,9 @@ class FolderSource:
 
     UCF101 and HMDB51 come with lists of their own, see `split_files`, and so do AudioSet, VGGSound,
     AVE, ESC-50 and others, see `sound_lists`, LibriSpeech and Speech Commands, see `speech_lists`,
-    and HowTo100M, YouCook2, MSR-VTT, VATEX and ActivityNet, see `caption_lists`: give the lists'
-    folder as `lists` in place of a manifest ('.' where they lie in the folder itself).
+    HowTo100M, YouCook2, MSR-VTT, VATEX and ActivityNet, see `caption_lists`, and emoji, see
+    `emoji_lists`: give the lists' folder as `lists` in place of a manifest ('.' where they lie in
+    the folder itself).
 
     Attributes:
       path: the folder; or a URL that fsspec opens, as gs://bucket/videos (with gcsfs installed).
@@ -158,6 +165,8 @@ class FolderSource:
         if found is None:
             asked = (self.kinds, self.segments, self.split)
             found = caption_lists.read(lists, self.path, there, *asked)
+        if found is None:
+            found = emoji_lists.read(lists, self.path, there, self.kinds)
         if found is not None:
             return found
         videos, names = split_files.read(lists, self.fold)
