@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from ssl_jax.data.word_vectors_file import write_word_vectors
-from ssl_jax.solvers.probe import unit
 from ssl_jax.scores.word_vectors import in_words, nearest_words, places_of, word_vectors
+from ssl_jax.solvers.probe import unit
 
 NEIGHBOURS = 10
 

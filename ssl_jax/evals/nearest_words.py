@@ -9,8 +9,8 @@ import numpy as np
 from ssl_jax.data.spread import spread
 from ssl_jax.drawing.layout import LINE, Tile, page, written
 from ssl_jax.knobs import at_least
-from ssl_jax.solvers.probe import unit
 from ssl_jax.scores.word_vectors import check_word_vectors, nearest_words, places_of, word_vectors
+from ssl_jax.solvers.probe import unit
 
 
 @dataclasses.dataclass(frozen=True)

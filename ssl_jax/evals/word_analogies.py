@@ -9,8 +9,8 @@ from jaxtyping import Float, Int
 from ssl_jax.config import ConfigError
 from ssl_jax.data import paths
 from ssl_jax.knobs import at_least
-from ssl_jax.solvers.probe import unit
 from ssl_jax.scores.word_vectors import check_word_vectors, word_vectors
+from ssl_jax.solvers.probe import unit
 
 ROWS = 256  # questions at once
 

@@ -8,8 +8,8 @@ import numpy as np
 from ssl_jax.config import ConfigError
 from ssl_jax.data import paths
 from ssl_jax.scores.rank_correlation import spearman
-from ssl_jax.solvers.probe import unit
 from ssl_jax.scores.word_vectors import check_word_vectors, word_vectors
+from ssl_jax.solvers.probe import unit
 
 
 @dataclasses.dataclass(frozen=True)

@@ -71,8 +71,8 @@ class ContrastivePrediction(Method):
     """Predicts the latents of the next steps of audio, from what was heard so far, by picking them
     among latents of other times and sequences.
 
-    The negatives decide what is learnt. Those of other sequences can be rejected by voice
-    and microphone alone, which stay the same over a sequence; those of the own sequence only by what is
+    The negatives decide what is learnt. Those of other sequences can be rejected by voice and
+    microphone alone, which stay the same over a sequence; those of the own sequence only by what is
     said. In the paper phones are recognised best with negatives of the own sequence or speaker, and
     much worse if the own sequence is left out of a mixed batch (57.3 against 64.6 %).
 
