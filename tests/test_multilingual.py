@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ssl_jax.config import ConfigError
+from ssl_jax.compile import with_data
+from ssl_jax.config import ConfigError, build, load
 from ssl_jax.data.pipeline import train_dataset
 from ssl_jax.data.record import Caption, MediaError, Record
 from ssl_jax.data.sources.invented_languages import InventedLanguages, said_in
@@ -425,3 +426,20 @@ def test_invented_languages():
         assert one.text == " ".join(said_in("qaa", word) for word in en.text.split())
     words = ["a", "red", "green", "blue", "disc", "square", "cross", "ring", "bounces"]
     assert len({said_in(code, word) for code in ("qaa", "qab") for word in words}) == 18
+
+
+def test_the_papers_run_takes_features_and_texts_of_a_tokenizer(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config, lines = with_data(load("video_text/multilingual_howto100m.py"), vocabulary=50)
+    assert lines[0] == "50 ids stand in for the tokenizer data/mbert/vocab.txt"
+    assert "RandomFeatures stands in for the config's data" in lines[1]
+    experiment = build(config)
+    example = experiment.method.views(experiment.source[0], np.random.default_rng(0))
+    assert {name: x.shape for name, x in example.items()} == {
+        "vision": (30, 1024),
+        "text": (2, 40),
+        "there": (2, 40),
+    }
+    translated = load("video_text/multilingual_howto100m.py:vtt_translated").method
+    alone = load("video_text/multilingual_howto100m.py:vtt").method
+    assert (len(translated.languages), alone.languages) == (8, ())

@@ -81,6 +81,10 @@ def get_config(variant: str = ""):
 
 
 def howto100m():
+    return paper({"text": "data/mbert/model.safetensors"})
+
+
+def paper(init_from: str | dict[str, str]):
     howto, vtt = (
         {"path": f"data/{name}/features", "lists": "../lists"} for name in ("howto100m", "msrvtt")
     )
@@ -104,7 +108,7 @@ def howto100m():
         optimizer=annealed(1_220_000 // BATCH),
         steps=EPOCHS * (1_220_000 // BATCH),
         batch_size=BATCH,
-        init_from={"text": "data/mbert/model.safetensors"},
+        init_from=init_from,
         evaluators={
             "retrieval": call(
                 TextVideoRetrieval,
@@ -136,11 +140,10 @@ def vtt():
 
 
 def vtt_translated():
-    config = howto100m()
+    config = paper("runs/mmp")
     config.source.path, config.source.split = "data/msrvtt/features", "1k-A train"
     config.method.least = 0.0
     config.optimizer, config.steps = annealed(9000 // BATCH), EPOCHS * (9000 // BATCH)
-    config.init_from = "runs/mmp"
     return config
 
 
