@@ -3,6 +3,8 @@
     python -m ssl_jax.prepare --input=DIR --output=DIR2 [--manifest=list.csv | --lists=DIR3]
         [--short_side=128] [--quality=90] [--sample_rate=16000] [--audio=flac] [--flow] [--whole]
         [--shards=N] [--max_pixels=N] [--max_seconds=N] [--max_bytes=N] [--runner=...]
+    python -m ssl_jax.prepare --input=DIR --output=DIR2 --features=RUN:LAYER [--stream=NAME]
+        [--rate=1] [--manifest=list.csv | --lists=DIR3] [--shards=N]
 
 The input is what `FolderSource` takes, with or without its manifest or lists. Videos are cut into
 their shots; frames become small JPEGs; `ssl_jax/data/shard_format.py` says what is stored and how,
@@ -13,6 +15,10 @@ Each shard is made by itself, by Apache Beam: on this machine by default, with a
 wherever `--runner` and Beam's other flags say; all workers must see both folders by the same path.
 Whatever the runner, the same input gives the same bytes. The command again goes on where it was
 stopped: whole shards, known by their hashes, are kept. Other flags want another output.
+
+With --features the shards hold, in place of frames and audio, what a trained run sees in them: a
+layer of one of its streams, by default the first, `rate` rows per second. Methods on stored
+features train from these. The input is then such a folder, or one of shards that were prepared.
 """
 
 import argparse
@@ -76,7 +82,7 @@ def prepare(
     if paths.exists(result):  # while shards are made again, the old ones must not pass for complete
         paths.remove(result)
     run(jobs, runner, beam_flags)
-    content = _content([shards.report_of(job) for job in jobs], source, options)
+    content = _content([shards.report_of(job.file) for job in jobs], source, options)
     if content["records"] == 0:
         raise ConfigError(f"{input}: no file could be used; the first: {content['rejected'][0]}")
     shards.write_json(result, content)
@@ -106,7 +112,7 @@ def _jobs(
 def _refuse_to_replace(jobs: list[shards.Job], output: str) -> None:
     """ConfigError if other flags made the shards that lie there. Changed files are made again."""
     for job in jobs:
-        report = shards.report_of(job)
+        report = shards.report_of(job.file)
         if report is None or report["plan"] == shards.plan_of(job):
             continue
         if "made_with" not in report:
@@ -169,6 +175,9 @@ def _arguments(argv: list[str]) -> tuple[argparse.Namespace, tuple[str, ...]]:
     add("--max_seconds", type=float, default=Limits.seconds, help="of a file")
     add("--max_bytes", type=int, default=Limits.bytes, help="of a file")
     add("--shards", type=int, default=0, help=f"0: one for every {FILES_A_SHARD} records")
+    add("--features", default="", help="RUN:LAYER, to store these in place of frames and audio")
+    add("--stream", default="", help="of the run, for --features; default: its first")
+    add("--rate", type=float, default=1.0, help="rows per second, for --features")
     add("--runner", default="DirectRunner", help="of Beam; the default is this machine")
     try:
         known, rest = parser.parse_known_args(argv)
@@ -177,6 +186,13 @@ def _arguments(argv: list[str]) -> tuple[argparse.Namespace, tuple[str, ...]]:
     for name in ("input", "output"):
         if not getattr(known, name):
             raise ConfigError(f"--{name}=DIR is needed; see --help")
+    for name in ("stream", "rate"):
+        if getattr(known, name) != parser.get_default(name) and not known.features:
+            raise ConfigError(f"--{name} needs --features=RUN:LAYER")
+    allowed = ("input", "output", "features", "stream", "rate", "manifest", "lists", "shards")
+    for name, value in vars(known).items() if known.features else ():
+        if name not in allowed and value != parser.get_default(name):
+            raise ConfigError(f"--{name} is not for --features, which stores no frames and audio")
     ours = known.runner == "DirectRunner"
     wrong = [flag for flag in rest if ours and not flag.startswith("--direct_")]
     if wrong:
@@ -189,17 +205,22 @@ def main(argv: list[str]) -> int:
     try:
         known, beam_flags = _arguments(argv)
         knobs = {f.name: getattr(known, f.name) for f in dataclasses.fields(shards.Options)}
-        done = prepare(
-            known.input,
-            known.output,
-            manifest=known.manifest,
-            lists=known.lists,
-            options=shards.Options(**knobs),
-            num_shards=known.shards,
-            runner=known.runner,
-            beam_flags=beam_flags,
-            limits=Limits(known.max_pixels, known.max_seconds, known.max_bytes),
-        )
+        both = {"manifest": known.manifest, "lists": known.lists, "num_shards": known.shards}
+        if known.features:
+            asked = known.features, known.stream, known.rate
+            from ssl_jax.applying.feature_shards import prepare_features  # JAX, else not needed
+
+            done = prepare_features(known.input, known.output, *asked, **both)
+        else:
+            done = prepare(
+                known.input,
+                known.output,
+                **both,
+                options=shards.Options(**knobs),
+                runner=known.runner,
+                beam_flags=beam_flags,
+                limits=Limits(known.max_pixels, known.max_seconds, known.max_bytes),
+            )
     except (ConfigError, MediaError, OSError) as error:
         print(f"ssl_jax: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -207,8 +228,9 @@ def main(argv: list[str]) -> int:
         print("ssl_jax: stopped; the same command goes on from here", file=sys.stderr)
         return 130
     rejected = f", {len(done['rejected'])} rejected (see manifest.json)" if done["rejected"] else ""
+    of_files = f" of {done['files']} files" if "files" in done else ""
     print(
-        f"{known.output}: {done['records']} records of {done['files']} files{rejected}, "
+        f"{known.output}: {done['records']} records{of_files}{rejected}, "
         f"{done['seconds'] / 3600:.2f} hours in {len(done['shards'])} shards"
     )
     return 0

@@ -55,6 +55,6 @@ def _show_progress(jobs: list[shards.Job], stop: threading.Event) -> None:
             at = [f"{os.path.basename(v)} {done:.0f} of {all_:.0f} s" for v, done, all_ in videos]
             bar.set_postfix_str("; ".join(at[:2]) + (f"; {len(at) - 2} more" if at[2:] else ""))
             for plan, job in list(waiting.items()):
-                if (shards.report_of(job) or {}).get("plan") == plan:
+                if (shards.report_of(job.file) or {}).get("plan") == plan:
                     del waiting[plan]
                     bar.update()

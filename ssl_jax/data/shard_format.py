@@ -7,6 +7,7 @@ after another and each an entry of its own:
   2. blocks of one second of audio, 16-bit PCM or the same as FLAC, reaching MARGIN seconds beyond
      the frames;
   3. for every shot a header: the fields of its `Record` and where its blocks begin.
+A shard of features has headers alone, each with the features of its record, float16, row by row.
 The last entry of a shard is its index: the headers' places and what is needed to choose among them.
 
 An entry is a list of byte strings (`pack`).

@@ -41,7 +41,7 @@ def make(job: Job) -> dict:
     killed leaves a file of another name, which the next one overwrites.
     """
     plan = plan_of(job)
-    report = _finished(job.file, plan)
+    report = finished(job.file, plan)
     if report is not None:
         return report
     draft = paths.draft(job.file)
@@ -51,7 +51,7 @@ def make(job: Job) -> dict:
         under_way.pop(draft, None)
     made = made_with(job)
     report = {"file": job.file.rpartition("/")[2], "plan": plan, "made_with": made, **written}
-    report |= {"sha256": _sha256(draft), "bytes": os.path.getsize(draft)}
+    report |= size_and_hash(draft)
     paths.put(draft, job.file)
     write_json(report_file(job.file), report)
     return report
@@ -66,10 +66,10 @@ def report_file(shard: str) -> str:
     return shard.removesuffix(".array_record") + ".json"
 
 
-def report_of(job: Job) -> dict | None:
-    """What lies beside the shard, made by whatever plan; None if nothing does."""
+def report_of(shard: str) -> dict | None:
+    """The report beside a shard, made by whatever plan; None if nothing is there."""
     try:
-        return json.load(paths.read_text(report_file(job.file)))
+        return json.load(paths.read_text(report_file(shard)))
     except (OSError, ValueError):
         return None
 
@@ -100,7 +100,8 @@ def plan_of(job: Job) -> str:
     return hashlib.sha256(json.dumps(plan).encode()).hexdigest()
 
 
-def _finished(file: str, plan: str) -> dict | None:
+def finished(file: str, plan: str) -> dict | None:
+    """The report of a shard that is whole and was made by this plan; None without one."""
     try:
         report = json.load(paths.read_text(report_file(file)))
         if report["plan"] != plan:
@@ -110,6 +111,11 @@ def _finished(file: str, plan: str) -> dict | None:
         return report if report["sha256"] == _sha256(file) else None
     except (OSError, ValueError, KeyError):
         return None
+
+
+def size_and_hash(file: str) -> dict:
+    """What a report says of the shard's bytes."""
+    return {"sha256": _sha256(file), "bytes": os.path.getsize(file)}
 
 
 def _sha256(file: str) -> str:

@@ -40,7 +40,8 @@ class ArrayRecordSource:
       flow: where flow was prepared, a function like `frames` of float32 (n, h, w, 2): number k is
         the motion from frame k to k + 1 in pixels (u to the right, v down), there are t - 1;
       flow_bound: what flow was cut to, in pixels; 2 flow_bound / 255 is its finest step;
-      flow_motion: float32 (t - 1), `flow.flow_magnitude` of it.
+      flow_motion: float32 (t - 1), `flow.flow_magnitude` of it;
+      features: where a run's features were prepared, in place of frames and audio, float16 (t d).
 
     Attributes:
       paths: the prepared folders, of this machine or gs://bucket/folder (with gcsfs installed).
@@ -86,6 +87,8 @@ class ArrayRecordSource:
         if has_frames and info["flow_bound"]:
             extra |= {"flow": stored.flow, "flow_bound": info["flow_bound"]}
             extra["flow_motion"] = np.frombuffer(parts[3], "<f4")
+        if "features" in info:
+            extra["features"] = np.frombuffer(parts[1], "<f2").reshape(-1, info["features"])
         return Record(
             name=info["name"],
             index=int(index),
