@@ -9,6 +9,7 @@ import pytest
 
 from ssl_jax.config import ConfigError
 from ssl_jax.data.record import Caption, MediaError, Record
+from ssl_jax.data.sources.random_features import RandomFeatures
 from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.data.stored_features import spread_features
 from ssl_jax.devices.sharding import Sharding, by_rows, replicated
@@ -308,6 +309,20 @@ def test_features_of_some_seconds_are_spread_or_padded():
     assert there.tolist() == [[True] * 3, [True, True, False]]
     with pytest.raises(MediaError, match=r"'features' end at 5\.00 s, 6\.00 s was asked for"):
         spread_features(record(), "features", 2.0, [(6.0, 7.0)], 3)
+
+
+def test_features_by_filters_are_their_largest_answers():
+    videos = SyntheticSource(size=2, frames=4, fps=4.0, height=12, width=16)
+    found = RandomFeatures(videos, width=3, rate=2.0, filters=5)[1].extra["features"]
+    frames = videos[1].frames([1, 3])[:, :, 2:14] / 255 - 0.5  # their middle squares
+    filters = np.random.default_rng(0).normal(size=(5, 5, 3, 3)) / np.sqrt(75)
+    for frame, row in zip(frames, found, strict=True):
+        places = [(y, x) for y in range(0, 8, 2) for x in range(0, 8, 2)]
+        patches = [frame[y : y + 5, x : x + 5] for y, x in places]
+        answers = [[(patch * filters[..., k]).sum() for k in range(3)] for patch in patches]
+        np.testing.assert_allclose(row, np.max(answers, axis=0), rtol=1e-5)
+    with pytest.raises(ConfigError, match="filters=13: the frames have 12 pixels"):
+        RandomFeatures(videos, filters=13)[0]
 
 
 def test_a_clip_is_of_its_captions_seconds():

@@ -14,12 +14,12 @@ Ours, in the paper's setting: not measured.
 choose by. From T5's file comes the encoder, from a run of text/span_corruption_c4.py the decoder
 too.
 
-Variants: `:synthetic` trains a narrow network in minutes on a CPU, on random projections of small
-frames of videos of three scenes, of which little more than colours can be seen, under one caption.
-`:synthetic_none`, `_identity`, `_full` and `_hybrid` are the same with other supports; `:tiny` is
-four steps.
+Variants: `:synthetic` trains a narrow network in minutes on a CPU, on features by random filters of
+videos that twelve different captions describe; `:synthetic_none`, `:synthetic_identity`,
+`:synthetic_full` and `:synthetic_hybrid` are the same with other supports; `:tiny` is four steps.
+Captions of `:synthetic` cost 0.497 nats a token if nothing is known of a clip.
 
-    :synthetic                 text to video, R@10 of 48 (chance 0.208)
+    :synthetic                 text to video, R@5 of 48 (chance 0.104)
     ours, cross                not measured
     none                       not measured
     identity                   not measured
@@ -97,17 +97,17 @@ def synthetic(mode: str = "cross"):
         for count, seed in ((1536, 0), (96, 0), (48, 1))
     )
     train, test = (
-        call(RandomFeatures, source=one, width=128, rate=4.0, filters=6) for one in (train, test)
+        call(RandomFeatures, source=one, width=128, rate=2.0, filters=6) for one in (train, test)
     )
     return call(
         Experiment,
         source=train,
         method=call(
             SupportSet,
-            **stacks(64, steps=8, blocks=1, hidden=128),
+            **stacks(64, steps=4, blocks=1, hidden=128),
             tokenizer=call(CountedWords, source=words, min_count=1),
-            rate=4.0,
-            steps=8,
+            rate=2.0,
+            steps=4,
             length=6,
             embedding=64,
             mode=mode,
@@ -119,7 +119,7 @@ def synthetic(mode: str = "cross"):
             clip_norm=1.0,
             schedule=call(Cosine, warmup=50),
         ),
-        steps=400,
+        steps=1500,
         batch_size=32,
         evaluators={"retrieval": call(TextVideoRetrieval, test=test, clips=1)},
     )

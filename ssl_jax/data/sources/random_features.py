@@ -3,9 +3,10 @@
 import dataclasses
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float32
 from numpy.lib.stride_tricks import sliding_window_view
 
+from ssl_jax.config import ConfigError
 from ssl_jax.data.image import square
 from ssl_jax.data.record import Record, Source
 from ssl_jax.knobs import above, at_least
@@ -49,13 +50,16 @@ class RandomFeatures:
         times = ((np.arange(count) + 0.5) / self.rate).tolist()
         frames = record.need_frames()([record.frame_at(time) for time in times])
         seen = square(frames, min(frames.shape[1:3]) if self.filters else SIDE)
-        rows = self._rows(seen / 255 - 0.5).astype(np.float32)
+        rows = self._rows(np.float32(seen) / 255 - 0.5)
         return dataclasses.replace(record, extra={**record.extra, "features": rows})
 
-    def _rows(self, frames: Float[np.ndarray, "t h h 3"]) -> Float[np.ndarray, "t width"]:
+    def _rows(self, frames: Float32[np.ndarray, "t h h 3"]) -> Float32[np.ndarray, "t width"]:
         """The largest projections of what stands at every second place; of small frames at one."""
         side = self.filters or SIDE
+        if side > frames.shape[1]:
+            raise ConfigError(f"filters={side}: the frames have {frames.shape[1]} pixels")
         patches = sliding_window_view(frames, (side, side), axis=(1, 2))[:, ::2, ::2]
         patches = np.moveaxis(patches, 3, -1).reshape(len(frames), -1, 3 * side**2)
         projection = np.random.default_rng(self.seed).normal(size=(3 * side**2, self.width))
-        return (patches @ projection).max(axis=1) / np.sqrt(len(projection))
+        projection = (projection / np.sqrt(len(projection))).astype(np.float32)
+        return (patches @ projection).max(axis=1)
