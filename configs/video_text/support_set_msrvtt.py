@@ -2,10 +2,11 @@
 
     python -m ssl_jax.train --config=video_text/support_set_msrvtt.py --workdir=runs/support_set
 
-Data: data/msrvtt/features, files of (t 2560), one row a second, R(2+1)D-34 (512 numbers) and
-ResNet-152 (2,048) side by side; data/msrvtt/lists with the set's json files and
+Data: data/msrvtt/features, files of (t 2560), one row a second, such as R(2+1)D-34's 512 numbers
+and ResNet-152's 2,048 side by side; data/msrvtt/lists with the set's json files and
 MSRVTT_JSFUSION_test.csv; T5's spiece.model and model.safetensors in data/t5.
 Cost: not measured.
+Widths, weights, rates and the number of steps are ours: of the paper the abstract alone was read.
 Paper, as a later one quotes it: text to video on MSR-VTT (1k-A), trained on HowTo100M before, R@1
 30.1, R@5 58.5, R@10 69.3 %.
 Ours, in the paper's setting: not measured.
