@@ -120,10 +120,10 @@ def test_a_mistake_is_one_line(run, tmp_path):
     twin = save(tmp_path / "other" / "a.jpg", 9, 9)
     here, out = f"--workdir={run}", f"--output={tmp_path / 'out'}"
     for argv, message in (
-        ([], "write one of colorize, inpaint, sync, sound, talk first, not ''"),
+        ([], "write one of colorize, inpaint, sync, sound, talk, words, text first, not ''"),
         (
             ["colourise", good, here],
-            "write one of colorize, inpaint, sync, sound, talk first, not 'colourise'",
+            "write one of colorize, inpaint, sync, sound, talk, words, text first, not 'colourise'",
         ),
         (["colorize", here], "the image files missing"),
         (["colorize", good], "--workdir=RUN missing"),
