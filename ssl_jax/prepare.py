@@ -18,7 +18,8 @@ stopped: whole shards, known by their hashes, are kept. Other flags want another
 
 With --features the shards hold, in place of frames and audio, what a trained run sees in them: a
 layer of one of its streams, by default the first, `rate` rows per second. Methods on stored
-features train from these. The input is then such a folder, or one of shards that were prepared.
+features train from these. The input is then such a folder, or one of shards that were prepared, and
+this process makes the shards, one after another. They are made again if the run has changed.
 """
 
 import argparse
@@ -194,7 +195,8 @@ def _arguments(argv: list[str]) -> tuple[argparse.Namespace, tuple[str, ...]]:
         if name not in allowed and value != parser.get_default(name):
             raise ConfigError(f"--{name} is not for --features, which stores no frames and audio")
     ours = known.runner == "DirectRunner"
-    wrong = [flag for flag in rest if ours and not flag.startswith("--direct_")]
+    beams = ours and not known.features
+    wrong = [flag for flag in rest if not (flag.startswith("--direct_") and beams) and ours]
     if wrong:
         raise ConfigError(f"unknown argument {wrong[0]}; see --help (Beam's need a --runner)")
     return known, tuple(rest)
@@ -207,10 +209,12 @@ def main(argv: list[str]) -> int:
         knobs = {f.name: getattr(known, f.name) for f in dataclasses.fields(shards.Options)}
         both = {"manifest": known.manifest, "lists": known.lists, "num_shards": known.shards}
         if known.features:
-            asked = known.features, known.stream, known.rate
-            from ssl_jax.applying.feature_shards import prepare_features  # JAX, else not needed
+            # Imports JAX, which nothing else here needs.
+            from ssl_jax.applying.feature_shards import FeatureOptions, prepare_features
 
-            done = prepare_features(known.input, known.output, *asked, **both)
+            run, _, layer = known.features.rpartition(":")
+            asked = FeatureOptions(paths.home(run), layer, known.stream, known.rate)
+            done = prepare_features(known.input, known.output, asked, **both)
         else:
             done = prepare(
                 known.input,

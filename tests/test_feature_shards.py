@@ -1,6 +1,9 @@
 """A run's features in shards: those that the run gives, of every moment; kept when whole."""
 
+import dataclasses
 import json
+import math
+import shutil
 
 import media
 import numpy as np
@@ -8,9 +11,15 @@ import pytest
 import tiny
 
 from ssl_jax import prepare, train
+from ssl_jax.applying.features_over_time import features_over_time
+from ssl_jax.config import ConfigError
+from ssl_jax.data import shards
+from ssl_jax.data.record import MediaError
+from ssl_jax.data.sources import array_record
 from ssl_jax.data.sources.array_record import ArrayRecordSource
 from ssl_jax.data.sources.folder import FolderSource
-from ssl_jax.data.stored_features import strongest_features
+from ssl_jax.data.sources.synthetic import SyntheticSource
+from ssl_jax.data.stored_features import feature_seconds, strongest_features
 from ssl_jax.training.trained import load
 
 MANIFEST = """path,label,split,caption,start,end
@@ -42,6 +51,9 @@ def folder(tmp_path_factory) -> str:
     return str(path)
 
 
+BY_MANIFEST = ("--manifest=list.csv", "--rate=2", "--shards=2")
+
+
 def made(folder: str, run: str, output, *flags: str) -> int:
     asked = (f"--input={folder}", f"--output={output}", f"--features={run}:hidden", *flags)
     return prepare.main(list(asked))
@@ -50,18 +62,36 @@ def made(folder: str, run: str, output, *flags: str) -> int:
 @pytest.fixture(scope="module")
 def features(folder, run, tmp_path_factory):
     output = tmp_path_factory.mktemp("features")
-    assert made(folder, run, output, "--manifest=list.csv", "--rate=2", "--shards=2") == 0
+    assert made(folder, run, output, *BY_MANIFEST) == 0
     return output
 
 
-def test_each_row_is_what_the_run_sees_at_its_time(folder, run, features):
-    source, videos = ArrayRecordSource((str(features),)), FolderSource(folder, manifest="list.csv")
-    frozen = load(run)
-    assert [record.name for record in source] == ["long.mp4", "short.mp4"]
+@pytest.fixture(scope="module")
+def whole(folder, tmp_path_factory) -> str:
+    """The same videos as shards, made one after the other, without Beam."""
+    output = str(tmp_path_factory.mktemp("shards"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prepare, "run", lambda jobs, *_: [shards.make(job) for job in jobs])
+        prepare.prepare(folder, output, "list.csv", shards.Options(whole=True))
+    return output
+
+
+@pytest.mark.parametrize("kind", ["folder", "shards"])
+def test_each_row_is_what_the_run_sees_at_its_time(kind, folder, whole, run, features, tmp_path):
+    if kind == "folder":
+        videos = FolderSource(folder, manifest="list.csv")
+    else:
+        videos, features = ArrayRecordSource((whole,)), tmp_path
+        assert made(whole, run, features, "--rate=2") == 0
+    readable = [videos[number] for number in range(2)]
+    source, frozen = ArrayRecordSource((str(features),)), load(run)
+    assert [record.name for record in source] == [video.name for video in readable]
     assert source.label_names == videos.label_names
-    for record, rows in zip(source, (8, 2), strict=True):
-        video = next(v for v in videos if v.name == record.name)
+    for record, video in zip(source, readable, strict=True):
+        rows = math.ceil(2 * video.duration - 1e-6)
         assert (record.label, record.captions) == (video.label, video.captions)
+        assert record.extra["path"] in ("long.mp4", "short.mp4")
+        assert record.extra["split"] == video.extra["split"]
         assert record.duration == pytest.approx(video.duration)
         assert (record.num_frames, record.fps, record.audio) == (0, 2, None)
         found = record.extra["features"]
@@ -87,11 +117,59 @@ def test_shards_that_are_whole_are_kept_and_others_made_again(folder, run, featu
     bytes_, kept = second.read_bytes(), first.stat().st_mtime_ns
     second.write_bytes(b"damaged")
     (features / "manifest.json").unlink()
-    assert made(folder, run, features, "--manifest=list.csv", "--rate=2", "--shards=2") == 0
+    assert made(folder, run, features, *BY_MANIFEST) == 0
     assert (first.stat().st_mtime_ns, second.read_bytes()) == (kept, bytes_)
     assert "2 records, 1 rejected" in capsys.readouterr().out
     assert made(folder, run, features, "--manifest=list.csv", "--rate=3", "--shards=2") == 2
-    assert "of something else; give an empty folder" in capsys.readouterr().err
+    assert "holds shards made with rate=2.0, now rate=3.0" in capsys.readouterr().err
+    assert made(folder, run, features, "--manifest=list.csv", "--rate=2", "--shards=1") == 2
+    assert "of another command; give an empty folder" in capsys.readouterr().err
+
+
+def test_what_changed_since_is_made_again(folder, run, tmp_path):
+    videos, trained, output = tmp_path / "videos", tmp_path / "run", tmp_path / "out"
+    shutil.copytree(folder, videos)
+    shutil.copytree(run, trained)
+
+    def once() -> tuple[tuple[str, ...], list[int], bytes]:
+        assert made(str(videos), str(trained), output, "--manifest=list.csv", "--shards=1") == 0
+        source = ArrayRecordSource((str(output),))
+        labels = [record.label for record in source]
+        found = source.label_names, labels, source[0].extra["features"].tobytes()
+        array_record._open.cache_clear()
+        array_record._choose.cache_clear()
+        return found
+
+    names, labels, before = once()
+    # A class more moves the numbers of the others.
+    (videos / "list.csv").write_text(MANIFEST.replace("short.mp4,stand", "short.mp4,sit"))
+    renamed, moved, same = once()
+    assert [names[k] for k in labels] == ["walk", "stand"]
+    assert [renamed[k] for k in moved] == ["walk", "sit"]
+    assert same == before
+    # Another training run to the same step, in the same place.
+    shutil.rmtree(trained)
+    train.fit(tiny.experiment(steps=2, seed=1), str(trained))
+    assert once()[2] != before
+
+
+class Cut(tiny.MeanColour):
+    def times(self, record, stream, count):
+        return [record.duration * k / count for k in range(count)]
+
+
+def test_inputs_that_are_parts_of_a_record_have_no_rate(run):
+    frozen = load(run)
+    frozen = dataclasses.replace(frozen, method=Cut(frozen.method.vision))
+    with pytest.raises(ConfigError, match="Cut cuts the records of stream 'vision'"):
+        features_over_time(frozen, "vision", "pool", 1.0, SyntheticSource(size=1), 0)
+
+
+def test_methods_refuse_features_of_another_rate(features):
+    record = ArrayRecordSource((str(features),))[0]
+    assert feature_seconds(record, "features", 2.0) == pytest.approx(4.0)
+    with pytest.raises(MediaError, match=r"has 2 rows of features per second, not 5; set method"):
+        feature_seconds(record, "features", 5.0)
 
 
 @pytest.mark.parametrize(
@@ -112,3 +190,9 @@ def test_mistakes_cost_one_line(flags, message, folder, run, tmp_path, capsys):
     line = capsys.readouterr().err
     assert message in line
     assert line.count("\n") == 1
+
+
+def test_the_input_is_not_written_over(whole, run, capsys):
+    assert made(whole, run, whole) == 2
+    assert "is the input; give another folder" in capsys.readouterr().err
+    assert len(ArrayRecordSource((whole,))) == 2

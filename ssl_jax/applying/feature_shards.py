@@ -8,37 +8,45 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Iterator
 
+import jax
 import numpy as np
-from jaxtyping import Float
-from tqdm import tqdm
 
+from ssl_jax.applying.features_over_time import features_over_time
 from ssl_jax.config import ConfigError
 from ssl_jax.data import paths, shards
-from ssl_jax.data.record import MediaError, Record, Source
+from ssl_jax.data.failures import Failures
+from ssl_jax.data.progress import progress_bar
+from ssl_jax.data.record import MediaError
 from ssl_jax.data.shard_blocks import Shard
 from ssl_jax.data.shard_format import FORMAT
 from ssl_jax.data.sources.array_record import ArrayRecordSource
 from ssl_jax.data.sources.folder import FolderSource
+from ssl_jax.data.sources.manifest import kind
 from ssl_jax.frozen import Frozen
-from ssl_jax.method import Example
 from ssl_jax.training.trained import load
 
 RECORDS_A_SHARD = 1024  # if no number of shards is asked for: features are small
+KEPT_APART = ("path", "split", "start", "flow_bound")  # of `extra`: not the manifest's columns
 
 
 @dataclasses.dataclass(frozen=True)
-class Wanted:
-    """Which features: a layer of a run's stream, `rate` of them per second.
+class FeatureOptions:
+    """Which features are stored.
 
-    Row k describes what begins k / rate seconds after the record's start. Where no input of the
-    method fits any more, the last that fits is taken.
+    Row k is of the input of the method that begins k / rate seconds after the record does, or the
+    first or last that there is.
+
+    Attributes:
+      run: folder of the trained run.
+      layer: of the stream. Maps and steps are averaged, padding included; numbers are float16.
+      stream: of the run's method; '' for its first.
+      rate: rows per second.
     """
 
     run: str
     layer: str
-    stream: str = ""  # '': the first
+    stream: str = ""
     rate: float = 1.0
 
     def __post_init__(self):
@@ -51,76 +59,76 @@ class Wanted:
 def prepare_features(
     input: str,
     output: str,
-    features: str,
-    stream: str = "",
-    rate: float = 1.0,
+    options: FeatureOptions,
     manifest: str = "",
     lists: str = "",
     num_shards: int = 0,
 ) -> dict:
     """Writes shards of a run's features and `manifest.json`; returns what is in the latter.
 
-    Args:
-      input: folder of media, or of shards that were prepared.
-      features: RUN:LAYER, a trained run's folder and the layer to read.
-      stream: of the run's method; '' for its first.
-      rate: rows per second.
+    Shards that are whole are kept, unless the run, the files or their manifest have changed since.
+    Records that cannot be read or are too short are listed as rejected, up to the share
+    `data.max_failed` of the run's config.
 
-    The others are as in `ssl_jax.prepare.prepare`. ConfigError as of `write_feature_shards`.
+    Args:
+      input: folder of media as `FolderSource` takes it, or of shards that were prepared.
+      num_shards: 0 for one for every 1024 records.
+
+    The others are as in `ssl_jax.prepare.prepare`. Raises ConfigError: there is no such run, stream
+    or layer, or the output holds shards that were made with other flags; MediaError: too many
+    records cannot be used.
     """
-    run, _, layer = features.rpartition(":")
     input, output = paths.home(input), paths.home(output)
-    wanted = Wanted(paths.home(run), layer, stream, rate)
-    if paths.exists(paths.join(input, "manifest.json")):
+    if paths.whole(input) == paths.whole(output):
+        raise ConfigError(f"{output}: is the input; give another folder for the features")
+    source: FolderSource | ArrayRecordSource
+    if any(name.endswith(".array_record") for name in _names(input)):
         if manifest or lists:
             raise ConfigError(f"{input}: holds shards, which have their manifest; give no other")
         source = ArrayRecordSource((input,))
     else:
         source = FolderSource(input, manifest=manifest, lists=lists)
-    files = num_shards or -(-len(source) // RECORDS_A_SHARD)
-    return write_feature_shards(load(wanted.run), wanted, source, output, files)
-
-
-def write_feature_shards(
-    frozen: Frozen, wanted: Wanted, source: Source, output: str, files: int
-) -> dict:
-    """Writes the features of all records to `files` shards, and `manifest.json`, which it returns.
-
-    Layers of maps are averaged over all but their channels. Numbers are float16. Shards that are
-    whole already are kept. A record that cannot be read, or is too short for an input, is rejected
-    and listed.
-
-    Raises ConfigError: the run has no such stream or layer, nothing can be used, or the output
-    holds shards of something else.
-    """
-    stream = wanted.stream or next(iter(frozen.method.streams))
-    frozen.check_layers(stream, (wanted.layer,), source)
-    paths.make_folder(output)
-    result = paths.join(output, "manifest.json")
-    count = max(1, min(files, len(source)))
+    if num_shards < 0:
+        raise ConfigError(f"shards={num_shards} must be at least 1, or 0 to choose by the input")
+    frozen = load(options.run)
+    options = dataclasses.replace(
+        options, stream=options.stream or next(iter(frozen.method.streams))
+    )
+    frozen.check_layers(options.stream, (options.layer,), source)
+    if "text" in frozen.method.streams[options.stream]:
+        raise ConfigError(
+            f"stream {options.stream!r} reads captions, which have no features in time"
+        )
+    count = min(num_shards or -(-len(source) // RECORDS_A_SHARD), len(source))
     edges = [number * len(source) // count for number in range(count + 1)]
-    names = [f"shard-{number:05d}-of-{count:05d}.array_record" for number in range(count)]
-    plans = [_plan(frozen, wanted, stream, source, edges[k : k + 2]) for k in range(count)]
-    _refuse_others(output, dict(zip(names, plans, strict=True)))
+    parts = [range(*edges[k : k + 2]) for k in range(count)]
+    files = [f"shard-{number:05d}-of-{count:05d}.array_record" for number in range(count)]
+    flags = {"input": input, "manifest": manifest, "lists": lists, **dataclasses.asdict(options)}
+    weights = _hash_of_weights(frozen)
+    plans = [_plan(options, weights, source, part) for part in parts]
+    paths.make_folder(output)
+    _refuse_to_replace(output, dict(zip(files, plans, strict=True)), flags)
+    result = paths.join(output, "manifest.json")
     if paths.exists(result):  # while shards are made again, the old ones must not pass for complete
         paths.remove(result)
-    reports = []
-    for name, plan, first, last in tqdm(
-        list(zip(names, plans, edges[:-1], edges[1:], strict=True)), unit="shard", desc="features"
-    ):
+    failures = Failures(frozen.loading.max_failed, len(source))
+    reports, bar = [], progress_bar("features", len(source), "record")
+    for name, plan, part in zip(files, plans, parts, strict=True):
         file = paths.join(output, name)
         report = shards.finished(file, plan)
         if report is None:
             draft = paths.draft(file)
-            written = _write(frozen, wanted, stream, source, range(first, last), draft)
-            report = {"file": name, "plan": plan, **written, **shards.size_and_hash(draft)}
+            written = _write(frozen, options, source, part, failures, bar, draft)
+            report = {"file": name, "plan": plan, "made_with": flags, **written}
+            report |= shards.size_and_hash(draft)
             paths.put(draft, file)
             shards.write_json(shards.report_file(file), report)
         reports.append(report)
+    bar.close()
     content = {
         "format": FORMAT,
-        "options": {"features": dataclasses.asdict(wanted)},
-        "label_names": list(getattr(source, "label_names", ())),
+        "options": dataclasses.asdict(options),
+        "label_names": source.label_names,
         "records": sum(report["records"] for report in reports),
         "seconds": round(sum(report["seconds"] for report in reports), 6),
         "rejected": [line for report in reports for line in report["rejected"]],
@@ -130,118 +138,116 @@ def write_feature_shards(
         ],
     }
     if not content["records"]:
-        raise ConfigError(f"no record could be used; the first: {content['rejected'][0]}")
+        raise ConfigError(f"{input}: no record could be used; the first: {content['rejected'][0]}")
     shards.write_json(result, content)
     return content
 
 
-def _plan(frozen: Frozen, wanted: Wanted, stream: str, source: Source, part: list[int]) -> str:
-    """A hash of what decides a shard's bytes: the records, the features, and the run's state."""
-    step = int(frozen.variables["run"]["step"])
-    facts = [FORMAT, str(source), len(source), part, dataclasses.asdict(wanted), stream, step]
-    facts.append(repr(frozen.method))
+def _names(folder: str) -> list[str]:
+    try:
+        return paths.names(folder)
+    except OSError:
+        return []  # FolderSource says that there is none
+
+
+def _hash_of_weights(frozen: Frozen) -> str:
+    """Of all that a run has learnt, wherever it lies."""
+    digest = hashlib.sha256()
+    learnt = {name: tree for name, tree in frozen.variables.items() if name != "run"}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(learnt):
+        digest.update(jax.tree_util.keystr(path).encode())
+        digest.update(np.ascontiguousarray(jax.device_get(leaf)).tobytes())
+    return digest.hexdigest()
+
+
+def _plan(
+    options: FeatureOptions,
+    weights: str,
+    source: FolderSource | ArrayRecordSource,
+    part: range,
+) -> str:
+    """A hash of everything that decides what a shard's bytes will be."""
+    if isinstance(source, FolderSource):
+        read = shards.facts_of(source.path, source.items[part.start : part.stop])
+    else:  # the manifest has the hash of every shard
+        read = [paths.read(paths.join(source.paths[0], "manifest.json")).decode()]
+    facts = [FORMAT, options.layer, options.stream, options.rate, weights, read]
+    facts += [part.start, part.stop, source.label_names]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def _refuse_others(output: str, plans: dict[str, str]) -> None:
-    """ConfigError if shards of something else lie there."""
+def _refuse_to_replace(output: str, plans: dict[str, str], flags: dict) -> None:
+    """ConfigError if other flags made what lies there. If files or the run changed, it may go."""
     for name in paths.names(output):
         if not name.endswith(".array_record"):
             continue
         report = shards.report_of(paths.join(output, name))
-        if name not in plans or (report is not None and report["plan"] != plans[name]):
-            raise ConfigError(f"{output}: holds {name} of something else; give an empty folder")
+        if name not in plans or (report is not None and "made_with" not in report):
+            raise ConfigError(f"{output}: holds {name} of another command; give an empty folder")
+        if report is None or report["plan"] == plans[name]:
+            continue
+        before = {k: report["made_with"][k] if k in report["made_with"] else "" for k in flags}
+        other = [name for name, value in flags.items() if before[name] != value]
+        if other:
+            was = ", ".join(f"{name}={before[name]}" for name in other)
+            wanted = ", ".join(f"{name}={flags[name]}" for name in other)
+            raise ConfigError(
+                f"{output}: holds shards made with {was}, now {wanted}: give an empty folder, or "
+                "delete this one to make them again"
+            )
 
 
 def _write(
-    frozen: Frozen, wanted: Wanted, stream: str, source: Source, numbers: range, file: str
+    frozen: Frozen,
+    options: FeatureOptions,
+    source: FolderSource | ArrayRecordSource,
+    part: range,
+    failures: Failures,
+    bar,
+    file: str,
 ) -> dict:
     shard, rejected, seconds = Shard(file), [], 0.0
+    asked = options.stream, options.layer, options.rate
     index = {name: [] for name in ("entry", "kind", "label", "split", "frames", "seconds", "audio")}
-    for record, rows in _encoded(frozen, wanted, stream, source, numbers, rejected):
+    for number in part:
+        bar.update()
+        try:
+            record, rows = features_over_time(frozen, *asked, source, number)
+        except MediaError as error:
+            if frozen.loading.on_error == "raise":
+                raise
+            failures.add([str(error)], 1)
+            # What a source cannot read it calls by its file, before a colon.
+            rejected.append({"path": str(error).partition(": ")[0], "reason": str(error)})
+            continue
+        failures.add([], 1)
+        if isinstance(source, FolderSource):
+            path, start = source.items[number].path, source.items[number].start
+        else:
+            path, start = record.extra["path"], record.extra["start"]
+        columns = {k: v for k, v in record.extra.items() if isinstance(v, str | int | float)}
         info = {
             "name": record.name,
-            "path": record.extra["path"] if "path" in record.extra else record.name,
-            "kind": "video",
+            "path": path,
+            "kind": kind(path),
             "label": record.label,
-            "split": record.extra["split"] if "split" in record.extra else "",
-            "extra": {k: v for k, v in record.extra.items() if isinstance(v, str | int | float)},
+            "split": record.extra["split"],
+            "extra": {k: v for k, v in columns.items() if k not in KEPT_APART},
             "captions": [dataclasses.asdict(caption) for caption in record.captions],
             "num_frames": 0,
-            "fps": wanted.rate,
+            "fps": options.rate,
             "duration": record.duration,
-            "start": record.extra["start"] if "start" in record.extra else 0.0,
+            "start": start,
             "audio_span": (0.0, 0.0),
             "sample_rate": 0,
             "features": rows.shape[1],
         }
         seconds += record.duration
-        row = (shard.entries, "video", record.label, info["split"], 0, record.duration, 0.0)
-        for name, value in zip(index, row, strict=True):
+        line = (kind(path), record.label, info["split"], 0, record.duration, 0.0)
+        for name, value in zip(index, (shard.entries, *line), strict=True):
             index[name].append(value)
         shard.write([json.dumps(info).encode(), rows.astype("<f2").tobytes()])
     shard.write([json.dumps({"format": FORMAT, **index}).encode()])
     shard.close()
     found = {"entries": shard.entries, "records": len(index["entry"])}
     return {**found, "seconds": seconds, "rejected": rejected}
-
-
-def _encoded(
-    frozen: Frozen,
-    wanted: Wanted,
-    stream: str,
-    source: Source,
-    numbers: range,
-    rejected: list[dict],
-) -> Iterator[tuple[Record, Float[np.ndarray, "t d"]]]:
-    """Every record that can be read, with its features. Records share batches."""
-    waiting: list[tuple[Record, Example, int]] = []
-    for number in numbers:
-        name = ""
-        try:
-            record = source[number]
-            name = record.name
-            times = _times(frozen, stream, wanted.rate, record)
-            inputs = frozen.method.clips(record, stream, times)
-        except (MediaError, ValueError) as error:
-            reason = " ".join(str(error).split())
-            # What a source cannot read it calls by its file, before a colon.
-            rejected.append({"path": name or reason.partition(": ")[0], "reason": reason})
-            continue
-        waiting.append((record, inputs, len(times)))
-        if sum(count for *_, count in waiting) >= frozen.batch_size:
-            yield from _of_several(frozen, wanted.layer, stream, waiting, rejected)
-            waiting = []
-    yield from _of_several(frozen, wanted.layer, stream, waiting, rejected)
-
-
-def _times(frozen: Frozen, stream: str, rate: float, record: Record) -> list[float]:
-    begin, latest = frozen.method.times(record, stream, 2)
-    count = max(1, math.ceil((record.duration - begin) * rate - 1e-6))
-    return np.minimum(begin + np.arange(count) / rate, latest).tolist()
-
-
-def _of_several(
-    frozen: Frozen,
-    layer: str,
-    stream: str,
-    several: list[tuple[Record, Example, int]],
-    rejected: list[dict],
-) -> Iterator[tuple[Record, Float[np.ndarray, "t d"]]]:
-    if not several:
-        return
-    joined = {k: np.concatenate([one[k] for _, one, _ in several]) for k in several[0][1]}
-    # Whole batches, so that a single program serves all.
-    lacking = -len(next(iter(joined.values()))) % frozen.batch_size
-    joined = {k: np.concatenate([v, np.repeat(v[-1:], lacking, axis=0)]) for k, v in joined.items()}
-    rows = np.asarray(frozen.maps(stream, joined, (layer,))[layer], np.float32)
-    rows = rows.mean(axis=tuple(range(1, rows.ndim - 1))) if rows.ndim > 2 else rows
-    first = 0
-    for record, _, count in several:
-        own = rows[first : first + count]
-        first += count
-        if np.abs(own).max() < np.finfo(np.float16).max:  # NaN is not
-            yield record, own
-        else:
-            reason = f"layer {layer!r} is not finite in float16"
-            rejected.append({"path": record.name, "reason": reason})

@@ -9,6 +9,7 @@ import itertools
 import json
 import math
 import os
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -85,19 +86,24 @@ def write_json(file: str, content: dict) -> None:
 
 def plan_of(job: Job) -> str:
     """A hash of everything that decides what the shard's bytes will be."""
+    knobs = [dataclasses.asdict(job.options), dataclasses.asdict(job.limits)]
+    plan = [FORMAT, knobs, *facts_of(job.folder, job.items)]
+    return hashlib.sha256(json.dumps(plan).encode()).hexdigest()
+
+
+def facts_of(top: str, items: Sequence[folder.Item]) -> tuple[list, list]:
+    """What is known of items without opening them: their manifest's rows, sizes and dates."""
     states = []
-    for item in job.items:
+    for item in items:
         try:
-            states.append(paths.state(paths.join(job.folder, item.path)))
+            states.append(paths.state(paths.join(top, item.path)))
         except OSError:
             states.append([])
-    items = [
+    rows = [
         {**item._asdict(), "captions": [dataclasses.asdict(one) for one in item.captions]}
-        for item in job.items
+        for item in items
     ]
-    knobs = [dataclasses.asdict(job.options), dataclasses.asdict(job.limits)]
-    plan = [FORMAT, knobs, items, states]
-    return hashlib.sha256(json.dumps(plan).encode()).hexdigest()
+    return rows, states
 
 
 def finished(file: str, plan: str) -> dict | None:

@@ -1,5 +1,6 @@
 """Features that were computed before and are kept in a record, as rows over time."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,6 +18,20 @@ def features_of(record: Record, name: str) -> Real[np.ndarray, "t d"]:
     if rows.ndim != 2 or not len(rows):
         raise MediaError(f"{record.name}: features {name!r} have shape {rows.shape}, not (t d)")
     return rows
+
+
+def feature_seconds(record: Record, name: str, rate: float) -> float:
+    """Seconds of a record that there are features of, `rate` rows per second.
+
+    Raises MediaError if there are none, or if the record says that it has another rate.
+    """
+    rows = features_of(record, name)
+    if not record.num_frames and not math.isclose(record.fps, rate, rel_tol=1e-3):
+        raise MediaError(
+            f"{record.name}: has {record.fps:g} rows of features per second, not {rate:g}; set "
+            f"method.rate={record.fps:g}"
+        )
+    return min(record.duration, len(rows) / rate)
 
 
 def strongest_features(
@@ -38,8 +53,8 @@ def spread_features(
 ) -> tuple[Float32[np.ndarray, "n steps d"], Bool[np.ndarray, "n steps"]]:
     """A record's features of n spans of seconds, in order, and which of the rows there are.
 
-    Of more than `steps` rows some are taken, evenly spread, the first and the last among them;
-    after fewer come zeros. Otherwise as `strongest_features`.
+    Of more than `steps` rows some are taken, evenly spread from the first to the last; after fewer
+    come zeros. Otherwise as `strongest_features`.
     """
     found = []
     for start, end in spans:

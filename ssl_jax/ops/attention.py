@@ -44,7 +44,8 @@ def attend(
     weights = jax.nn.softmax(logits)
     kept = jax.random.bernoulli(rng, 1 - dropout, weights.shape)
     weights = jnp.where(kept, weights / (1 - dropout), 0.0).astype(value.dtype)
-    # Where causal dropout is fused into the product, the compiler of TPUs (libtpu 0.0.42) crashes.
+    # Where the dropout of GPT-2 or T5 is fused into the product, TPUs' compiler (libtpu 0.0.42.1)
+    # crashes (`python -m ssl_jax.compile`, v5e:2x2).
     weights = jax.lax.optimization_barrier(weights)
     return jnp.einsum("bnlm,bmnd->blnd", weights, value)
 

@@ -27,8 +27,8 @@ class Masked(NamedTuple):
     weight: Float[Array, "b m"]
 
 
-def until(tokens: Int[Array, "b l"], end: int) -> Bool[Array, "b l"]:
-    """Which tokens are of a text, whose end counts; what comes after it is padding."""
+def up_to_end(tokens: Int[Array, "b l"], end: int) -> Bool[Array, "b l"]:
+    """Which tokens are of a text, up to its first `end`; what comes after it is padding."""
     ends = tokens == end
     return ends.cumsum(1) - ends == 0
 

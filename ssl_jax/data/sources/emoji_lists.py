@@ -51,6 +51,8 @@ def read(folder: str, media: str, there: Sequence[str], kinds: Sequence[str]) ->
             continue
         hexcode, group = entry["hexcode"], entry_of(entry, "group", folder, int)
         subgroup = entry_of(entry, "subgroup", folder, int)
+        if group not in groups or subgroup not in subgroups:
+            raise ConfigError(f"{messages}: does not name group {group}, subgroup {subgroup}")
         extra = (("subgroup", subgroups[subgroup]), ("hexcode", hexcode))
         split = "train" if subgroup % EVERY else "test"
         item = Item("", group, split, captions=tuple(names[hexcode]), extra=extra)

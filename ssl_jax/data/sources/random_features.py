@@ -54,7 +54,7 @@ class RandomFeatures:
         return dataclasses.replace(record, extra={**record.extra, "features": rows})
 
     def _rows(self, frames: Float32[np.ndarray, "t h h 3"]) -> Float32[np.ndarray, "t width"]:
-        """The largest projections of what stands at every second place; of small frames at one."""
+        """The maximum, over patches at every second place, of their random projections."""
         side = self.filters or SIDE
         if side > frames.shape[1]:
             raise ConfigError(f"filters={side}: the frames have {frames.shape[1]} pixels")

@@ -15,7 +15,7 @@ from ssl_jax.data.narration import narration, token_rows
 from ssl_jax.data.record import Record, Source
 from ssl_jax.data.sampling import caption_window, even_times, merged_captions
 from ssl_jax.data.squares import clip_squares_at
-from ssl_jax.data.stored_features import features_of, strongest_features
+from ssl_jax.data.stored_features import feature_seconds, strongest_features
 from ssl_jax.data.text_clips import caption_times, caption_tokens
 from ssl_jax.data.tokenizers import Tokenizer
 from ssl_jax.knobs import above, at_least, one_of, within
@@ -183,7 +183,7 @@ class Margin(Method):
         """Seconds of the video; of stored features those that they are of."""
         if not self.features:
             return record.duration
-        return min(record.duration, len(features_of(record, self.features)) / self.rate)
+        return feature_seconds(record, self.features, self.rate)
 
     def objective(self, outputs, batch: Batch):
         if self.criterion == "nce":

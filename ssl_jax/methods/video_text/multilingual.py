@@ -16,7 +16,7 @@ from ssl_jax.data.narration import narration
 from ssl_jax.data.record import Record
 from ssl_jax.data.sampling import even_times, merged_captions
 from ssl_jax.data.squares import clip_squares_at
-from ssl_jax.data.stored_features import features_of, strongest_features
+from ssl_jax.data.stored_features import feature_seconds, strongest_features
 from ssl_jax.data.text_clips import caption_times, caption_tokens
 from ssl_jax.data.tokenizers import Bytes, Tokenizer
 from ssl_jax.data.translations import text_rows, translations
@@ -204,7 +204,7 @@ class Multilingual(Method):
         """Seconds of the video; of stored features those that they are of."""
         if not self.features:
             return record.duration
-        return min(record.duration, len(features_of(record, self.features)) / self.rate)
+        return feature_seconds(record, self.features, self.rate)
 
     def augment(self, batch: Batch, state: State, key: jax.Array) -> Batch:
         key_words, key_windows = jax.random.split(key)

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from ssl_jax.config import ConfigError
 from ssl_jax.data.narration import narration
 from ssl_jax.data.record import Record
-from ssl_jax.data.stored_features import features_of, spread_features
+from ssl_jax.data.stored_features import feature_seconds, spread_features
 from ssl_jax.data.text_clips import caption_times, caption_tokens
 from ssl_jax.data.tokenizers import Bytes, Tokenizer
 from ssl_jax.knobs import above, at_least, one_of
@@ -28,7 +28,7 @@ from ssl_jax.models.text_encoder import TextEncoder
 from ssl_jax.models.transformer import Transformer
 from ssl_jax.objectives.support_set import MODES, empty_bank, hardest_margin, joined, support
 from ssl_jax.objectives.tokens import TokenLosses, token_losses, weighted_mean
-from ssl_jax.ops.token_masks import until
+from ssl_jax.ops.token_masks import up_to_end
 from ssl_jax.ops.unit import unit
 
 
@@ -74,7 +74,9 @@ class SupportSetNet(nn.Module):
             layers, head = self.vision(batch, train), self.vision_head
         else:
             tokens = batch["text"]
-            layers = self.text({"text": tokens, "there": until(tokens, self.tokenizer.eos)}, train)
+            layers = self.text(
+                {"text": tokens, "there": up_to_end(tokens, self.tokenizer.eos)}, train
+            )
             head = self.text_head
         return {**layers, "embedding": unit(head(layers["mean"].astype(jnp.float32)))}
 
@@ -191,7 +193,9 @@ class SupportSet(Method):
         clip = self._stored(record, [(chosen.start, chosen.end)])
         alone = dataclasses.replace(record, captions=(chosen,))
         found = {**clip, **self.clips(alone, "text", [chosen.start])}
-        video = np.int32(zlib.crc32(record.name.encode()) >> 1)
+        # Shots have names of their own, but the file of their video.
+        file = record.extra["path"] if "path" in record.extra else record.name
+        video = np.int32(zlib.crc32(file.encode()) >> 1)
         return {**{name: x[0] for name, x in found.items()}, "video": video}
 
     def _stored(self, record: Record, spans: Sequence[tuple[float, float]]) -> Example:
@@ -201,7 +205,7 @@ class SupportSet(Method):
 
     def _length(self, record: Record) -> float:
         """Seconds of the video that there are features of."""
-        return min(record.duration, len(features_of(record, self.features)) / self.rate)
+        return feature_seconds(record, self.features, self.rate)
 
     def objective(self, outputs: dict[str, Any], batch: Batch):
         text, video = batch["text"], batch["video"]
@@ -209,7 +213,7 @@ class SupportSet(Method):
         ranking, metrics = hardest_margin(outputs["keys"], outputs["texts"], alike, self.margin)
         if self.mode == "none":
             return ranking, metrics
-        there = until(text, self.tokenizer.eos)
+        there = up_to_end(text, self.tokenizer.eos)
         share = there / there.sum(1, keepdims=True)  # every caption counts the same
         loss, correct = (weighted_mean(x, share) for x in outputs["captions"])
         metrics = {**metrics, "ranking_loss": ranking, "caption_loss": loss}
