@@ -16,6 +16,7 @@ QUICK = {
     "03_your_method": ({"STEPS": "2", "CLIPS": "10"}, "which_game", 1),
     "04_time": ({"VARIANT": "tiny", "STEPS": "2"}, "pretext", 7),
     "05_sight_and_sound": ({"VARIANT": "tiny", "STEPS": "2"}, "pretext", 3),
+    "06_words_and_videos": ({"VARIANT": "tiny", "STEPS": "2"}, "text to video", 5),
 }
 EXECUTE = """
 import sys
