@@ -4,6 +4,7 @@ import concurrent.futures
 import shutil
 from pathlib import Path
 
+import av
 import media
 import numpy as np
 import pytest
@@ -265,6 +266,29 @@ def test_a_hole_in_audio_is_refused_and_not_filled_with_silence(
     before = read_audio(damaged, 0.5, 1.0, rate)
     np.testing.assert_array_equal(before, read_audio(path, 0.5, 1.0, rate))
     assert np.abs(read_audio(damaged, 7.0, 7.5, rate)).max() > 0.1
+
+
+def test_a_single_time_stamp_that_is_late_is_no_hole(tmp_path):
+    """As FFmpeg states them where the blocks of Vorbis change their length."""
+    rate = 16000
+    path = media.write(tmp_path / "right.mka", 0, wave=media.noise(3, rate), rate=rate)
+    late = tmp_path / "late.mka"
+    with av.open(path) as source, av.open(str(late), "w") as target:
+        stream = target.add_stream_from_template(source.streams.audio[0])
+        for number, packet in enumerate(source.demux(audio=0)):
+            if packet.dts is not None:
+                packet.pts = packet.dts = packet.pts + (40 if number == 20 else 0)  # milliseconds
+                packet.stream = stream
+                target.mux(packet)
+    stamps = [packet.pts for packet in av.open(str(late)).demux(audio=0) if packet.dts is not None]
+    assert len(set(np.diff(stamps))) > 2
+    np.testing.assert_array_equal(
+        read_audio(late, 0.0, 3.0, rate), read_audio(path, 0.0, 3.0, rate)
+    )
+    piece = read_audio(late, 1.2, 2.9, rate)
+    np.testing.assert_array_equal(piece, read_audio(path, 1.2, 2.9, rate))
+    wave, _ = decode_audio("set 7", late.read_bytes())
+    np.testing.assert_array_equal(wave, decode_audio("set 7", Path(path).read_bytes())[0])
 
 
 def test_a_hole_in_encoded_audio_of_a_data_set_is_refused(tmp_path):

@@ -1,6 +1,10 @@
 """Samples of audio by their position, at the rate of the file."""
 
+import itertools
 import math
+from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
@@ -36,33 +40,53 @@ def _decode_wave(
         if seek:
             early = begin + audio_index.zero - PREROLL * audio_index.rate
             container.seek(math.floor(early / audio_index.tick), stream=stream)
-        position = None
-        for frame in container.decode(stream):
+        decoded = None
+        blocks = _placed(container.decode(stream), audio_index.position, 2 * audio_index.tick + 1)
+        for frame, position in blocks:
             if frame.sample_rate != audio_index.rate:
                 raise MediaError(f"{path}: the sample rate changes within the file")
-            if frame.pts is not None:
-                stated = audio_index.position(frame.pts)
-                # Samples follow one another; time stamps count only where they tell of a gap.
-                if position is None or abs(stated - position) > 2 * audio_index.tick + 1:
-                    if position is None and seek and stated > begin:
-                        return None
-                    if position is not None and position < end and stated > begin:
-                        _refuse_hole(path, position, stated, audio_index.rate)
-                    position = stated
-            position = position or 0
+            if decoded is None and seek and position > begin:
+                return None
+            if decoded is not None and decoded < end and position > begin:
+                _refuse_hole(path, decoded, position, audio_index.rate)
             if position >= end:
                 return _checked(wave, path)
             low, high = max(position, begin), min(position + frame.samples, end)
             if low < high:
                 wave[low - begin : high - begin] = mono(frame)[low - position : high - position]
-            position += frame.samples
+            decoded = position + frame.samples
     # Encoders fill up the last packets with samples that decoders leave out.
     promised = audio_index.end - 2 * (audio_index.second - audio_index.first)
     if begin < promised:
-        if position is None and seek:
+        if decoded is None and seek:
             return None
-        _refuse_hole(path, position or 0, promised, audio_index.rate)
+        _refuse_hole(path, decoded or 0, promised, audio_index.rate)
     return _checked(wave, path)
+
+
+def _placed(
+    frames: Iterable, position_of: Callable[[int], int], slack: Fraction
+) -> Iterator[tuple[Any, int]]:
+    """Each decoded block, and the position of its first sample.
+
+    Blocks follow one another. A time stamp counts only where it differs by more than `slack`
+    samples, and where the next one does not contradict it: where Vorbis changes the length of its
+    blocks, FFmpeg may state a single one too late.
+    """
+    end = None
+    for frame, following in itertools.pairwise(itertools.chain(frames, [None])):
+        position = end or 0
+        if frame.pts is not None:
+            stated = position_of(frame.pts)
+            if end is None:
+                position = stated
+            elif abs(stated - end) > slack:
+                known = following is not None and following.pts is not None
+                next_end = end + frame.samples
+                if not (known and abs(position_of(following.pts) - next_end) <= slack):
+                    position = stated
+        yield frame, position
+        end = position + frame.samples
 
 
 def _refuse_hole(name: str, position: int, stated: int, rate: int) -> None:
@@ -88,15 +112,14 @@ def decode_audio(name: str, data: bytes) -> tuple[Float32[np.ndarray, "s"], int]
             raise MediaError(f"{name}: has no audio")
         stream = container.streams.audio[0]
         verify_checksums(stream)
-        rate, parts, position = stream.rate, [], None
-        for frame in container.decode(stream):
-            if frame.pts is not None:
-                stated = round(frame.pts * stream.time_base * rate)
-                if position is not None:
-                    _refuse_hole(name, position, stated, rate)
-                position = stated
+        rate, parts, decoded = stream.rate, [], None
+        tick = stream.time_base * rate
+        blocks = _placed(container.decode(stream), lambda pts: round(pts * tick), 2 * tick + 1)
+        for frame, position in blocks:
+            if decoded is not None:
+                _refuse_hole(name, decoded, position, rate)
             parts.append(mono(frame))
-            position = (position or 0) + frame.samples
+            decoded = position + frame.samples
         if not parts:
             raise MediaError(f"{name}: no audio can be decoded")
         return _checked(np.concatenate(parts), name), int(rate)
