@@ -291,6 +291,38 @@ def test_a_single_time_stamp_that_is_late_is_no_hole(tmp_path):
     np.testing.assert_array_equal(wave, decode_audio("set 7", Path(path).read_bytes())[0])
 
 
+def test_the_end_of_an_ogg_file_may_lie_before_its_last_block(tmp_path):
+    path = str(tmp_path / "a.ogg")
+    with av.open(path, "w") as container:
+        stream = container.add_stream(
+            "vorbis", rate=8000, layout="stereo", options={"strict": "experimental"}
+        )
+        wave = np.repeat(media.noise(1, 8000), 2, axis=0).astype(np.float32)
+        block = av.AudioFrame.from_ndarray(wave, format="fltp", layout="stereo")
+        block.sample_rate, block.pts = 8000, 0
+        for frame in (block, None):
+            for packet in stream.encode(frame):
+                container.mux(packet)
+    data = bytearray(Path(path).read_bytes())
+    page = data.rindex(b"OggS")
+    end = int.from_bytes(data[page + 6 : page + 14], "little")
+    data[page + 6 : page + 14] = (end - 900).to_bytes(8, "little")
+    data[page + 22 : page + 26] = bytes(4)
+    data[page + 22 : page + 26] = ogg_checksum(data[page:]).to_bytes(4, "little")
+    Path(path).write_bytes(data)
+    assert 7100 / 8000 <= probe(path).duration <= 7168 / 8000  # to a block
+    assert np.abs(read_audio(path, 0.2, 0.7, 8000)).max() > 0.1
+
+
+def ogg_checksum(page: bytes) -> int:
+    total = 0
+    for byte in page:
+        total ^= byte << 24
+        for _ in range(8):
+            total = (total << 1) ^ (0x104C11DB7 if total >> 31 else 0)
+    return total
+
+
 def test_a_hole_in_encoded_audio_of_a_data_set_is_refused(tmp_path):
     path = media.write(
         tmp_path / "a.flac", 0, wave=media.noise(4, 44100), rate=44100, audio_codec="flac"

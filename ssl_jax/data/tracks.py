@@ -60,9 +60,9 @@ def probe_video(path: str, size: int, limits: Limits) -> Media:
             if packet.is_corrupt:
                 raise MediaError(f"{path}: is damaged or cut off")
             if packet.size:
-                track.packets.append(
-                    (packet.pts, packet.duration or 0, packet.is_keyframe, packet.is_discard)
-                )
+                # FFmpeg has a last block of Ogg that ends before it begins: less than nothing.
+                length = ((packet.duration or 0) + 2**31) % 2**32 - 2**31
+                track.packets.append((packet.pts, length, packet.is_keyframe, packet.is_discard))
             if len(track.head) < 3:
                 track.head.extend(packet.decode())
         # Nothing of a stream may be touched once its container is closed: its memory is gone.
