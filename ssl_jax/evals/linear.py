@@ -41,7 +41,7 @@ class Linear:
         A protocol of SGD brings its own `pool`.
       protocol: 'exact', logistic regression on standardised features; or 'fair', 'rotnet',
         'zhang', 'kolesnikov', 'simclr', 'simclr_cifar': `sgd.PROTOCOLS`.
-      l2: strengths to choose from, relative to the mean loss; the whole grid is fitted at once.
+      l2: strengths to choose from, relative to the mean loss.
         Of the exact protocol only.
       folds: of the cross-validation that chooses; 1 holds out a fifth of train once.
       labels_per_class: 0 takes all of train; else few labels, a balanced draw.

@@ -58,21 +58,22 @@ def fit(
     mesh: Mesh | None = None,
     tolerance: float = 1e-9,
 ) -> tuple[Float[np.ndarray, "f g d k"], Float[np.ndarray, "f g k"]]:
-    """Weights and biases for every choice of rows in `use` and every strength, all at once.
+    """Weights and biases for every choice of rows in `use` and every strength.
 
+    Choices are solved together, strengths one after another: a weak one takes several times the
+    steps of a strong one, which together would wait for it.
     Large problems have their rows split over the mesh. ConfigError for an impossible strength.
     """
     if not all(np.isfinite(one) and one >= 0 for one in l2):
         raise ConfigError(f"l2={l2}: strengths must be finite and at least 0")
     target = (y == np.arange(classes)[:, None])[None]
     share = use / use.sum(axis=1, keepdims=True)
-    weight, bias = newton.minimise(
-        newton.rows(x, mesh),
-        CrossEntropy(),
-        target,
-        np.repeat(share, len(l2), axis=0),
-        np.tile(l2, len(use)),
-        tolerance=tolerance,
-    )
-    grid = len(use), len(l2)
-    return weight.reshape(*grid, *weight.shape[1:]), bias.reshape(*grid, classes)
+    features = newton.rows(x, mesh)
+    solved = [
+        newton.minimise(
+            features, CrossEntropy(), target, share, np.full(len(use), one), tolerance=tolerance
+        )
+        for one in l2
+    ]
+    weight, bias = (np.stack(part, axis=1) for part in zip(*solved, strict=True))
+    return weight, bias
