@@ -1,11 +1,32 @@
 """Negative sampling for word vectors (Mikolov et al. 2013), with the released code's details."""
 
+import functools
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Shaped
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 HIGHEST = jax.lax.Precision.HIGHEST  # an accelerator's default would round factors to bfloat16
-BLOCK = 16  # positions whose contexts are added up by one product of matrices
+BLOCK = 64  # predictions of a row whose scores are computed at once
+
+
+class Groups(NamedTuple):
+    """Predictions, in groups that share noise words.
+
+    Attributes:
+      places: in its row, of the vector that each prediction is made from.
+      target, noise: the true word of each prediction, the noise words of each group.
+      target_rate, noise_rate: which part of a score's gradient reaches these words.
+      counted: which groups there are; the others are not computed.
+    """
+
+    places: Int[Array, "b g q"]
+    target: Int[Array, "b g q"]
+    noise: Int[Array, "b g k"]
+    target_rate: Float[Array, "b g q"]
+    noise_rate: Float[Array, "b g k"]
+    counted: Bool[Array, "b g"]
 
 
 def offsets(window: int) -> tuple[int, ...]:
@@ -26,6 +47,7 @@ def mirrored(context: Bool[Array, "b t n"]) -> Bool[Array, "b t n"]:
     return jnp.stack(seen, axis=2)
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def context_mean(
     x: Float[Array, "b t d"], context: Bool[Array, "b t n"], undivided: bool
 ) -> Float[Array, "b t d"]:
@@ -37,32 +59,36 @@ def context_mean(
       undivided: whether each context word receives the whole gradient of the mean, as in
         word2vec.c, in place of its share of it.
     """
+    del undivided  # the way back has it
+    return _context_sum(x, context) / _context_size(context)
+
+
+def _context_forward(x, context, undivided):
+    return context_mean(x, context, undivided), context
+
+
+def _context_backward(undivided, context, due):
+    share = due if undivided else due / _context_size(context)
+    return _context_sum(share, mirrored(context)), None
+
+
+context_mean.defvjp(_context_forward, _context_backward)
+
+
+def _context_size(context: Bool[Array, "b t n"]) -> Int[Array, "b t 1"]:
+    return jnp.maximum(context.sum(-1, keepdims=True), 1)
+
+
+def _context_sum(x: Float[Array, "b t d"], context: Bool[Array, "b t n"]) -> Float[Array, "b t d"]:
     length, window = x.shape[1], context.shape[2] // 2
-    count = -(-length // BLOCK)
-    x = jnp.pad(x, ((0, 0), (window, count * BLOCK - length + window), (0, 0)))
-    starts = jnp.arange(count)[:, None] * BLOCK
-    wide = x[:, starts + jnp.arange(BLOCK + 2 * window)]  # of each block what it reaches
-    total = jnp.einsum("bcpj,bcjd->bcpd", _bands(context, count), wide, precision=HIGHEST)
-    total = total.reshape(len(x), count * BLOCK, -1)[:, :length]
-    mean = total / jnp.maximum(context.sum(-1, keepdims=True), 1)
-    return total + jax.lax.stop_gradient(mean - total) if undivided else mean
-
-
-def _bands(context: Bool[Array, "b t n"], count: int) -> Float[Array, "b c p j"]:
-    """`context` of each position of a block as a row of zeros and ones over what the block reaches.
-
-    Summing shifted copies of the vectors needs fewer operations than a product with these matrices,
-    but XLA would then find out what is context once for every number of a vector.
-    """
-    rows, length, offset_count = context.shape
-    window = offset_count // 2
-    context = jnp.pad(context, ((0, 0), (0, count * BLOCK - length), (0, 0)))
-    context = context.reshape(rows, count, BLOCK, offset_count)
-    place, column = jnp.arange(BLOCK)[:, None], jnp.arange(BLOCK + 2 * window)
-    distance = column - window - place
-    number = jnp.clip(distance + window - (distance > 0), 0, offset_count - 1)
-    near = (jnp.abs(distance) <= window) & (distance != 0)
-    return jnp.where(near, context[:, :, place, number], False).astype(jnp.float32)
+    wide = jnp.pad(x, ((0, 0), (window, window), (0, 0)))
+    # Else XLA finds out once for every number of a vector what is context and where a row ends.
+    wide, context = jax.lax.optimization_barrier((wide, context))
+    parts = [
+        jnp.where(context[:, :, number, None], wide[:, window + step : window + step + length], 0.0)
+        for number, step in enumerate(offsets(window))
+    ]
+    return sum(parts)
 
 
 def _shifted(x: Shaped[Array, "b t *d"], offset: int) -> Shaped[Array, "b t *d"]:
@@ -73,14 +99,83 @@ def _shifted(x: Shaped[Array, "b t *d"], offset: int) -> Shaped[Array, "b t *d"]
     return padded[:, start : start + x.shape[1]]
 
 
+@jax.custom_vjp
 def scores(
-    hidden: Float[Array, "*b q d"], words: Float[Array, "*b k d"], rate: Float[Array, "*b k"]
-) -> Float[Array, "*b q k"]:
-    """Scalar products; of the gradient a part `rate` reaches the words, and all of it `hidden`."""
-    still = jax.lax.stop_gradient
-    score = jnp.einsum("...qd,...kd->...qk", hidden, still(words), precision=HIGHEST)
-    moving = jnp.einsum("...qd,...kd->...qk", still(hidden), words, precision=HIGHEST)  # the same
-    return score + rate[..., None, :] * (moving - still(moving))
+    hidden: Float[Array, "b t d"], table: Float[Array, "v d"], groups: Groups
+) -> tuple[Float[Array, "b g q"], Float[Array, "b g q k"]]:
+    """Scalar products of hidden vectors with those of true words and of noise words.
+
+    In groups that are not counted they are 0. The whole gradient reaches `hidden`; see `Groups` for
+    the words' part. A few groups at a time are computed: the vectors of all noise words take many
+    times the memory of the table.
+    """
+
+    def step(found, where, some):
+        ours, true, noise = _vectors(hidden, table, some)
+        # As a product, since a CPU is slow to add up along the last axis.
+        positive = jnp.dot(ours * true, jnp.ones(ours.shape[-1]), precision=HIGHEST)
+        negative = jnp.einsum("bgqd,bgkd->bgqk", ours, noise, precision=HIGHEST)
+        of_true, of_noise = found
+        return _put(of_true, where, positive), _put(of_noise, where, negative)
+
+    shape = groups.places.shape
+    return _by_blocks(step, (jnp.zeros(shape), jnp.zeros((*shape, groups.noise.shape[2]))), groups)
+
+
+def _scores_forward(hidden, table, groups):
+    return scores(hidden, table, groups), (hidden, table, groups)
+
+
+def _scores_backward(given, slopes):
+    hidden, table, groups = given
+
+    def step(due, where, some):
+        ours, true, noise = _vectors(hidden, table, some)
+        of_true, of_noise = (_pick(x, where) for x in slopes)
+        rated = of_true * some.target_rate, of_noise * some.noise_rate[:, :, None]
+        # Else XLA looks them up once for every number of a vector.
+        of_true, of_noise, rated = jax.lax.optimization_barrier((of_true, of_noise, rated))
+        to_ours = jnp.einsum("bgqk,bgkd->bgqd", of_noise, noise, precision=HIGHEST)
+        to_ours += of_true[..., None] * true
+        to_noise = jnp.einsum("bgqk,bgqd->bgkd", rated[1], ours, precision=HIGHEST)
+        to_hidden, to_table = due
+        to_table = to_table.at[some.target].add(rated[0][..., None] * ours)
+        return _add(to_hidden, some.places, to_ours), to_table.at[some.noise].add(to_noise)
+
+    due = _by_blocks(step, (jnp.zeros_like(hidden), jnp.zeros_like(table)), groups)
+    return *due, None
+
+
+scores.defvjp(_scores_forward, _scores_backward)
+
+
+def _by_blocks(step, state, groups: Groups):
+    """`step(state, where, some)`, again and again, with the next few counted groups of all rows.
+
+    `where` they stand is beyond the end once a row has no more of them.
+    """
+    rows, size = groups.counted.shape
+    block = max(1, BLOCK // groups.places.shape[2])
+    place = jnp.where(groups.counted, jnp.cumsum(groups.counted, 1) - 1, size)
+    numbers = jnp.full((rows, -(-size // block) * block), size)
+    numbers = _put(numbers, place, jnp.broadcast_to(jnp.arange(size), place.shape))
+
+    def body(count, state):
+        where = jax.lax.dynamic_slice_in_dim(numbers, count * block, block, axis=1)
+        return step(state, where, jax.tree.map(lambda x: _pick(x, where), groups))
+
+    blocks = -(-groups.counted.sum(1).max() // block)
+    return jax.lax.fori_loop(0, blocks, body, state)
+
+
+def _vectors(hidden, table, groups: Groups):
+    return _pick(hidden, groups.places), table[groups.target], table[groups.noise]
+
+
+# In each row: what stands at places, and the row with something put there or added.
+_pick = jax.vmap(lambda x, at: x.at[at].get(mode="fill", fill_value=0))
+_put = jax.vmap(lambda x, at, new: x.at[at].set(new, mode="drop"))
+_add = jax.vmap(lambda x, at, more: x.at[at].add(more))
 
 
 def clipped_softplus(x: Float[Array, "..."], clip: float) -> Float[Array, "..."]:

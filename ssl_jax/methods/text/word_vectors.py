@@ -21,6 +21,7 @@ from ssl_jax.knobs import above, at_least, one_of, within
 from ssl_jax.method import Batch, Example, Method, Refreshed, State
 from ssl_jax.models.word_table import WordTable
 from ssl_jax.objectives.word_vectors import (
+    Groups,
     context_mean,
     mirrored,
     negative_sampling,
@@ -50,15 +51,20 @@ class WordVectorsNet(nn.Module):
         own = scale_gradient(own, batch["text_rate"])
         shape = (self.text.size, self.text.width)
         table = self.param("output", nn.initializers.zeros_init(), shape)
-        true, noise = table[batch["target"]][:, :, None], table[batch["noise"]]
-        rows, groups, _, width = noise.shape
+        there, context = predictions(batch, self.kind), batch["context"]
+        places = jnp.arange(there.shape[1])[:, None]
         if self.kind == "cbow":
-            hidden = context_mean(own, batch["context"], self.undivided)[:, :, None]
+            own = context_mean(own, context, self.undivided)
         else:
-            hidden = neighbours(own, batch["context"].shape[2] // 2)  # (b t n d)
-        positive = scores(hidden, true, batch["target_rate"][..., None])
-        negative = scores(hidden.reshape(rows, groups, -1, width), noise, batch["noise_rate"])
-        return {"positive": positive.reshape(rows, groups, -1), "negative": negative}
+            near = jnp.array(offsets(context.shape[2] // 2))
+            places = jnp.clip(places + near, 0, there.shape[1] - 1)
+        each = (places, batch["target"][..., None], batch["target_rate"][..., None])
+        shape = (*batch["noise"].shape[:2], -1)
+        places, target, rate = (jnp.broadcast_to(x, there.shape).reshape(shape) for x in each)
+        counted = there.reshape(shape).any(-1)
+        groups = Groups(places, target, batch["noise"], rate, batch["noise_rate"], counted)
+        positive, negative = scores(own, table, groups)
+        return {"positive": positive, "negative": negative}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,11 +228,11 @@ class WordVectors(Method):
         rows, places = shape
         each = 2 * self.window if self.kind == "skipgram" else 1
         groups = places // self.shared if self.shared else places * each
-        key_place, key_coin = jax.random.split(key)
-        shape = (rows, groups, self.negatives)
-        drawn = jax.random.randint(key_place, shape, 0, len(tables["accept"]))
-        stays = jax.random.uniform(key_coin, shape) < tables["accept"][drawn]
-        return jnp.where(stays, drawn, tables["alias"][drawn])
+        shape, size = (rows, groups, self.negatives), len(tables["accept"])
+        # One random number says both which and, by what is left of it, whether it stays.
+        rest, drawn = jnp.divmod(jax.random.bits(key, shape), np.uint32(size))
+        stays = rest < tables["accept"][drawn] * (2.0**32 / size)
+        return jnp.where(stays, drawn.astype(jnp.int32), tables["alias"][drawn])
 
     def _rates(self, text, target, context, noise) -> Batch:
         """By how much the gradient of each occurrence is scaled; see `most`."""
@@ -253,15 +259,11 @@ class WordVectors(Method):
 
     def objective(self, outputs: dict[str, jax.Array], batch: Batch):
         positive, negative = outputs["positive"], outputs["negative"]
-        target, context = batch["target"], batch["context"]
-        there = context.any(-1) & (target > 0)
-        unigram = batch["unigram"]
-        if self.kind == "skipgram":
-            there = context & (target > 0)[..., None]
-            target, unigram = (
-                jnp.broadcast_to(x[..., None], context.shape) for x in (target, unigram)
-            )
-        counted, target, unigram = (x.reshape(positive.shape) for x in (there, target, unigram))
+        there = predictions(batch, self.kind)
+        each = (there, batch["target"][..., None], batch["unigram"][..., None])
+        counted, target, unigram = (
+            jnp.broadcast_to(x, there.shape).reshape(positive.shape) for x in each
+        )
         wrong = batch["noise"][:, :, None] != target[..., None]
         total = negative_sampling(positive, negative, counted, wrong, self.clip).sum()
         noise = jnp.broadcast_to(batch["unigram_noise"][:, :, None], negative.shape)
@@ -289,6 +291,12 @@ class WordVectors(Method):
     def word_vectors(self, variables: dict) -> Float[np.ndarray, "k d"]:
         """The words' vectors, by their ids; row 0 is of no word."""
         return np.asarray(jax.device_get(variables["params"]["text"]["embedding"]))
+
+
+def predictions(batch: Batch, kind: str) -> Bool[Array, "b t n"]:
+    """Which there are: of skip-gram one for each context word, of CBOW, where n is 1, for all."""
+    there = batch["context"] & (batch["target"] > 0)[..., None]
+    return there.any(-1, keepdims=True) if kind == "cbow" else there
 
 
 def contexts(
