@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from ssl_jax.drawing.fonts import lettering
 
 PAPER = "gainsboro"  # so that a white tile has an edge
 BORDER = 3  # of a tile with a coloured frame
@@ -60,16 +62,16 @@ def page(
     pitch = tile + 2 * border + line + 4
     sheet = Image.new("RGB", (max(lefts[-1], _width(title) + 8), top + len(rows) * pitch), PAPER)
     draw = ImageDraw.Draw(sheet)
-    draw.text((2, 2), title, fill="darkred", font=_font())
+    _write(draw, (2, 2), title, "darkred")
     for left, heading in zip(lefts, headings, strict=False):
-        draw.text((left + 2, top - HEAD + 2), heading, fill="black", font=_font())
+        _write(draw, (left + 2, top - HEAD + 2), heading)
     for r, c, one, picture in cells:
         x, y = lefts[c], top + r * pitch
         if one.frame:
             corner = x + picture.width + 2 * border - 1, y + tile + 2 * border - 1
             draw.rectangle((x, y, *corner), fill=one.frame)
         sheet.paste(picture, (x + border, y + border))
-        draw.text((x + border, y + tile + 2 * border), one.text, fill="black", font=_font())
+        _write(draw, (x + border, y + tile + 2 * border), one.text)
     return np.array(sheet)
 
 
@@ -107,7 +109,7 @@ def written(text: str, tile: int) -> UInt8[np.ndarray, "h w 3"]:
     if len(lines) > room:
         text = "\n".join([*lines[: room - 1], "..."])
     sheet = Image.new("RGB", (_width(text) + 8, tile), PAPER)
-    ImageDraw.Draw(sheet).text((4, 0), text, fill="black", font=_font())
+    _write(ImageDraw.Draw(sheet), (4, 0), text)
     return np.array(sheet)
 
 
@@ -136,8 +138,10 @@ def sized(pixels: UInt8[np.ndarray, "h w 3"], height: int, width: int = 0) -> Im
 def _width(text: str) -> int:
     """Of written lines, in pixels."""
     measure = ImageDraw.Draw(Image.new("RGB", (1, 1)))
-    return int(measure.multiline_textbbox((0, 0), text, font=_font())[2])
+    text, font = lettering(text)
+    return int(measure.multiline_textbbox((0, 0), text, font=font)[2])
 
 
-def _font():
-    return ImageFont.load_default(size=14)
+def _write(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, fill: str = "black"):
+    text, font = lettering(text)
+    draw.text(place, text, fill=fill, font=font)

@@ -189,8 +189,6 @@ class TextVideoRetrieval:
         for query in (np.arange(count) * len(queries) // count).tolist():
             scores = queries[query] @ gallery.T
             text = textwrap.fill(sentences[int(numbers[query])].captions[0].text, LETTERS)
-            # What the font has no letters for is escaped.
-            text = text.encode("latin-1", "backslashreplace").decode("latin-1")
             tiles = [Tile(written(text, self.tile))]
             for position in np.argsort(-scores, kind="stable")[: self.stills].tolist():
                 frame = "green" if right[query, position] else ""
