@@ -27,19 +27,22 @@ Spanish, and tests Italian, Dutch and Ukrainian too (data/emoji_shards: see docs
 third too, of which nothing can be understood. `:emoji_english` and `:synthetic_english` train on
 English alone; control=('vision',) gives texts another's clip. `:tiny` is four steps.
 
-    :emoji                   text to video, R@10 of the test set, by language
+    :emoji                   text to video, R@10 of 393 (chance 0.025), by language
                              en               de fr ru zh es   it nl uk, not trained on
-    ours                     not measured     not measured     not measured
+    ours                     0.058            0.057            0.050
     :emoji_english           not measured     not measured     not measured
-    random initialisation    not measured     not measured     not measured
-    another's clip           not measured     not measured     not measured
+    random initialisation    0.018            0.024            0.024
+    another's clip           0.025            0.027            0.020
+    1 seed, 20 minutes on 1 busy CPU core; subgroups of the test set are not trained on
 
     :synthetic               text to video, R@10 of 48 (chance 0.208), by language
                              en               qaa, qab         qac, not trained on
-    ours                     not measured     not measured     not measured
-    :synthetic_english       not measured     not measured     not measured
-    random initialisation    not measured     not measured     not measured
-    another's clip           not measured     not measured     not measured
+    ours                     0.896            0.917, 0.896     0.188
+    :synthetic_english       0.792            0.104, 0.208     0.229
+    random initialisation    0.229            0.208, 0.167     0.229
+    another's clip           0.167            0.167, 0.146     0.188
+    1 seed, 6 minutes on 1 busy CPU core; a linear probe of the shape (chance 0.208) from the layer
+    'windows': 0.562, at random initialisation 0.146
 """
 
 from ssl_jax import presets
@@ -174,9 +177,9 @@ def emoji(languages: tuple[str, ...] = ("de", "fr", "ru", "zh", "es")):
     return call(
         Experiment,
         source=train,
-        method=narrow(64, languages, windows=2, frames=2, rate=4.0, size=64, least=0.0),
+        method=narrow(64, languages, windows=2, frames=2, rate=4.0, size=32, least=0.0),
         optimizer=quick(),
-        steps=2000,
+        steps=1000,
         batch_size=32,
         evaluators={
             "retrieval": call(

@@ -34,6 +34,11 @@ def feature_seconds(record: Record, name: str, rate: float) -> float:
     return min(record.duration, len(rows) / rate)
 
 
+def cut_times(seconds: float, count: int) -> list[float]:
+    """Where `count` equal parts of a video's seconds begin."""
+    return (np.arange(count) * seconds / count).tolist()
+
+
 def strongest_features(
     record: Record, name: str, rate: float, start: float, end: float
 ) -> Float32[np.ndarray, "d"]:

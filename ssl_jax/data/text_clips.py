@@ -61,15 +61,29 @@ def caption_tokens(
     Args:
       before, after: specials around each; a long caption is cut so that these stay.
     """
-    tokens = np.full((len(times), length), tokenizer.pad, np.int32)
-    there = np.zeros((len(times), length), bool)
-    for row, time in enumerate(times):
-        room = length - len(before) - len(after)
-        if "tokens" in record.extra:
-            own = record.extra["tokens"]
-        else:
-            own = tokenizer.encode(caption_at(record, time))
-        ids = (*before, *own[:room], *after)
+    if "tokens" in record.extra:
+        own = [record.extra["tokens"]] * len(times)
+    else:
+        own = [tokenizer.encode(caption_at(record, time)) for time in times]
+    return token_rows(own, tokenizer.pad, length, before, after)
+
+
+def token_rows(
+    texts: Sequence,
+    pad: int,
+    length: int,
+    before: tuple[int, ...] = (),
+    after: tuple[int, ...] = (),
+) -> tuple[Int32[np.ndarray, "n l"], Bool[np.ndarray, "n l"]]:
+    """Tokens of n texts as rows of `length`; of None a row of nothing but padding.
+
+    Otherwise as `caption_tokens`.
+    """
+    tokens = np.full((len(texts), length), pad, np.int32)
+    there = np.zeros((len(texts), length), bool)
+    room = length - len(before) - len(after)
+    for row, text in enumerate(texts):
+        ids = () if text is None else (*before, *text[:room], *after)
         tokens[row, : len(ids)] = ids
         there[row, : len(ids)] = True
     return tokens, there

@@ -3,12 +3,8 @@
 import math
 from collections.abc import Sequence
 
-import numpy as np
-from jaxtyping import Bool, Int32
-
 from ssl_jax.data.record import Caption
 from ssl_jax.data.sampling import captions_at
-from ssl_jax.data.tokenizers import Tokenizer
 
 
 def translations(
@@ -29,19 +25,3 @@ def translations(
         if texts:
             found[language] = tuple(texts)
     return found
-
-
-def text_rows(
-    texts: Sequence[str], tokenizer: Tokenizer, length: int
-) -> tuple[Int32[np.ndarray, "n length"], Bool[np.ndarray, "n length"]]:
-    """[CLS], the tokens of a text and [SEP], cut or padded at the end to `length`; '' is padding.
-
-    Returns the tokens, and which of them are no padding.
-    """
-    rows = np.full((len(texts), length), tokenizer.pad, np.int32)
-    there = np.zeros(rows.shape, bool)
-    for row, text in enumerate(texts):
-        ids = tokenizer.encode(text)[: length - 2]
-        ids = [tokenizer.cls, *ids, tokenizer.sep] if text else []
-        rows[row, : len(ids)], there[row, : len(ids)] = ids, True
-    return rows, there

@@ -6,8 +6,8 @@ from jaxtyping import Array, Bool, Float
 from ssl_jax.knobs import at_least, one_of
 from ssl_jax.models.gated_unit import GatedUnit
 from ssl_jax.models.layers import DTYPES
-from ssl_jax.models.sequence_pool import mean_of
 from ssl_jax.models.transformer import Transformer
+from ssl_jax.ops.masked_mean import masked_mean
 
 
 class SeenText(nn.Module):
@@ -40,4 +40,4 @@ class SeenText(nn.Module):
         train: bool,
     ) -> Float[Array, "b embedding"]:
         layers = self.blocks(tokens, train, there, memory=seen)
-        return self.head(mean_of(layers[next(reversed(layers))], there))
+        return self.head(masked_mean(layers[next(reversed(layers))], there))

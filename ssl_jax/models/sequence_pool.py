@@ -1,12 +1,12 @@
 """A head that makes one vector of a sequence: a transformer, then the mean."""
 
 import flax.linen as nn
-import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from ssl_jax.knobs import at_least, one_of
 from ssl_jax.models.layers import DTYPES
 from ssl_jax.models.transformer import Transformer
+from ssl_jax.ops.masked_mean import masked_mean
 
 
 class SequencePool(nn.Module):
@@ -47,10 +47,4 @@ class SequencePool(nn.Module):
             x += self.positions.astype(x.dtype)
         layers = self.blocks(x, train, there)
         tokens = layers[next(reversed(layers))]
-        return {"tokens": tokens, "mean": mean_of(tokens, there)}
-
-
-def mean_of(x: Float[Array, "b l d"], there: Bool[Array, "b l"]) -> Float[Array, "b d"]:
-    """The mean of the positions that are there; 0 of none."""
-    share = there / jnp.maximum(there.sum(1, keepdims=True), 1)
-    return jnp.einsum("bl,bld->bd", share.astype(x.dtype), x)
+        return {"tokens": tokens, "mean": masked_mean(tokens, there)}

@@ -12,6 +12,7 @@ from ssl_jax.models.language_weights import loader
 from ssl_jax.models.layers import DTYPES
 from ssl_jax.models.token_embedding import TokenEmbedding
 from ssl_jax.models.transformer import Transformer
+from ssl_jax.ops.masked_mean import masked_mean
 
 
 class TextEncoder(nn.Module):
@@ -76,8 +77,7 @@ class TextEncoder(nn.Module):
         layers = self.blocks(embedded, train, there, documents)
         top = layers[self.top]
         there = jnp.ones(tokens.shape, bool) if there is None else there
-        share = there / jnp.maximum(there.sum(1, keepdims=True), 1)
-        summaries = {"mean": jnp.einsum("bl,bld->bd", share.astype(top.dtype), top)}
+        summaries = {"mean": masked_mean(top, there)}
         places = jnp.arange(tokens.shape[1])
         if self.transformer.causal:
             place, name = jnp.where(there, places, -1).max(1), "last"

@@ -16,6 +16,7 @@ from ssl_jax.models.wav2vec_names import from_hugging_face
 from ssl_jax.models.wave_encoder import WaveEncoder
 from ssl_jax.ops.gradient import scaled_gradient
 from ssl_jax.ops.grouped_conv import grouped_conv
+from ssl_jax.ops.masked_mean import masked_mean
 
 
 class ConvPositions(nn.Module):
@@ -172,5 +173,4 @@ def means(
     if counts is None:
         return {name: x.mean(1) for name, x in found.items()}
     there = jnp.arange(steps) < counts[:, None]
-    share = there / jnp.maximum(counts, 1)[:, None]
-    return {name: jnp.einsum("bt,btd->bd", share.astype(x.dtype), x) for name, x in found.items()}
+    return {name: masked_mean(x, there) for name, x in found.items()}

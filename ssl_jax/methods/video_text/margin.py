@@ -15,7 +15,7 @@ from ssl_jax.data.narration import narration, token_rows
 from ssl_jax.data.record import Record, Source
 from ssl_jax.data.sampling import caption_window, even_times, merged_captions
 from ssl_jax.data.squares import clip_squares_at
-from ssl_jax.data.stored_features import feature_seconds, strongest_features
+from ssl_jax.data.stored_features import cut_times, feature_seconds, strongest_features
 from ssl_jax.data.text_clips import caption_times, caption_tokens
 from ssl_jax.data.tokenizers import Tokenizer
 from ssl_jax.knobs import above, at_least, one_of, within
@@ -203,7 +203,7 @@ class Margin(Method):
         if stream == "text":
             return caption_times(record, count)
         if self.features:
-            return (np.arange(count) * self._length(record) / count).tolist()
+            return cut_times(self._length(record), count)
         return even_times(record.duration, min(self._seconds, record.duration), count)
 
     def clips(self, record: Record, stream: str, times: Sequence[float]) -> Example:

@@ -16,10 +16,10 @@ from ssl_jax.data.narration import narration
 from ssl_jax.data.record import Record
 from ssl_jax.data.sampling import even_times, merged_captions
 from ssl_jax.data.squares import clip_squares_at
-from ssl_jax.data.stored_features import feature_seconds, strongest_features
-from ssl_jax.data.text_clips import caption_times, caption_tokens
+from ssl_jax.data.stored_features import cut_times, feature_seconds, strongest_features
+from ssl_jax.data.text_clips import caption_times, caption_tokens, token_rows
 from ssl_jax.data.tokenizers import Bytes, Tokenizer
-from ssl_jax.data.translations import text_rows, translations
+from ssl_jax.data.translations import translations
 from ssl_jax.knobs import above, at_least, within
 from ssl_jax.method import Batch, Example, Method, State
 from ssl_jax.models.gated_unit import GatedUnit
@@ -113,13 +113,11 @@ class Multilingual(Method):
       tokenizer: of all languages; not `Words`.
       features: name of `record.extra` for stored features, (t d) of every record. '': frames.
       windows: of a clip (k), evenly spread over its seconds; too few rows of features are repeated.
-      frames: of a window, where there are no features.
       rate: frames, or rows of features, per second.
-      size: of frames, in pixels.
+      frames, size: of a window where there are no features; pixels of its sides.
       least: seconds; captions are joined until they last as long.
       length: tokens of a text (l) with [CLS] and [SEP]; further ones are cut.
-      language: of x.
-      languages: of y; (): there is no y.
+      language, languages: of x, and of y; (): there is no y.
       masked: share of the tokens of x that are hidden in its copy, at least one.
       dropped: share of the windows that are left out of the copy of a clip, never all.
       embedding, temperature: width of the common space; of all contrasts.
@@ -185,9 +183,11 @@ class Multilingual(Method):
         spoken = merged_captions(narration(record, self.language, end), self.least)
         x = spoken[int(rng.integers(len(spoken)))]
         others = list(translations(record.captions, x, self.languages).values())
-        said = others[int(rng.integers(len(others)))] if others else ("",)
+        said = others[int(rng.integers(len(others)))] if others else (None,)
         texts = [x.text, said[int(rng.integers(len(said)))]][: self._texts]
-        tokens, there = text_rows(texts, self.tokenizer, self.length)
+        ids = [None if text is None else self.tokenizer.encode(text) for text in texts]
+        around = (self.tokenizer.cls,), (self.tokenizer.sep,)
+        tokens, there = token_rows(ids, self.tokenizer.pad, self.length, *around)
         clip = self._clip(record, x.start, min(x.end, end))
         return {"vision": clip, "text": tokens, "there": there}
 
@@ -235,7 +235,7 @@ class Multilingual(Method):
         """A video is one clip, or it is cut into `count`."""
         if stream == "text":
             return caption_times(record, count)
-        return (np.arange(count) * self._length(record) / count).tolist()
+        return cut_times(self._length(record), count)
 
     def clips(self, record: Record, stream: str, times: Sequence[float]) -> Example:
         """The captions, or the clips that begin at these seconds."""

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from ssl_jax.config import ConfigError
 from ssl_jax.data.narration import narration
 from ssl_jax.data.record import Record
-from ssl_jax.data.stored_features import feature_seconds, spread_features
+from ssl_jax.data.stored_features import cut_times, feature_seconds, spread_features
 from ssl_jax.data.text_clips import caption_times, caption_tokens
 from ssl_jax.data.tokenizers import Bytes, Tokenizer
 from ssl_jax.knobs import above, at_least, one_of
@@ -129,12 +129,11 @@ class SupportSet(Method):
       steps: rows of a clip, see `data.stored_features.spread_features`.
       length: tokens of a caption, its end included; further ones are cut.
       language: of the captions that are taken in training; '' for any.
-      embedding: width of the common space.
-      mode: see above.
+      embedding, mode: width of the common space; see above.
       weight: of writing against ranking.
       temperature: divides similarities before the softmax.
       margin: between the own similarity and that of the hardest negative of the batch.
-      bank: clips of earlier batches, without gradient, in the support beside those of the batch.
+      bank: clips of earlier batches, without gradient, in the support beside the batch's.
       vocabulary: vectors of tokens that there are, some maybe of none; 0: those of the tokenizer.
     """
 
@@ -190,13 +189,13 @@ class SupportSet(Method):
     def views(self, record: Record, rng: np.random.Generator) -> Example:
         spoken = narration(record, self.language, self._length(record))
         chosen = spoken[int(rng.integers(len(spoken)))]
-        clip = self._stored(record, [(chosen.start, chosen.end)])
         alone = dataclasses.replace(record, captions=(chosen,))
-        found = {**clip, **self.clips(alone, "text", [chosen.start])}
+        found = self._stored(record, [(chosen.start, chosen.end)])
+        found |= self.clips(alone, "text", [chosen.start])
         # Shots have names of their own, but the file of their video.
         file = record.extra["path"] if "path" in record.extra else record.name
-        video = np.int32(zlib.crc32(file.encode()) >> 1)
-        return {**{name: x[0] for name, x in found.items()}, "video": video}
+        number = np.int32(zlib.crc32(file.encode()) >> 1)
+        return {**{name: x[0] for name, x in found.items()}, "video": number}
 
     def _stored(self, record: Record, spans: Sequence[tuple[float, float]]) -> Example:
         spans = [(start, min(end, self._length(record))) for start, end in spans]
@@ -204,7 +203,6 @@ class SupportSet(Method):
         return dict(zip(("vision", "seen"), found, strict=True))
 
     def _length(self, record: Record) -> float:
-        """Seconds of the video that there are features of."""
         return feature_seconds(record, self.features, self.rate)
 
     def objective(self, outputs: dict[str, Any], batch: Batch):
@@ -238,16 +236,15 @@ class SupportSet(Method):
         """Of captions; all of a video is one clip, or it is cut into `count`."""
         if stream == "text":
             return caption_times(record, count)
-        return (np.arange(count) * self._length(record) / count).tolist()
+        return cut_times(self._length(record), count)
 
     def clips(self, record: Record, stream: str, times: Sequence[float]) -> Example:
         """The captions, or the clips that begin at these seconds."""
         if stream == "text":
-            knobs = self.tokenizer, self.length
-            return {"text": caption_tokens(record, times, *knobs, after=(self.tokenizer.eos,))[0]}
+            knobs = self.tokenizer, self.length, (), (self.tokenizer.eos,)
+            return {"text": caption_tokens(record, times, *knobs)[0]}
         seconds = self._length(record) / len(times)
         return self._stored(record, [(time, time + seconds) for time in times])
 
     def encode(self, variables: dict, stream: str, inputs: Batch) -> dict[str, jax.Array]:
-        x = self.inputs(inputs)
-        return self.net.apply(variables, stream, x, False, method=SupportSetNet.embed)
+        return self.net.apply(variables, stream, self.inputs(inputs), False, method="embed")
