@@ -11,15 +11,18 @@ import pytest
 import tiny
 
 from ssl_jax import prepare, train
+from ssl_jax.applying import feature_shards
 from ssl_jax.applying.features_over_time import features_over_time
 from ssl_jax.config import ConfigError
 from ssl_jax.data import shards
 from ssl_jax.data.record import MediaError
-from ssl_jax.data.sources import array_record
 from ssl_jax.data.sources.array_record import ArrayRecordSource
 from ssl_jax.data.sources.folder import FolderSource
 from ssl_jax.data.sources.synthetic import SyntheticSource
 from ssl_jax.data.stored_features import feature_seconds, strongest_features
+from ssl_jax.methods.audio.transcription import Transcription
+from ssl_jax.methods.finetune import Finetune
+from ssl_jax.methods.label_tasks import OneLabel
 from ssl_jax.training.trained import load
 
 MANIFEST = """path,label,split,caption,start,end
@@ -57,6 +60,14 @@ BY_MANIFEST = ("--manifest=list.csv", "--rate=2", "--shards=2")
 def made(folder: str, run: str, output, *flags: str) -> int:
     asked = (f"--input={folder}", f"--output={output}", f"--features={run}:hidden", *flags)
     return prepare.main(list(asked))
+
+
+def allowing(path: str, max_failed: float):
+    """The run, with another share of records that may fail."""
+    frozen = load(path)
+    return dataclasses.replace(
+        frozen, loading=dataclasses.replace(frozen.loading, max_failed=max_failed)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -104,12 +115,57 @@ def test_each_row_is_what_the_run_sees_at_its_time(kind, folder, whole, run, fea
     assert len(ArrayRecordSource((str(features),), split="test")) == 1
 
 
-def test_what_cannot_be_read_is_named(features):
-    content = json.loads((features / "manifest.json").read_text())
+def test_what_cannot_be_read_is_named_by_its_path_in_the_input(folder, features):
+    text = (features / "manifest.json").read_text()
+    content = json.loads(text)
     (rejected,) = content["rejected"]
-    assert rejected["path"].endswith("/broken.mp4")
+    assert rejected["path"] == "broken.mp4"
+    assert folder not in text
     assert content["records"] == 2
     assert content["seconds"] == pytest.approx(4.6)
+
+
+def test_a_record_of_a_damaged_shard_is_named_by_its_video(whole, run, tmp_path, monkeypatch):
+    monkeypatch.setattr(feature_shards, "load", lambda path: allowing(path, 1.0))
+    shutil.copytree(whole, tmp_path / "shards")
+    (shard,) = (tmp_path / "shards").glob("*.array_record")
+    damaged = bytearray(shard.read_bytes())
+    damaged[200:260] = bytes(60)
+    shard.write_bytes(damaged)
+    assert made(str(tmp_path / "shards"), run, tmp_path / "out") == 0
+    text = (tmp_path / "out" / "manifest.json").read_text()
+    rejected = json.loads(text)["rejected"]
+    assert [line["path"] for line in rejected] == ["long.mp4"]
+    assert rejected[0]["reason"].startswith(f"{shard.name}: is damaged")
+    assert str(tmp_path / "shards") not in text
+
+
+class Bar:
+    def __init__(self, *_):
+        self.done = 0
+
+    def update(self, count: int = 1):
+        self.done += count
+
+    def close(self):
+        pass
+
+
+def test_kept_shards_count_as_if_they_were_made(
+    folder, run, features, tmp_path, monkeypatch, capsys
+):
+    bars = []
+    monkeypatch.setattr(feature_shards, "progress_bar", lambda *_: bars.append(Bar()) or bars[-1])
+    kept = tmp_path / "kept"
+    shutil.copytree(features, kept)
+    assert made(folder, run, kept, *BY_MANIFEST) == 0
+    assert [bar.done for bar in bars] == [3]
+    monkeypatch.setattr(feature_shards, "load", lambda path: allowing(path, 0.0))
+    for output in (tmp_path / "fresh", kept):
+        assert made(folder, run, output, *BY_MANIFEST) == 2
+        line = capsys.readouterr().err
+        assert "broken.mp4: " in line
+        assert "1 of 3 records read have failed by now, more than data.max_failed=0.0" in line
 
 
 def test_shards_that_are_whole_are_kept_and_others_made_again(folder, run, features, capsys):
@@ -123,7 +179,30 @@ def test_shards_that_are_whole_are_kept_and_others_made_again(folder, run, featu
     assert made(folder, run, features, "--manifest=list.csv", "--rate=3", "--shards=2") == 2
     assert "holds shards made with rate=2.0, now rate=3.0" in capsys.readouterr().err
     assert made(folder, run, features, "--manifest=list.csv", "--rate=2", "--shards=1") == 2
+    assert "holds shards made with shards=2, now shards=1" in capsys.readouterr().err
+
+
+def test_more_videos_than_a_shard_takes_make_all_of_them_again(folder, run, tmp_path, monkeypatch):
+    monkeypatch.setattr(feature_shards, "RECORDS_A_SHARD", 2)
+    videos, output = tmp_path / "videos", tmp_path / "out"
+    videos.mkdir()
+    names = []
+    for name in ("a.mp4", "b.mp4", "c.mp4"):
+        shutil.copy(f"{folder}/short.mp4", videos / name)
+        names.append(name)
+        assert made(str(videos), run, output) == 0
+        assert [record.name for record in ArrayRecordSource((str(output),))] == names
+    left = [f"shard-0000{k}-of-00002{end}" for k in range(2) for end in (".array_record", ".json")]
+    assert sorted(file.name for file in output.iterdir()) == ["manifest.json", *left]
+
+
+def test_shards_of_another_command_are_not_removed(folder, whole, run, tmp_path, capsys):
+    output = tmp_path / "out"
+    shutil.copytree(whole, output)
+    before = sorted(output.iterdir())
+    assert made(folder, run, output, "--manifest=list.csv", "--shards=2") == 2
     assert "of another command; give an empty folder" in capsys.readouterr().err
+    assert sorted(output.iterdir()) == before
 
 
 def test_what_changed_since_is_made_again(folder, run, tmp_path):
@@ -135,10 +214,7 @@ def test_what_changed_since_is_made_again(folder, run, tmp_path):
         assert made(str(videos), str(trained), output, "--manifest=list.csv", "--shards=1") == 0
         source = ArrayRecordSource((str(output),))
         labels = [record.label for record in source]
-        found = source.label_names, labels, source[0].extra["features"].tobytes()
-        array_record._open.cache_clear()
-        array_record._choose.cache_clear()
-        return found
+        return source.label_names, labels, source[0].extra["features"].tobytes()
 
     names, labels, before = once()
     # A class more moves the numbers of the others.
@@ -163,6 +239,27 @@ def test_inputs_that_are_parts_of_a_record_have_no_rate(run):
     frozen = dataclasses.replace(frozen, method=Cut(frozen.method.vision))
     with pytest.raises(ConfigError, match="Cut cuts the records of stream 'vision'"):
         features_over_time(frozen, "vision", "pool", 1.0, SyntheticSource(size=1), 0)
+
+
+@pytest.mark.parametrize(
+    ("method", "stream"),
+    [
+        (Transcription(tiny.TinyTrunk()), "audio"),
+        (Finetune(OneLabel(3), tiny.TinyTrunk(), crops=10), "vision"),
+    ],
+    ids=["utterances", "ten crops"],
+)
+def test_inputs_that_are_the_same_at_all_times_have_no_rate(method, stream, run):
+    frozen = dataclasses.replace(load(run), method=method)
+    with pytest.raises(ConfigError, match=f"has the same inputs of stream '{stream}' at all times"):
+        features_over_time(frozen, stream, "pool", 1.0, SyntheticSource(size=1), 0)
+
+
+def test_a_record_of_one_frame_has_rows_that_are_equal(run):
+    source = SyntheticSource(size=1, frames=1, fps=1.0, height=32, width=32)
+    _, rows = features_over_time(load(run), "vision", "pool", 3.0, source, 0)
+    assert rows.shape == (3, 16)
+    np.testing.assert_allclose(rows, rows[:1].repeat(3, 0), rtol=1e-6)
 
 
 def test_methods_refuse_features_of_another_rate(features):

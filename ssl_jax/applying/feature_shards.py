@@ -5,13 +5,10 @@ they hold.
 """
 
 import dataclasses
-import hashlib
 import json
 import math
 
-import jax
-import numpy as np
-
+from ssl_jax.applying.feature_plans import hash_of_weights, outdated, plan_of
 from ssl_jax.applying.features_over_time import features_over_time
 from ssl_jax.config import ConfigError
 from ssl_jax.data import paths, shards
@@ -66,7 +63,8 @@ def prepare_features(
 ) -> dict:
     """Writes shards of a run's features and `manifest.json`; returns what is in the latter.
 
-    Shards that are whole are kept, unless the run, the files or their manifest have changed since.
+    Shards that are whole are kept, unless the run, the files or their manifest have changed since;
+    if there are now more or fewer of them, all are made again.
     Records that cannot be read or are too short are listed as rejected, up to the share
     `data.max_failed` of the run's config.
 
@@ -103,14 +101,17 @@ def prepare_features(
     edges = [number * len(source) // count for number in range(count + 1)]
     parts = [range(*edges[k : k + 2]) for k in range(count)]
     files = [f"shard-{number:05d}-of-{count:05d}.array_record" for number in range(count)]
-    flags = {"input": input, "manifest": manifest, "lists": lists, **dataclasses.asdict(options)}
-    weights = _hash_of_weights(frozen)
-    plans = [_plan(options, weights, source, part) for part in parts]
+    flags = {"input": input, "manifest": manifest, "lists": lists, "shards": num_shards}
+    flags |= dataclasses.asdict(options)
+    asked = options.layer, options.stream, options.rate, hash_of_weights(frozen)
+    plans = [plan_of(*asked, source, part) for part in parts]
     paths.make_folder(output)
-    _refuse_to_replace(output, dict(zip(files, plans, strict=True)), flags)
+    old = outdated(output, dict(zip(files, plans, strict=True)), flags)
     result = paths.join(output, "manifest.json")
     if paths.exists(result):  # while shards are made again, the old ones must not pass for complete
         paths.remove(result)
+    for name in old:
+        paths.remove(paths.join(output, name))
     failures = Failures(frozen.loading.max_failed, len(source))
     reports, bar = [], progress_bar("features", len(source), "record")
     for name, plan, part in zip(files, plans, parts, strict=True):
@@ -123,6 +124,10 @@ def prepare_features(
             report |= shards.size_and_hash(draft)
             paths.put(draft, file)
             shards.write_json(shards.report_file(file), report)
+        else:  # counts as it did when it was made
+            failed = [f"{line['path']}: {line['reason']}" for line in report["rejected"]]
+            failures.add(failed, report["records"] + len(failed))
+            bar.update(report["records"] + len(failed))
         reports.append(report)
     bar.close()
     content = {
@@ -150,53 +155,6 @@ def _names(folder: str) -> list[str]:
         return []  # FolderSource says that there is none
 
 
-def _hash_of_weights(frozen: Frozen) -> str:
-    """Of all that a run has learnt, wherever it lies."""
-    digest = hashlib.sha256()
-    learnt = {name: tree for name, tree in frozen.variables.items() if name != "run"}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(learnt):
-        digest.update(jax.tree_util.keystr(path).encode())
-        digest.update(np.ascontiguousarray(jax.device_get(leaf)).tobytes())
-    return digest.hexdigest()
-
-
-def _plan(
-    options: FeatureOptions,
-    weights: str,
-    source: FolderSource | ArrayRecordSource,
-    part: range,
-) -> str:
-    """A hash of everything that decides what a shard's bytes will be."""
-    if isinstance(source, FolderSource):
-        read = shards.facts_of(source.path, source.items[part.start : part.stop])
-    else:  # the manifest has the hash of every shard
-        read = [paths.read(paths.join(source.paths[0], "manifest.json")).decode()]
-    facts = [FORMAT, options.layer, options.stream, options.rate, weights, read]
-    facts += [part.start, part.stop, source.label_names]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-
-
-def _refuse_to_replace(output: str, plans: dict[str, str], flags: dict) -> None:
-    """ConfigError if other flags made what lies there. If files or the run changed, it may go."""
-    for name in paths.names(output):
-        if not name.endswith(".array_record"):
-            continue
-        report = shards.report_of(paths.join(output, name))
-        if name not in plans or (report is not None and "made_with" not in report):
-            raise ConfigError(f"{output}: holds {name} of another command; give an empty folder")
-        if report is None or report["plan"] == plans[name]:
-            continue
-        before = {k: report["made_with"][k] if k in report["made_with"] else "" for k in flags}
-        other = [name for name, value in flags.items() if before[name] != value]
-        if other:
-            was = ", ".join(f"{name}={before[name]}" for name in other)
-            wanted = ", ".join(f"{name}={flags[name]}" for name in other)
-            raise ConfigError(
-                f"{output}: holds shards made with {was}, now {wanted}: give an empty folder, or "
-                "delete this one to make them again"
-            )
-
-
 def _write(
     frozen: Frozen,
     options: FeatureOptions,
@@ -217,8 +175,7 @@ def _write(
             if frozen.loading.on_error == "raise":
                 raise
             failures.add([str(error)], 1)
-            # What a source cannot read it calls by its file, before a colon.
-            rejected.append({"path": str(error).partition(": ")[0], "reason": str(error)})
+            rejected.append(_rejected(source, number, error))
             continue
         failures.add([], 1)
         if isinstance(source, FolderSource):
@@ -251,3 +208,15 @@ def _write(
     shard.close()
     found = {"entries": shard.entries, "records": len(index["entry"])}
     return {**found, "seconds": seconds, "rejected": rejected}
+
+
+def _rejected(source: FolderSource | ArrayRecordSource, number: int, error: MediaError) -> dict:
+    """A line of the manifest, which may be passed on: its paths are those inside of the input."""
+    folder = source.path if isinstance(source, FolderSource) else source.paths[0]
+    reason = str(error).removeprefix(paths.join(folder, ""))
+    try:
+        listed = isinstance(source, FolderSource)
+        path = source.items[number].path if listed else source[number].extra["path"]
+    except MediaError:  # the shard itself is damaged
+        path = reason.partition(": ")[0]
+    return {"path": path, "reason": reason.removeprefix(path).lstrip(": ")}

@@ -1,5 +1,6 @@
 """What a trained run sees in a record over time: features at a fixed rate."""
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,8 @@ from ssl_jax.data.record import MediaError, Record, Source
 from ssl_jax.frozen import Frozen
 from ssl_jax.method import Example
 
+DAY = 86400.0  # seconds, longer than any method's input
+
 
 def features_over_time(
     frozen: Frozen, stream: str, layer: str, rate: float, source: Source, number: int
@@ -23,13 +26,15 @@ def features_over_time(
     first or last that there is. Maps and steps are averaged, padding included.
 
     Raises MediaError for what cannot be read, is too short for an input, or is not finite in
-    float16; ConfigError for a method whose inputs are parts of a record, however long.
+    float16; ConfigError for a method whose inputs are parts of a record, or all of it.
     """
     method = frozen.method
 
     def look(record: Record) -> dict:
         of_two, of_three = (method.times(record, stream, count) for count in (2, 3))
-        return {"record": record, "first": of_two[0], "last": of_two[-1], "other": of_three[-1]}
+        begin, end = method.times(_longer(record), stream, 2)
+        times = {"first": of_two[0], "last": of_two[-1], "other": of_three[-1]}
+        return {"record": record, **times, "moves": end > begin}
 
     found = made(source, number, look)
     record, first, last = (found[name] for name in ("record", "first", "last"))
@@ -37,6 +42,12 @@ def features_over_time(
         raise ConfigError(
             f"{type(method).__name__} cuts the records of stream {stream!r} into as many parts as "
             "are asked for, so its features have no rate"
+        )
+    # A record as short as an input has one time, too. Only a long one tells the two apart.
+    if not found["moves"]:
+        raise ConfigError(
+            f"{type(method).__name__} has the same inputs of stream {stream!r} at all times of a "
+            "record, so its features have no rate"
         )
     count = max(1, math.ceil(record.duration * rate - 1e-6))
     times = np.clip(np.arange(count) / rate, first, max(first, last)).tolist()
@@ -49,6 +60,13 @@ def features_over_time(
     if not np.abs(rows).max() < np.finfo(np.float16).max:  # nor is NaN
         raise MediaError(f"{record.name}: layer {layer!r} is not finite in float16")
     return record, rows
+
+
+def _longer(record: Record) -> Record:
+    """The record as if it went on for a day more, to ask for its times."""
+    frames = record.num_frames and record.num_frames + math.ceil(DAY * record.fps)
+    longer = {"num_frames": frames, "times": None, "duration": record.duration + DAY}
+    return dataclasses.replace(record, **longer, audio_span=None)
 
 
 def _read_ahead(

@@ -68,6 +68,10 @@ class ArrayRecordSource:
         check_choices("kinds", self.kinds, KINDS)
         check_choices("need", self.need, ("frames", "audio"))
 
+    def __getstate__(self):
+        # Without what is opened: another process opens its own.
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
     def __len__(self) -> int:
         return len(self._chosen)
 
@@ -108,16 +112,21 @@ class ArrayRecordSource:
     @property
     def label_names(self) -> tuple[str, ...]:
         """The name of each label, as the prepared folder had them."""
-        return _open(self.paths).label_names
+        return self._opened.label_names
 
     @property
     def has_labels(self) -> bool:
-        return any(line["label"] >= 0 for _, _, line in _open(self.paths).entries)
+        return any(line["label"] >= 0 for _, _, line in self._opened.entries)
 
-    @property
+    # A source keeps what it has opened first. One made after the shards were made again, in the
+    # same place, opens those.
+    @functools.cached_property
+    def _opened(self) -> "_Opened":
+        return _open(self.paths, tuple(_manifest(path) for path in self.paths))
+
+    @functools.cached_property
     def _chosen(self) -> Sequence[tuple["_Shard", int]]:
-        # Not a field: so the source pickles as its few words, and each process opens its own.
-        return _choose(self)
+        return _choose(self, self._opened)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,7 +229,7 @@ class _Shard:
             raise MediaError(f"{self.file}: is damaged ({reason}); prepare it again") from error
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class _Opened:
     """Some folders: of each record its shard, its header's entry, its line of the index."""
 
@@ -229,12 +238,13 @@ class _Opened:
 
 
 @functools.lru_cache(maxsize=16)
-def _open(folders: tuple[str, ...]) -> _Opened:
+def _open(folders: tuple[str, ...], manifests: tuple[str, ...]) -> _Opened:
+    """The folders by what their manifests say, which have the hash of every shard."""
     from array_record.python.array_record_data_source import ArrayRecordDataSource
 
     entries, names = [], {}
-    for path in folders:
-        manifest = _manifest(path)
+    for path, text in zip(folders, manifests, strict=True):
+        manifest = json.loads(text)
         names[path] = tuple(manifest["label_names"])
         described = [(paths.join(path, s["file"]), s["entries"]) for s in manifest["shards"]]
         for file, _ in described:
@@ -261,7 +271,8 @@ def _open(folders: tuple[str, ...]) -> _Opened:
     return _Opened(names[folders[0]], entries)
 
 
-def _manifest(path: str) -> dict:
+def _manifest(path: str) -> str:
+    """The text of a folder's manifest.json."""
     # array_record opens shards itself, and of all stores it knows Google's only.
     if paths.is_url(path) and not path.startswith("gs://"):
         raise ConfigError(
@@ -269,16 +280,18 @@ def _manifest(path: str) -> dict:
             "mount what they lie in"
         )
     try:
-        return json.load(paths.read_text(paths.join(path, "manifest.json")))
+        text = paths.read_text(paths.join(path, "manifest.json")).read()
+        json.loads(text)
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"{path}: has no manifest.json of a finished ssl_jax.prepare; run it (again) ({error})"
         ) from error
+    return text
 
 
 @functools.lru_cache(maxsize=16)
-def _choose(source: ArrayRecordSource) -> Sequence[tuple[_Shard, int]]:
-    entries = _open(source.paths).entries
+def _choose(source: ArrayRecordSource, opened: _Opened) -> Sequence[tuple[_Shard, int]]:
+    entries = opened.entries
     splits = sorted({line["split"] for _, _, line in entries})
     if source.split and source.split not in splits:
         raise ConfigError(f"{source.paths}: no split {source.split!r}, there is {splits}")
