@@ -15,7 +15,6 @@ from ssl_jax.applying import feature_shards
 from ssl_jax.applying.features_over_time import features_over_time
 from ssl_jax.config import ConfigError
 from ssl_jax.data import shards
-from ssl_jax.data.record import MediaError
 from ssl_jax.data.sources.array_record import ArrayRecordSource
 from ssl_jax.data.sources.folder import FolderSource
 from ssl_jax.data.sources.synthetic import SyntheticSource
@@ -265,7 +264,7 @@ def test_a_record_of_one_frame_has_rows_that_are_equal(run):
 def test_methods_refuse_features_of_another_rate(features):
     record = ArrayRecordSource((str(features),))[0]
     assert feature_seconds(record, "features", 2.0) == pytest.approx(4.0)
-    with pytest.raises(MediaError, match=r"has 2 rows of features per second, not 5; set method"):
+    with pytest.raises(ConfigError, match=r"has 2 rows of features per second, not 5; set method"):
         feature_seconds(record, "features", 5.0)
 
 

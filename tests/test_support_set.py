@@ -363,3 +363,16 @@ def test_t5s_encoder_and_decoder_are_taken_of_its_run(monkeypatch):
     found = start.with_trunks(state, experiment).params
     assert all(x.all() for x in jax.tree.leaves([found["text"], found["writer"]]))
     assert not any(x.any() for x in jax.tree.leaves([found["vision"], found["value"]]))
+
+
+def test_shots_of_one_file_are_of_one_video():
+    source = RandomFeatures(SyntheticSource(size=3, frames=8, height=8, width=8), width=5, rate=8.0)
+    method = method_of(rate=8.0)
+
+    def number(record, **extra):
+        record = dataclasses.replace(record, extra={**record.extra, **extra})
+        return method.views(record, np.random.default_rng(0))["video"]
+
+    shots = [number(source[k], path="a/long.mp4") for k in (0, 1)]
+    assert shots[0] == shots[1] != number(source[2], path="a/other.mp4")
+    assert number(source[0]) != number(source[1])

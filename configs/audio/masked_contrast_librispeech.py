@@ -19,7 +19,18 @@ Variants: the two Large; `:stamps` trains a narrow network on the spoken names o
 stamps (data/stamps, see `data.sources.spoken_names`) in minutes on a CPU, `:arcade` on the sound of
 games; `:tiny` is four steps on synthetic data.
 
-    Ours: not measured.
+    :stamps, which language (chance 0.134)    random init    after training
+    mean over time of the convolutions        0.614          0.622
+    of block 1                                0.651          0.689
+    of block 2                                0.653          0.697
+    of block 3                                0.658          0.651
+    forest of MFCC                                           0.912
+    contrast (chance 3.04)                    3.186          2.694
+    1 seed, 9 minutes on 1 busy CPU core; control, `:arcade` and ours in the paper's setting: not
+    measured
+
+Nothing collapses: 74 of the 80 entries are in use. In so few steps the network learns its task, and
+little of the language; features made by hand are better.
 
 A batch is 384 crops of up to 15.6 s, about the 1.6 hours of the paper, and of Large 512 of up to
 20 s, 2.7 hours. The checkpoint of the lowest contrastive loss is kept, as in the paper, not that of
@@ -155,24 +166,29 @@ def small(train, test, sample_rate: int, shortest: int):
             distractors=20,
             entries=40,
             out=64,
-            noise=(2.0, 0.5, 0.99),
+            noise=(1.0, 0.5, 0.995),
             penalty=1.0,
             dropout=0.0,
         ),
         optimizer=call(
             Optimizer,
             name="adamw",
-            learning_rate=1e-3,
+            learning_rate=3e-3,
             schedule=call(Cosine, warmup=30),
             beta2=0.98,
             eps=1e-6,
             weight_decay=0.01,
         ),
-        steps=300,
+        steps=600,
         batch_size=32,
         evaluators={
             "pretext": call(Pretext, source=test, batch_size=32),
-            "linear": call(Linear, train=train, test=test, read=call(Read, stream="means")),
+            "linear": call(
+                Linear,
+                train=train,
+                test=test,
+                read=call(Read, stream="means", layers=("features", "block1", "block2", "block3")),
+            ),
             "forest": call(
                 AudioForest, train=train, test=test, trees=100, seconds=1.0, sample_rate=16000
             ),

@@ -13,12 +13,16 @@ Variants: `:gated` is T5 1.1 base, 247,577,856 parameters; `:python` trains a sm
 of Python's own documentation in minutes on a CPU core; `:tiny` is four steps on some of it.
 
     :python, bytes of spans    accuracy    nats
-    ours                       not measured
+    ours                       0.210       2.808
     control                    not measured
-    random init                not measured
-    bigram                     not measured
-    unigram                    not measured
-    uniform                    0.004       5.57
+    random init                0.049       6.651
+    bigram                     0.256       2.621
+    unigram                    0.156       3.263
+    uniform                    0.004       5.568
+    1 seed, 4 minutes on 1 busy CPU core, Python 3.11
+
+In 2,000 steps the network learns more than how frequent bytes are, and less than the byte before
+tells.
 """
 
 from ssl_jax import presets

@@ -1,10 +1,9 @@
 """Captions of a video with the seconds that they go with, for methods that learn from narration."""
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float32, Int32
+from jaxtyping import Float32
 
 from ssl_jax.config import ConfigError
 from ssl_jax.data.record import Caption, MediaError, Record
@@ -28,17 +27,6 @@ def narration(record: Record, language: str = "", end: float = math.inf) -> tupl
     if not captions:
         raise MediaError(f"{record.name}: all of its captions begin after {last + LEAST:.2f} s")
     return tuple(sorted(captions, key=lambda caption: caption.start))
-
-
-def token_rows(
-    texts: Sequence[str], tokenizer: Tokenizer, length: int
-) -> Int32[np.ndarray, "n length"]:
-    """The tokens of texts, cut or padded at their ends to `length`."""
-    rows = np.full((len(texts), length), tokenizer.pad, np.int32)
-    for row, text in zip(rows, texts, strict=True):
-        ids = tokenizer.encode(text)[:length]
-        row[: len(ids)] = ids
-    return rows
 
 
 def known_vectors(

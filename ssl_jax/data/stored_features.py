@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float32, Real
 
+from ssl_jax.config import ConfigError
 from ssl_jax.data.record import MediaError, Record
 
 
@@ -23,11 +24,11 @@ def features_of(record: Record, name: str) -> Real[np.ndarray, "t d"]:
 def feature_seconds(record: Record, name: str, rate: float) -> float:
     """Seconds of a record that there are features of, `rate` rows per second.
 
-    Raises MediaError if there are none, or if the record says that it has another rate.
+    Raises MediaError if there are none, ConfigError if the record says that it has another rate.
     """
     rows = features_of(record, name)
     if not record.num_frames and not math.isclose(record.fps, rate, rel_tol=1e-3):
-        raise MediaError(
+        raise ConfigError(
             f"{record.name}: has {record.fps:g} rows of features per second, not {rate:g}; set "
             f"method.rate={record.fps:g}"
         )

@@ -60,8 +60,9 @@ def probe_video(path: str, size: int, limits: Limits) -> Media:
             if packet.is_corrupt:
                 raise MediaError(f"{path}: is damaged or cut off")
             if packet.size:
-                # FFmpeg has a last block of Ogg that ends before it begins: less than nothing.
-                length = ((packet.duration or 0) + 2**31) % 2**32 - 2**31
+                length = packet.duration or 0
+                if container.format.name == "ogg" and length >= 2**31:
+                    length -= 2**32  # the last block may end before it begins
                 track.packets.append((packet.pts, length, packet.is_keyframe, packet.is_discard))
             if len(track.head) < 3:
                 track.head.extend(packet.decode())

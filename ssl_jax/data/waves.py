@@ -1,6 +1,5 @@
 """Samples of audio by their position, at the rate of the file."""
 
-import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
@@ -73,20 +72,23 @@ def _placed(
     samples, and where the next one does not contradict it: where Vorbis changes the length of its
     blocks, FFmpeg may state a single one too late.
     """
-    end = None
-    for frame, following in itertools.pairwise(itertools.chain(frames, [None])):
-        position = end or 0
+    frames, end = iter(frames), None
+    frame = next(frames, None)
+    while frame is not None:
+        position, following = end or 0, None
         if frame.pts is not None:
             stated = position_of(frame.pts)
             if end is None:
                 position = stated
             elif abs(stated - end) > slack:
+                following = next(frames, None)
                 known = following is not None and following.pts is not None
                 next_end = end + frame.samples
                 if not (known and abs(position_of(following.pts) - next_end) <= slack):
                     position = stated
         yield frame, position
         end = position + frame.samples
+        frame = next(frames, None) if following is None else following
 
 
 def _refuse_hole(name: str, position: int, stated: int, rate: int) -> None:

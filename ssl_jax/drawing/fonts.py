@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import ImageFont
@@ -26,14 +27,15 @@ FILES = (
 MISSING = "\U0010ffff"  # no letter, so that fonts draw what stands for a missing one
 
 
-def lettering(text: str) -> tuple[str, FreeTypeFont]:
-    """A text as it can be drawn, and the font for it.
+def lettering(text: str, fonts: Sequence[FreeTypeFont] | None = None) -> tuple[str, FreeTypeFont]:
+    """A line of text as it can be drawn, and the font for it.
 
-    Pillow's font has little more than English; the system's are searched for one that has every
-    letter, and the one with most is taken. A letter that this one lacks is escaped, as in \\u4e2d.
+    Of `fonts`, by default Pillow's and the system's, the first that has every letter is taken, or
+    the one that has most. A letter that this one lacks is escaped, as in \\u4e2d.
     """
-    letters = frozenset(text) - {"\n"}
-    fonts = _fonts() if any(ord(letter) > 126 for letter in letters) else _fonts()[:1]
+    letters = frozenset(text)
+    # Pillow's has little more than English, but looks the same on every machine.
+    fonts = _fonts() if fonts is None else fonts
     lacking, font = _lacking(letters, fonts[0]), fonts[0]
     for other in fonts[1:]:
         if not lacking:
@@ -51,7 +53,9 @@ def _lacking(letters: frozenset[str], font: FreeTypeFont) -> set[str]:
 
 @functools.lru_cache(maxsize=10_000)
 def _has(font: FreeTypeFont, letter: str) -> bool:
-    return letter.isspace() or bytes(font.getmask(letter)) != bytes(font.getmask(MISSING))
+    if letter == " " or not letter.isprintable():
+        return letter == " "
+    return bytes(font.getmask(letter)) != bytes(font.getmask(MISSING))
 
 
 @functools.cache

@@ -137,11 +137,13 @@ def sized(pixels: UInt8[np.ndarray, "h w 3"], height: int, width: int = 0) -> Im
 
 def _width(text: str) -> int:
     """Of written lines, in pixels."""
-    measure = ImageDraw.Draw(Image.new("RGB", (1, 1)))
-    text, font = lettering(text)
-    return int(measure.multiline_textbbox((0, 0), text, font=font)[2])
+    lines = (lettering(line) for line in text.split("\n"))
+    return max(int(font.getbbox(line)[2]) for line, font in lines)
 
 
 def _write(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, fill: str = "black"):
-    text, font = lettering(text)
-    draw.text(place, text, fill=fill, font=font)
+    x, y = place
+    # Line by line, each in its own font: fonts differ in how far they set lines apart.
+    for number, line in enumerate(text.split("\n")):
+        shown, font = lettering(line)
+        draw.text((x, y + number * LINE), shown, fill=fill, font=font)

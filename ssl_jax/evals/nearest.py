@@ -93,7 +93,7 @@ class Nearest:
                 yield f"{layer}/same class", float(np.mean(same))
 
     def _name(self, record: Record) -> str:
-        return wrapped(record.name, self.tile * 3 // 2)
+        return wrapped(record.name.replace("\n", "\\n"), self.tile * 3 // 2)
 
     def _picture(self, frozen, record: Record) -> UInt8[np.ndarray, "h w 3"]:
         times = frozen.method.times(record, self.read.stream, 1)

@@ -64,8 +64,8 @@ def fit(
     steps of a strong one, which together would wait for it.
     Large problems have their rows split over the mesh. ConfigError for an impossible strength.
     """
-    if not all(np.isfinite(one) and one >= 0 for one in l2):
-        raise ConfigError(f"l2={l2}: strengths must be finite and at least 0")
+    if not l2 or not all(np.isfinite(one) and one >= 0 for one in l2):
+        raise ConfigError(f"l2={l2}: strengths must be given, finite and at least 0")
     target = (y == np.arange(classes)[:, None])[None]
     share = use / use.sum(axis=1, keepdims=True)
     features = newton.rows(x, mesh)

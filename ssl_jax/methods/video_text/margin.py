@@ -11,12 +11,12 @@ import jax
 import numpy as np
 
 from ssl_jax.config import ConfigError
-from ssl_jax.data.narration import narration, token_rows
+from ssl_jax.data.narration import narration
 from ssl_jax.data.record import Record, Source
 from ssl_jax.data.sampling import caption_window, even_times, merged_captions
 from ssl_jax.data.squares import clip_squares_at
 from ssl_jax.data.stored_features import cut_times, feature_seconds, strongest_features
-from ssl_jax.data.text_clips import caption_times, caption_tokens
+from ssl_jax.data.text_clips import caption_times, caption_tokens, token_rows
 from ssl_jax.data.tokenizers import Tokenizer
 from ssl_jax.knobs import above, at_least, one_of, within
 from ssl_jax.method import Batch, Example, Method, Refreshed
@@ -167,7 +167,9 @@ class Margin(Method):
             ]
             clips = clip_squares_at(record, self.size, starts, self.frames, self.rate)
         texts = [caption.text for caption in chosen]
-        return {"vision": clips, "text": token_rows(texts, self.tokenizer, self.length)}
+        ids = [self.tokenizer.encode(text) for text in texts]
+        tokens, _ = token_rows(ids, self.tokenizer.pad, self.length)
+        return {"vision": clips, "text": tokens}
 
     def _stored(self, record: Record, spans: Sequence[tuple[float, float]]) -> np.ndarray:
         """float32 (n d), the features of spans of seconds."""

@@ -114,10 +114,10 @@ class Multilingual(Method):
       features: name of `record.extra` for stored features, (t d) of every record. '': frames.
       windows: of a clip (k), evenly spread over its seconds; too few rows of features are repeated.
       rate: frames, or rows of features, per second.
-      frames, size: of a window where there are no features; pixels of its sides.
+      frames, size: so many frames of size x size pixels are a window, without `features`.
       least: seconds; captions are joined until they last as long.
       length: tokens of a text (l) with [CLS] and [SEP]; further ones are cut.
-      language, languages: of x, and of y; (): there is no y.
+      language, languages: that of x; those of y, () for no y.
       masked: share of the tokens of x that are hidden in its copy, at least one.
       dropped: share of the windows that are left out of the copy of a clip, never all.
       embedding, temperature: width of the common space; of all contrasts.

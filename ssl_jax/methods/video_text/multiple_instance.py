@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax.data.narration import narration, token_rows
+from ssl_jax.data.narration import narration
 from ssl_jax.data.record import Record, Source
 from ssl_jax.data.sampling import caption_window, even_times, nearest_captions
 from ssl_jax.data.squares import clip_squares_at
-from ssl_jax.data.text_clips import caption_times, caption_tokens
+from ssl_jax.data.text_clips import caption_times, caption_tokens, token_rows
 from ssl_jax.data.tokenizers import Tokenizer
 from ssl_jax.knobs import above, at_least, no_larger
 from ssl_jax.method import Batch, Example, Method, Refreshed, State
@@ -150,7 +150,9 @@ class MultipleInstance(Method):
         around = nearest_captions(spoken, chosen, self.captions).tolist()
         texts = [spoken[number].text for number in around]
         clip = clip_squares_at(record, self.short_side, [start], self.frames, self.rate)[0]
-        return {"vision": clip, "text": token_rows(texts, self.tokenizer, self.length)}
+        ids = [self.tokenizer.encode(text) for text in texts]
+        tokens, _ = token_rows(ids, self.tokenizer.pad, self.length)
+        return {"vision": clip, "text": tokens}
 
     def augment(self, batch: Batch, state: State, key: jax.Array) -> Batch:
         crop, flip = jax.random.split(key)

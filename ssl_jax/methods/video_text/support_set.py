@@ -129,7 +129,8 @@ class SupportSet(Method):
       steps: rows of a clip, see `data.stored_features.spread_features`.
       length: tokens of a caption, its end included; further ones are cut.
       language: of the captions that are taken in training; '' for any.
-      embedding, mode: width of the common space; see above.
+      embedding: width of the common space.
+      mode: see above.
       weight: of writing against ranking.
       temperature: divides similarities before the softmax.
       margin: between the own similarity and that of the hardest negative of the batch.
@@ -193,8 +194,7 @@ class SupportSet(Method):
         found = self._stored(record, [(chosen.start, chosen.end)])
         found |= self.clips(alone, "text", [chosen.start])
         # Shots have names of their own, but the file of their video.
-        file = record.extra["path"] if "path" in record.extra else record.name
-        number = np.int32(zlib.crc32(file.encode()) >> 1)
+        number = np.int32(zlib.crc32(record.extra.get("path", record.name).encode()) >> 1)
         return {**{name: x[0] for name, x in found.items()}, "video": number}
 
     def _stored(self, record: Record, spans: Sequence[tuple[float, float]]) -> Example:
