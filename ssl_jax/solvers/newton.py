@@ -2,10 +2,10 @@
 
     minimise over W, b   sum_i share_i loss(x_i W + b, y_i) + l2 / 2 * (||W||^2 + bias * ||b||^2)
 
-One product of all features with a narrow matrix serves every problem (a fold, a cost) and class. Each
-step solves its linear system by conjugate gradients (Nocedal & Wright, Numerical Optimization, ch. 7),
-which see the features' principal directions scaled to about the same curvature: otherwise the few
-directions in which features vary most, and which are long settled, would dictate the pace.
+One product of all features with a narrow matrix serves every problem (a fold, a cost) and class.
+Each step solves its linear system by conjugate gradients (Nocedal & Wright, Numerical Optimization,
+ch. 7), which see the features' principal directions scaled to about the same curvature: otherwise
+the few directions in which features vary most, and which are long settled, would dictate the pace.
 """
 
 import functools
