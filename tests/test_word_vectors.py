@@ -18,9 +18,18 @@ from ssl_jax.data.sampling.words import alias_table, keep_probabilities, noise_d
 from ssl_jax.data.sources.token_blocks import TokenBlocks
 from ssl_jax.data.tokenizers import Words
 from ssl_jax.data.words import CountedWords
+from ssl_jax.devices.collectives import collectives
+from ssl_jax.devices.sharding import Sharding, by_rows, replicated
 from ssl_jax.methods.text.word_vectors import WordVectors
 from ssl_jax.models.word_table import WordTable
-from ssl_jax.objectives.word_vectors import clipped_softplus, context_mean, negative_sampling
+from ssl_jax.objectives.word_vectors import (
+    BLOCK,
+    Groups,
+    clipped_softplus,
+    context_mean,
+    negative_sampling,
+    scores,
+)
 from ssl_jax.optim import Optimizer
 from ssl_jax.solvers.probe import unit
 
@@ -173,10 +182,10 @@ def test_a_frequent_word_moves_as_if_it_occurred_less(kind, shared):
     batch = method.augment({"text": jnp.asarray(text)}, state, jax.random.split(KEY)[0])
     batch = jax.device_get(batch)
     whole = released_update(method, batch, *(x.astype(np.float64) for x in (inner, outer)))
-    as_context, told = occurrences(method, batch)
+    as_context, asked = occurrences(method, batch)
     for found, expected, counts in (
         (gradient["text"]["embedding"], whole[0], as_context),
-        (gradient["output"], whole[1], told),
+        (gradient["output"], whole[1], asked),
     ):
         assert max(counts.values()) > most > min(counts.values())
         for word, count in counts.items():
@@ -186,7 +195,7 @@ def test_a_frequent_word_moves_as_if_it_occurred_less(kind, shared):
 
 def occurrences(method: WordVectors, batch: dict) -> tuple[collections.Counter, ...]:
     """How often each word is a context word, and how often the true word or noise, as defined."""
-    as_context, told = collections.Counter(), collections.Counter()
+    as_context, asked = collections.Counter(), collections.Counter()
     steps = [*range(-method.window, 0), *range(1, method.window + 1)]
     for row, position in np.ndindex(*batch["text"].shape):
         near = np.flatnonzero(batch["context"][row, position]).tolist()
@@ -196,8 +205,79 @@ def occurrences(method: WordVectors, batch: dict) -> tuple[collections.Counter, 
                 group = position // method.shared
             else:
                 group = position * len(steps) + part[0] if method.kind == "skipgram" else position
-            told.update([int(batch["target"][row, position]), *batch["noise"][row, group].tolist()])
-    return as_context, told
+            asked.update(
+                [int(batch["target"][row, position]), *batch["noise"][row, group].tolist()]
+            )
+    return as_context, asked
+
+
+def groups_of(rng, rows: int, count: int, size: int, words: int) -> Groups:
+    """Groups of `size` predictions from 9 vectors, in the first row most counted, in others few."""
+    shape, noise = (rows, count, size), (rows, count, 4)
+    counted = rng.random((rows, count)) < np.where(np.arange(rows) == 0, 0.95, 0.1)[:, None]
+    return Groups(
+        rng.integers(0, 9, shape),
+        rng.integers(0, words, shape),
+        rng.integers(0, words, noise),
+        rng.random(shape, np.float32),
+        rng.random(noise, np.float32),
+        counted,
+    )
+
+
+@pytest.mark.parametrize(("count", "size"), [(70, 1), (25, 3)])
+def test_scores_of_more_groups_than_a_block_has(count, size):
+    rng = np.random.default_rng(count)
+    groups = groups_of(rng, 4, count, size, words=11)
+    counted = groups.counted
+    assert counted[0].sum() > BLOCK // size
+    assert not counted[0].all()
+    hidden, table = (rng.normal(size=s).astype(np.float32) for s in ((4, 9, 5), (11, 5)))
+    slopes = rng.normal(size=(4, count, size)), rng.normal(size=(4, count, size, 4))
+    slopes = tuple(x.astype(np.float32) for x in slopes)
+
+    ours = hidden[np.arange(4)[:, None, None], groups.places]
+    true, noise = table[groups.target], table[groups.noise]
+    expected = (ours * true).sum(-1), np.einsum("bgqd,bgkd->bgqk", ours, noise)
+    of_hidden, of_table = np.zeros(hidden.shape), np.zeros(table.shape)
+    for row, group, one in np.argwhere(np.broadcast_to(counted[..., None], true.shape[:3])):
+        at, mine = (row, group, one), ours[row, group, one]
+        place, asked, others = groups.places[at], groups.target[at], groups.noise[row, group]
+        of_hidden[row, place] += slopes[0][at] * true[at] + slopes[1][at] @ noise[row, group]
+        of_table[asked] += slopes[0][at] * groups.target_rate[at] * mine
+        rated = slopes[1][at] * groups.noise_rate[row, group]
+        np.add.at(of_table, others, rated[:, None] * mine)
+
+    @jax.jit
+    def both(hidden, table, groups):
+        found, back = jax.vjp(lambda hidden, table: scores(hidden, table, groups), hidden, table)
+        return found, back(slopes)
+
+    found, gradient = both(hidden, table, jax.tree.map(jnp.asarray, groups))
+    for one, other in zip(found, expected, strict=True):
+        there = counted.reshape(4, count, *(1,) * (one.ndim - 2))
+        np.testing.assert_allclose(one, np.where(there, other, 0.0), rtol=1e-5, atol=1e-5)
+    for one, other in zip(gradient, (of_hidden, of_table), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_devices_sum_their_gradients_once_and_not_after_each_block():
+    mesh, vocabulary, width = Sharding(devices=4).mesh(), 300, 5
+    rows, whole = by_rows(mesh), replicated(mesh)
+    groups = groups_of(np.random.default_rng(0), 8, 2 * BLOCK, 1, vocabulary)
+    hidden, table = jnp.ones((8, 9, width)), jnp.ones((vocabulary, width))
+
+    def loss(hidden, table, groups):
+        positive, negative = scores(hidden, table, groups)
+        return jnp.sin(positive).sum() + jnp.cos(negative).sum()
+
+    step = jax.jit(jax.grad(loss, argnums=(0, 1)), out_shardings=(rows, whole))
+    given = jax.device_put(hidden, rows), jax.device_put(table, whole), jax.device_put(groups, rows)
+    found = collectives(step.lower(*given).compile().as_text())
+    assert not [one for one in found if "while" in one.source]
+    shapes = [shape for one in found for _, shape in one.arrays]
+    assert shapes.count((vocabulary, width)) == 1
+    assert {shape for shape in shapes if np.prod(shape) > 1} == {(vocabulary, width)}
 
 
 @pytest.mark.parametrize("kind", ["cbow", "skipgram"])
@@ -287,10 +367,10 @@ def test_knobs_that_cannot_work_are_named(knobs, message):
 
 def test_the_config_of_text8_has_the_steps_that_it_names():
     config = configs.load("text/word_vectors_text8.py")
-    told = (ROOT / "configs/text/word_vectors_text8.py").read_text().partition('"""\n')[0]
+    page = (ROOT / "configs/text/word_vectors_text8.py").read_text().partition('"""\n')[0]
     # 15 times the words of the vocabulary in the text.
     assert config.steps == int(15 * 16_718_844 / (config.batch_size * config.method.length))
-    assert f"Cost: {config.steps:,} steps" in told
+    assert f"Cost: {config.steps:,} steps" in page
 
 
 # Vocabulary

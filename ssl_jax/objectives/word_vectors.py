@@ -1,11 +1,14 @@
 """Negative sampling for word vectors (Mikolov et al. 2013), with the released code's details."""
 
 import functools
+import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Shaped
+from jaxtyping import Array, Bool, Float, Int
+
+from ssl_jax.ops.word_windows import mirrored, offsets
 
 HIGHEST = jax.lax.Precision.HIGHEST  # an accelerator's default would round factors to bfloat16
 BLOCK = 64  # predictions of a row whose scores are computed at once
@@ -27,24 +30,6 @@ class Groups(NamedTuple):
     target_rate: Float[Array, "b g q"]
     noise_rate: Float[Array, "b g k"]
     counted: Bool[Array, "b g"]
-
-
-def offsets(window: int) -> tuple[int, ...]:
-    """-window..-1, 1..window."""
-    return (*range(-window, 0), *range(1, window + 1))
-
-
-def neighbours(x: Shaped[Array, "b t *d"], window: int) -> Shaped[Array, "b t n *d"]:
-    """Of every position the entries at distances -window..-1, 1..window; beyond the ends zeros."""
-    return jnp.stack([_shifted(x, offset) for offset in offsets(window)], axis=2)
-
-
-def mirrored(context: Bool[Array, "b t n"]) -> Bool[Array, "b t n"]:
-    """Of which neighbours each position is context; `context` says which are context of it."""
-    steps = offsets(context.shape[2] // 2)
-    # The neighbour at offset o has me at offset -o.
-    seen = [_shifted(context[:, :, -1 - n], offset) for n, offset in enumerate(steps)]
-    return jnp.stack(seen, axis=2)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -91,14 +76,6 @@ def _context_sum(x: Float[Array, "b t d"], context: Bool[Array, "b t n"]) -> Flo
     return sum(parts)
 
 
-def _shifted(x: Shaped[Array, "b t *d"], offset: int) -> Shaped[Array, "b t *d"]:
-    """What stands `offset` positions further, zeros where nothing does."""
-    end = ((0, 0),) * (x.ndim - 2)
-    padded = jnp.pad(x, ((0, 0), (max(0, -offset), max(0, offset)), *end))
-    start = max(0, offset)
-    return padded[:, start : start + x.shape[1]]
-
-
 @jax.custom_vjp
 def scores(
     hidden: Float[Array, "b t d"], table: Float[Array, "v d"], groups: Groups
@@ -128,6 +105,13 @@ def _scores_forward(hidden, table, groups):
 
 def _scores_backward(given, slopes):
     hidden, table, groups = given
+    # The rows of a device have a sum of their own: of one for all, devices would exchange what is
+    # new after every block.
+    parts = math.gcd(len(hidden), jax.device_count())
+
+    def add(sums, words, more):
+        words, more = (x.reshape(parts, -1, *x.shape[1:]) for x in (words, more))
+        return _add(sums, words, more)
 
     def step(due, where, some):
         ours, true, noise = _vectors(hidden, table, some)
@@ -139,11 +123,12 @@ def _scores_backward(given, slopes):
         to_ours += of_true[..., None] * true
         to_noise = jnp.einsum("bgqk,bgqd->bgkd", rated[1], ours, precision=HIGHEST)
         to_hidden, to_table = due
-        to_table = to_table.at[some.target].add(rated[0][..., None] * ours)
-        return _add(to_hidden, some.places, to_ours), to_table.at[some.noise].add(to_noise)
+        to_table = add(to_table, some.target, rated[0][..., None] * ours)
+        return _add(to_hidden, some.places, to_ours), add(to_table, some.noise, to_noise)
 
-    due = _by_blocks(step, (jnp.zeros_like(hidden), jnp.zeros_like(table)), groups)
-    return *due, None
+    start = jnp.zeros_like(hidden), jnp.zeros((parts, *table.shape))
+    to_hidden, to_table = _by_blocks(step, start, groups)
+    return to_hidden, to_table.sum(0), None
 
 
 scores.defvjp(_scores_forward, _scores_backward)
@@ -156,8 +141,9 @@ def _by_blocks(step, state, groups: Groups):
     """
     rows, size = groups.counted.shape
     block = max(1, BLOCK // groups.places.shape[2])
-    place = jnp.where(groups.counted, jnp.cumsum(groups.counted, 1) - 1, size)
-    numbers = jnp.full((rows, -(-size // block) * block), size)
+    end = -(-size // block) * block
+    place = jnp.where(groups.counted, jnp.cumsum(groups.counted, 1) - 1, end)
+    numbers = jnp.full((rows, end), size)
     numbers = _put(numbers, place, jnp.broadcast_to(jnp.arange(size), place.shape))
 
     def body(count, state):

@@ -1,7 +1,7 @@
 """How often words are seen and drawn: sub-sampling and noise of word2vec, from counts."""
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 
 from ssl_jax.config import ConfigError
 
@@ -54,3 +54,20 @@ def alias_table(
             small.append(large.pop())
     accept[small + large] = 1.0  # these are 1 but for rounding
     return accept, alias
+
+
+def sampling_tables(
+    counts: Int[np.ndarray, "k"], sample: float, negatives: int
+) -> dict[str, Shaped[np.ndarray, "k"]]:
+    """What words are drawn by on the device, of each of the words that were counted.
+
+    'keep', the probability to keep it; 'accept' and 'alias', the noise's alias table; and
+    'unigram', the best score that knows nothing of the context: log(p / (negatives * q)) of a word
+    that is a share p of the text after sub-sampling and q of the noise.
+    """
+    keep, noise = keep_probabilities(counts, sample), noise_distribution(counts)
+    accept, alias = alias_table(noise)
+    shares = counts * keep / (counts * keep).sum()
+    odds = np.where(counts > 0, shares, 1.0) / (negatives * np.where(counts > 0, noise, 1.0))
+    floats = {"keep": keep, "accept": accept, "unigram": np.log(odds)}
+    return {k: v.astype(np.float32) for k, v in floats.items()} | {"alias": alias.astype(np.int32)}

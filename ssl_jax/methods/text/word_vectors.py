@@ -9,11 +9,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Float, Int
 
 from ssl_jax.config import ConfigError
 from ssl_jax.data.record import Record, Source
-from ssl_jax.data.sampling.words import alias_table, keep_probabilities, noise_distribution
+from ssl_jax.data.sampling.words import sampling_tables
 from ssl_jax.data.tokenizers import Words
 from ssl_jax.data.tokens import need_tokens
 from ssl_jax.data.words import CountedWords
@@ -23,12 +23,17 @@ from ssl_jax.models.word_table import WordTable
 from ssl_jax.objectives.word_vectors import (
     Groups,
     context_mean,
-    mirrored,
     negative_sampling,
-    neighbours,
-    offsets,
     scale_gradient,
     scores,
+)
+from ssl_jax.ops.word_windows import (
+    alias_draws,
+    contexts,
+    kept_words,
+    offsets,
+    predictions,
+    rates,
 )
 
 KINDS = ("cbow", "skipgram")
@@ -51,7 +56,8 @@ class WordVectorsNet(nn.Module):
         own = scale_gradient(own, batch["text_rate"])
         shape = (self.text.size, self.text.width)
         table = self.param("output", nn.initializers.zeros_init(), shape)
-        there, context = predictions(batch, self.kind), batch["context"]
+        context = batch["context"]
+        there = predictions(context, batch["target"], self.kind == "cbow")
         places = jnp.arange(there.shape[1])[:, None]
         if self.kind == "cbow":
             own = context_mean(own, context, self.undivided)
@@ -182,84 +188,33 @@ class WordVectors(Method):
         return Refreshed(state={"sampling": self.sampling(counts, self.sample)})
 
     def sampling(self, counts: Int[np.ndarray, "k"], sample: float) -> State:
-        """What `augment` draws by: probabilities to keep a word, the noise's alias table, ...
-
-        ... and 'unigram', the best score that knows nothing of the context: log(p / (negatives *
-        q)) of a word that is a share p of the text after sub-sampling and q of the noise.
-        """
-        keep = keep_probabilities(counts, sample)
-        noise = noise_distribution(counts)
-        accept, alias = alias_table(noise)
-        shares = counts * keep / (counts * keep).sum()
-        seen = np.where(counts > 0, 1.0, 0.0)
-        odds = np.where(seen, shares, 1.0) / (self.negatives * np.where(seen, noise, 1.0))
-        return {
-            "keep": jnp.asarray(keep, jnp.float32),
-            "accept": jnp.asarray(accept, jnp.float32),
-            "alias": jnp.asarray(alias, jnp.int32),
-            "unigram": jnp.asarray(np.log(odds), jnp.float32),
-        }
+        """What `augment` draws by; see `sampling_tables`."""
+        return jax.tree.map(jnp.asarray, sampling_tables(counts, sample, self.negatives))
 
     def augment(self, batch: Batch, state: State, key: jax.Array) -> Batch:
         tables = jax.tree.map(jnp.asarray, state["sampling"])
-        key_keep, key_reach, key_noise = jax.random.split(key, 3)
-        words, sentence, share = self._kept(batch["text"], tables["keep"], key_keep)
-        reach = jax.random.randint(key_reach, words.shape, 1, self.window + 1)
+        keys = jax.random.split(key, 3)
+        words, sentence, kept, dropped = kept_words(
+            keys[0], batch["text"], tables["keep"], self.places
+        )
+        reach = jax.random.randint(keys[1], words.shape, 1, self.window + 1)
         context = contexts(words, sentence, reach, self.window)
-        noise = self._noise(words.shape, tables, key_noise)
-        made = {"text": words, "target": words, "context": context, "noise": noise}
-        made |= self._rates(**made)
-        made |= {"unigram": tables["unigram"][words], "unigram_noise": tables["unigram"][noise]}
-        return {**made, **share}
-
-    def _kept(self, text: jax.Array, keep: jax.Array, key: jax.Array):
-        """(words, sentences) after sub-sampling, moved to the front of their rows; and shares."""
-        rows = jnp.arange(len(text))[:, None]
-        chosen = (text > 0) & (jax.random.uniform(key, text.shape) < keep[text])
-        place = jnp.where(chosen, jnp.cumsum(chosen, 1) - 1, self.length)
-        empty = jnp.zeros((len(text), self.places), jnp.int32)
-        words = empty.at[rows, place].set(text, mode="drop")
-        sentence = empty.at[rows, place].set(jnp.cumsum(text == 0, 1), mode="drop")
-        kept = chosen.sum(1) / jnp.maximum((text > 0).sum(1), 1)
-        dropped = 1 - (words > 0).sum(1) / jnp.maximum(chosen.sum(1), 1)
-        return words, sentence, {"kept": kept, "dropped": dropped}
-
-    def _noise(self, shape: tuple[int, int], tables: State, key: jax.Array) -> jax.Array:
-        rows, places = shape
         each = 2 * self.window if self.kind == "skipgram" else 1
-        groups = places // self.shared if self.shared else places * each
-        shape, size = (rows, groups, self.negatives), len(tables["accept"])
-        # One random number says both which and, by what is left of it, whether it stays.
-        rest, drawn = jnp.divmod(jax.random.bits(key, shape), np.uint32(size))
-        stays = rest < tables["accept"][drawn] * (2.0**32 / size)
-        return jnp.where(stays, drawn.astype(jnp.int32), tables["alias"][drawn])
-
-    def _rates(self, text, target, context, noise) -> Batch:
-        """By how much the gradient of each occurrence is scaled; see `most`."""
-        if not self.most:
-            return {
-                "text_rate": jnp.ones(text.shape),
-                "target_rate": jnp.ones(text.shape),
-                "noise_rate": jnp.ones(noise.shape),
-            }
-        per_place = context.any(-1) if self.kind == "cbow" else context.sum(-1)
-        per_group = per_place.reshape(noise.shape[0], -1, max(1, self.shared)).sum(-1)
-        if self.kind == "skipgram" and not self.shared:
-            per_group = context.reshape(noise.shape[:2])
-        zeros = jnp.zeros(self.tokenizer.size)
-        given = zeros.at[text].add(mirrored(context).sum(-1))
-        told = zeros.at[target].add(per_place)
-        told = told.at[noise].add(jnp.broadcast_to(per_group[..., None], noise.shape))
-        inner, outer = (jnp.minimum(1, self.most / jnp.maximum(n, 1)) for n in (given, told))
-        return {
-            "text_rate": inner[text],
-            "target_rate": outer[target],
-            "noise_rate": outer[noise],
-        }
+        groups = self.places // self.shared if self.shared else self.places * each
+        shape = (len(words), groups, self.negatives)
+        noise = alias_draws(keys[2], shape, tables["accept"], tables["alias"])
+        made = {"text": words, "target": words, "context": context, "noise": noise}
+        passed = jnp.ones(words.shape), jnp.ones(words.shape), jnp.ones(noise.shape)
+        if self.most:
+            there = predictions(context, words, self.kind == "cbow")
+            passed = rates(**made, there=there, size=self.tokenizer.size, most=self.most)
+        made |= dict(zip(("text_rate", "target_rate", "noise_rate"), passed, strict=True))
+        made |= {"unigram": tables["unigram"][words], "unigram_noise": tables["unigram"][noise]}
+        return {**made, "kept": kept, "dropped": dropped}
 
     def objective(self, outputs: dict[str, jax.Array], batch: Batch):
         positive, negative = outputs["positive"], outputs["negative"]
-        there = predictions(batch, self.kind)
+        there = predictions(batch["context"], batch["target"], self.kind == "cbow")
         each = (there, batch["target"][..., None], batch["unigram"][..., None])
         counted, target, unigram = (
             jnp.broadcast_to(x, there.shape).reshape(positive.shape) for x in each
@@ -291,23 +246,3 @@ class WordVectors(Method):
     def word_vectors(self, variables: dict) -> Float[np.ndarray, "k d"]:
         """The words' vectors, by their ids; row 0 is of no word."""
         return np.asarray(jax.device_get(variables["params"]["text"]["embedding"]))
-
-
-def predictions(batch: Batch, kind: str) -> Bool[Array, "b t n"]:
-    """Which there are: of skip-gram one for each context word, of CBOW, where n is 1, for all."""
-    there = batch["context"] & (batch["target"] > 0)[..., None]
-    return there.any(-1, keepdims=True) if kind == "cbow" else there
-
-
-def contexts(
-    words: Int[Array, "b t"], sentence: Int[Array, "b t"], reach: Int[Array, "b t"], window: int
-) -> Bool[Array, "b t n"]:
-    """Which neighbours, at distances -window..-1, 1..window, are context of each position.
-
-    Those of its sentence within its `reach`, where there are words.
-    """
-    row = jnp.stack([words, sentence], axis=-1)
-    near = neighbours(row, window)
-    distances = jnp.abs(jnp.array(offsets(window)))
-    same = near[..., 1] == sentence[..., None]
-    return (near[..., 0] > 0) & same & (distances <= reach[..., None]) & (words > 0)[..., None]
