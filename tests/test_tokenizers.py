@@ -11,6 +11,7 @@ import pytest
 from ssl_jax import call
 from ssl_jax.config import ConfigError, build
 from ssl_jax.data.tokenizers import Bytes, SentencePiece, TokenizersFile, Words, words_of
+from ssl_jax.data.tokens import masked_text
 
 TEXTS = (
     "The quick brown fox doesn't jump.\nIt sleeps  twice.",
@@ -105,6 +106,22 @@ def test_specials_stand_in_for_one_another_but_none_for_a_mask(files):
     words = Words(str(files / "words.txt"))
     with pytest.raises(ConfigError, match="Words has no tokens for mask"):
         _ = words.cls
+
+
+def test_hidden_tokens_are_shown_as_lines(files, tmp_path):
+    ids = Bytes().encode("words")
+    ids[1:3] = Bytes.mask
+    assert masked_text(Bytes(), ids) == "w__ds"
+    (tmp_path / "vocab.txt").write_text("\n".join([*VOCABULARY, "_"]))
+    small = TokenizersFile(str(tmp_path / "vocab.txt"))
+    ids = small.encode("caf, hello")
+    ids[1] = small.mask
+    assert masked_text(small, ids) == "caf _ hello"
+    unigram = every(files)[2]
+    ids = unigram.encode("quick brown")
+    ids[-1] = unigram.mask
+    shown = masked_text(unigram, ids)
+    assert (shown[:5], shown[-1]) == ("quick", "_")
 
 
 def test_a_vocab_txt_is_lower_case_unless_it_has_capitals(files, tmp_path):

@@ -1,9 +1,10 @@
-"""Tokens of a record, as `TokenBlocks` gives them."""
+"""Tokens of a record, as `TokenBlocks` gives them, and how they are shown."""
 
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Int, Int32
 
 from ssl_jax.data.record import MediaError, Record
+from ssl_jax.data.tokenizers import Tokenizer
 
 
 def need_tokens(record: Record, length: int) -> Int32[np.ndarray, "l"]:
@@ -22,3 +23,9 @@ def need_tokens(record: Record, length: int) -> Int32[np.ndarray, "l"]:
             f"{record.name}: is a block of length={len(tokens) - 1}, the method has length={length}"
         )
     return tokens
+
+
+def masked_text(tokenizer: Tokenizer, ids: Int[np.ndarray, "l"]) -> str:
+    """The text of ids, in which _ stands for every hidden token."""
+    gap = tokenizer.encode("_")[-1]
+    return tokenizer.decode(np.where(ids == tokenizer.mask, gap, ids))

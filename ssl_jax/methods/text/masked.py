@@ -15,7 +15,7 @@ from ssl_jax.config import ConfigError
 from ssl_jax.data.record import Record
 from ssl_jax.data.text_clips import caption_times, caption_tokens
 from ssl_jax.data.tokenizers import Bytes, Tokenizer
-from ssl_jax.data.tokens import need_tokens
+from ssl_jax.data.tokens import masked_text, need_tokens
 from ssl_jax.knobs import at_least, within
 from ssl_jax.method import Batch, Example, Method, State
 from ssl_jax.models.text_encoder import TextEncoder
@@ -179,6 +179,6 @@ class MaskedWords(Method):
 
     def words(self, batch: Batch) -> dict[str, list[str]]:
         return {
-            name: [self.tokenizer.decode(row) for row in np.asarray(batch[name])]
+            name: [masked_text(self.tokenizer, row) for row in np.asarray(batch[name])]
             for name in ("text", "target")
         }

@@ -19,6 +19,7 @@ from ssl_jax.data.squares import clip_squares_at
 from ssl_jax.data.stored_features import cut_times, feature_seconds, strongest_features
 from ssl_jax.data.text_clips import caption_times, caption_tokens, token_rows
 from ssl_jax.data.tokenizers import Bytes, Tokenizer
+from ssl_jax.data.tokens import masked_text
 from ssl_jax.data.translations import translations
 from ssl_jax.knobs import above, at_least, within
 from ssl_jax.method import Batch, Example, Method, State
@@ -114,10 +115,12 @@ class Multilingual(Method):
       features: name of `record.extra` for stored features, (t d) of every record. '': frames.
       windows: of a clip (k), evenly spread over its seconds; too few rows of features are repeated.
       rate: frames, or rows of features, per second.
-      frames, size: so many frames of size x size pixels are a window, without `features`.
+      frames: of a window, where there are no features.
+      size: of frames, in pixels.
       least: seconds; captions are joined until they last as long.
       length: tokens of a text (l) with [CLS] and [SEP]; further ones are cut.
-      language, languages: that of x; those of y, () for no y.
+      language: of x.
+      languages: of y; (): there is no y.
       masked: share of the tokens of x that are hidden in its copy, at least one.
       dropped: share of the windows that are left out of the copy of a clip, never all.
       embedding, temperature: width of the common space; of all contrasts.
@@ -174,17 +177,13 @@ class Multilingual(Method):
     def streams(self) -> Mapping[str, tuple[str, ...]]:
         return {name: (name,) for name in ("vision", "text")}
 
-    @property
-    def _texts(self) -> int:
-        return 2 if self.languages else 1
-
     def views(self, record: Record, rng: np.random.Generator) -> Example:
         end = self._length(record)
         spoken = merged_captions(narration(record, self.language, end), self.least)
         x = spoken[int(rng.integers(len(spoken)))]
         others = list(translations(record.captions, x, self.languages).values())
         said = others[int(rng.integers(len(others)))] if others else (None,)
-        texts = [x.text, said[int(rng.integers(len(said)))]][: self._texts]
+        texts = [x.text, said[int(rng.integers(len(said)))]][: 2 if self.languages else 1]
         ids = [None if text is None else self.tokenizer.encode(text) for text in texts]
         around = (self.tokenizer.cls,), (self.tokenizer.sep,)
         tokens, there = token_rows(ids, self.tokenizer.pad, self.length, *around)
@@ -227,9 +226,9 @@ class Multilingual(Method):
 
     def words(self, batch: Batch) -> dict[str, list[str]]:
         """The texts of every row, and the first with its hidden words."""
-        texts = {name: batch["text"][:, place] for place, name in enumerate("xy"[: self._texts])}
+        texts = dict(zip("xy", np.swapaxes(batch["text"], 0, 1), strict=False))
         rows = {**texts, "hidden": batch["noised"]}
-        return {k: [self.tokenizer.decode(row) for row in np.asarray(x)] for k, x in rows.items()}
+        return {k: [masked_text(self.tokenizer, r) for r in np.asarray(x)] for k, x in rows.items()}
 
     def times(self, record: Record, stream: str, count: int) -> Sequence[float]:
         """A video is one clip, or it is cut into `count`."""
