@@ -26,7 +26,13 @@ a CPU (`init_from`: a run of the `:stamps` of the two configs above); test names
 the training records, but share words such as articles with them. A fifth is left out: numbers, and
 what is longer than 2.5 s or 30 letters. `:tiny` is four steps on synthetic data.
 
-    Ours: not measured.
+    :stamps, test names             word error rate    letter error rate
+    from the run of wav2vec 2.0     0.834              0.710
+    from scratch                    0.813              0.705
+    best single answer              0.900              0.755
+    1 seed, 400 steps, 7 minutes on 1 busy CPU core; `:stamps_cpc` and all else not measured
+
+A pre-training of nine minutes does not help yet, and 400 steps do not learn to spell.
 """
 
 from ssl_jax import presets
