@@ -34,7 +34,7 @@ class Transcripts:
       that knows what texts are like but hears nothing;
     * 'left_out': test records that could not be used: too long, or with letters that the alphabet
       lacks;
-    * the image 'examples': some texts, and what was heard. Only ASCII is drawn: see `file`.
+    * the image 'examples': some texts, and what was heard.
 
     Needs the extra `speech`: pip install 'ssl_jax[speech]'.
 
