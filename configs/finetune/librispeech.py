@@ -27,7 +27,7 @@ the training records, but share words such as articles with them. A fifth is lef
 what is longer than 2.5 s or 30 letters. `:tiny` is four steps on synthetic data.
 
     :stamps, test names             word error rate    letter error rate
-    from the run of wav2vec 2.0     0.834              0.710
+    ours, from a run of wav2vec 2.0 0.834              0.710
     from scratch                    0.813              0.705
     answers given to others         0.900              0.755
     1 seed, 400 steps, 7 minutes on 1 busy CPU core; `:stamps_cpc` and all else not measured
