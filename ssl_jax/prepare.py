@@ -195,9 +195,8 @@ def _arguments(argv: list[str]) -> tuple[argparse.Namespace, tuple[str, ...]]:
         if name not in allowed and value != parser.get_default(name):
             raise ConfigError(f"--{name} is not for --features, which stores no frames and audio")
     ours = known.runner == "DirectRunner"
-    beams = ours and not known.features
-    wrong = [flag for flag in rest if not (flag.startswith("--direct_") and beams) and ours]
-    if wrong:
+    wrong = [flag for flag in rest if known.features or not flag.startswith("--direct_")]
+    if ours and wrong:
         raise ConfigError(f"unknown argument {wrong[0]}; see --help (Beam's need a --runner)")
     return known, tuple(rest)
 

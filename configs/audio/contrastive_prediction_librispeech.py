@@ -33,8 +33,8 @@ stamps (data/stamps, see `data.sources.spoken_names`); `:tiny` is four steps on 
 
 The share of negatives below the true latent falls with the distance, as in the paper: of `:arcade`
 0.935 one step ahead and 0.818 twelve, of `:stamps` 0.993 and 0.793. On the sound of games, in which
-hardly anything has a next phone, features made by hand are as good or better; of speech they are
-worse.
+hardly anything has a next phone, features made by hand are as good or better; on speech they are
+worse. Where one speaker reads all names of a language, the voice tells the language as well.
 
 The paper's score is the plain product of 512 channels; its learning rate is constant. That linear
 predictors need a rate that rises slowly is from CPC_audio, and so is the padding, with which 20,480

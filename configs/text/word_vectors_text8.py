@@ -24,7 +24,7 @@ a prediction costs on held-out text beside the best scores that know only how fr
     shuffled control        not measured
     random init             4.158
     frequencies             2.651
-    1 seed, 3,000 steps, 4 minutes on 1 busy CPU core
+    1 seed, 3,000 steps, 4 minutes on 1 busy CPU core, with other draws than today's of this seed
 
 Nearest to 'string': decoded, hexadecimal, pem, strings; to 'file': files, filename, tarinfo,
 opened; to 'raise': raises, raised, overflowerror, cause; to 'thread': lock, owned, process, fork.
