@@ -5,6 +5,7 @@ All compute in float32, on global arrays. Of memory and `chunk` see `contrastive
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
@@ -72,6 +73,9 @@ def present_nce(
     absent, one = jnp.where(there, 0.0, ABSENT)[:, None], jnp.ones((len(own), 1))
     queries = jnp.concatenate([queries, one, absent], axis=-1)
     keys = jnp.concatenate([keys, absent, one], axis=-1)
+    # Where the cut that leaves these two out of the gradients is fused with their sum over devices,
+    # TPUs' compiler (libtpu 0.0.42.1) crashes (`python -m ssl_jax.compile`, v5e:2x2).
+    queries, keys = jax.lax.optimization_barrier((queries, keys))
     logs, most, _, back = both_log_sums(queries, keys, chunk)
     share = there / jnp.maximum(there.sum(), 1)
     hits = most == jnp.arange(len(own))
